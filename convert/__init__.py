@@ -1,0 +1,1 @@
+"""Reference weights to Flax and back, strictly: `python -m convert`."""

@@ -1,0 +1,1 @@
+"""What each origin calls its tensors, one module per origin."""

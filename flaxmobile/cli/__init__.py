@@ -1,0 +1,1 @@
+"""The `flaxmobile` command: list, summary, predict."""

@@ -1,0 +1,25 @@
+"""Errors that a user can mend: they say what was given and what is accepted."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """A wrong name, option, shape, dtype or file.
+
+    The commands print it as one line and exit with status 1; every other exception is a defect
+    of the library and keeps its traceback.
+    """
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """Return `` (did you mean 'x'?)`` for the valid name closest to `name`, or nothing."""
+    matches = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.5)
+    return f" (did you mean {matches[0]!r}?)" if matches else ""
+
+
+def unknown(kind: str, name: object, valid: Iterable[str]) -> InputError:
+    """Build the error for a name that is not among the valid ones."""
+    names = list(valid)
+    hint = nearest(str(name), names)
+    return InputError(f"unknown {kind} {name!r}{hint}; accepted: {', '.join(names)}")

@@ -1,0 +1,55 @@
+"""Inference without batch normalization: its numbers move into the convolutions."""
+
+from typing import Any
+
+import numpy as np
+
+from flaxmobile.errors import InputError
+from flaxmobile.layers import Network
+
+Tree = dict[str, Any]
+
+
+def fold_batch_norm(model: Network, variables: Tree) -> tuple[Network, Tree]:
+    """Fold every normalization into the convolution before it.
+
+    Args:
+      model: a classifier or backbone.
+      variables: its variables, {"params": …, "batch_stats": …}.
+
+    Returns:
+      A model with `folded=True` and its variables, {"params": …}: the same outputs up to float
+      rounding, no normalization left. It is for inference; `train=True` changes dropout alone.
+
+    Raises:
+      InputError: the model is folded already, or the variables are not those of the model.
+    """
+    if model.folded:
+        raise InputError("the model is folded already")
+    if "params" not in variables or "batch_stats" not in variables:
+        raise InputError(
+            f"variables hold {sorted(variables)}; accepted: params and batch_stats of this model"
+        )
+    params = _fold(variables["params"], variables["batch_stats"], model.norm_epsilon)
+    return model.clone(folded=True), {"params": params}
+
+
+def _fold(params: Tree, stats: Tree, epsilon: float) -> Tree:
+    if set(params) == {"conv", "norm"}:
+        return {"conv": _fold_one(params["conv"]["kernel"], params["norm"], stats["norm"], epsilon)}
+    return {
+        name: _fold(child, stats.get(name, {}), epsilon) if isinstance(child, dict) else child
+        for name, child in params.items()
+    }
+
+
+def _fold_one(kernel: Any, norm: Tree, stats: Tree, epsilon: float) -> Tree:
+    """Scale the kernel's output channels in float64, so that folding itself rounds once."""
+    scale, bias = (np.asarray(norm[name], np.float64) for name in ("scale", "bias"))
+    mean, var = (np.asarray(stats[name], np.float64) for name in ("mean", "var"))
+    factor = scale / np.sqrt(var + epsilon)
+    dtype = np.asarray(kernel).dtype
+    return {
+        "kernel": (np.asarray(kernel, np.float64) * factor.reshape(1, 1, 1, -1)).astype(dtype),
+        "bias": (bias - mean * factor).astype(dtype),
+    }

@@ -1,0 +1,33 @@
+"""Dropout whose mask does not depend on how the batch is spread over devices."""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import Array, lax
+
+
+class Dropout(nn.Module):
+    """Zero a share of the values in training and scale up the rest (Srivastava et al. 2014).
+
+    Under `jax.pmap` every device draws the mask of the whole batch and takes its own rows, so a
+    step gives the same numbers under `jit`, under `pmap` and on one device. The mask is drawn for
+    pooled features [n, c], where this costs nothing.
+
+    Attributes:
+      rate: the share of values that become zero.
+      axis_name: the `pmap` axis that the batch is spread over.
+    """
+
+    rate: float
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: Array, deterministic: bool = True) -> Array:
+        """Drop values of x [n, c]; needs an rng named "dropout" unless deterministic."""
+        if deterministic or self.rate == 0:
+            return x
+        key = self.make_rng("dropout")
+        devices = 1 if self.axis_name is None else lax.axis_size(self.axis_name)
+        keep = jax.random.bernoulli(key, 1 - self.rate, (devices, *x.shape))
+        keep = keep[0 if self.axis_name is None else lax.axis_index(self.axis_name)]
+        return jnp.where(keep, x / (1 - self.rate), jnp.zeros_like(x))

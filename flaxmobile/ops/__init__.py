@@ -1,0 +1,16 @@
+"""Pure functions on arrays: each convolution in the form that is fastest on each platform."""
+
+from flaxmobile.ops.dense import dense_conv
+from flaxmobile.ops.depthwise import depthwise_conv
+from flaxmobile.ops.pointwise import pointwise_conv
+from flaxmobile.ops.window import Padding, Window, make_window, output_size
+
+__all__ = [
+    "Padding",
+    "Window",
+    "dense_conv",
+    "depthwise_conv",
+    "make_window",
+    "output_size",
+    "pointwise_conv",
+]

@@ -1,0 +1,175 @@
+"""Depthwise convolution: every channel is filtered by itself.
+
+XLA's CPU backend runs `lax.conv_general_dilated(feature_group_count=channels)` 20 to 80 times
+slower than a sum of shifted slices, and computes its kernel gradient as a dense channels × channels
+convolution that is then masked. Automatic differentiation of the sum writes a shifted copy of the
+activations for each tap. So the CPU form here has rules of its own for both gradients.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from flaxmobile.errors import InputError
+from flaxmobile.ops.dispatch import Forms, apply_form, native
+from flaxmobile.ops.window import Padding, Window, make_window, output_size
+
+
+def depthwise_conv(
+    x: Array,
+    kernel: Array,
+    *,
+    strides: int | Sequence[int] = 1,
+    padding: Padding = "SAME",
+    dilation: int | Sequence[int] = 1,
+) -> Array:
+    """Filter each channel with its own kernel(s).
+
+    Args:
+      x: images [n, h, w, c].
+      kernel: [kh, kw, 1, c * m], as Flax stores it: output o filters input channel o // m.
+      strides: one number, or (vertical, horizontal).
+      padding: see `make_window`.
+      dilation: distance between taps in pixels, one number or (vertical, horizontal).
+
+    Returns:
+      [n, h', w', c * m] in x's dtype; sums run in float32 or wider.
+
+    Raises:
+      InputError: the kernel does not fit the image's channels.
+    """
+    channels, outputs = x.shape[-1], kernel.shape[-1]
+    if kernel.ndim != 4 or kernel.shape[2] != 1 or outputs % channels:
+        raise InputError(
+            f"a depthwise kernel for {channels} channels has shape [kh, kw, 1, {channels} * m], "
+            f"not {list(kernel.shape)}"
+        )
+    window = make_window(x.shape[1:3], kernel.shape[:2], strides, padding, dilation)
+    return apply_form(Forms(cpu=shifted, accelerator=native), window, x, kernel)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def shifted(window: Window, x: Array, kernel: Array) -> Array:
+    """Sum over the taps of (the image shifted to the tap) times (the tap's weights)."""
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    padded = _pad(x, window).astype(wide)
+    padded = _repeat_channels(padded, kernel)
+    weights = kernel.astype(wide)
+    size = output_size(x.shape[1:3], kernel.shape[:2], window)
+    total = sum(
+        _slice(padded, (i * window.dilation[0], j * window.dilation[1]), size, window.strides)
+        * weights[i, j, 0][None, None, None]
+        for i, j in _taps(kernel)
+    )
+    return jnp.asarray(total, x.dtype)
+
+
+def _forward(window: Window, x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    return shifted(window, x, kernel), (x, kernel)
+
+
+def _backward(window: Window, saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
+    x, kernel = saved
+    return _input_gradient(window, x, kernel, dy), _kernel_gradient(window, x, kernel, dy)
+
+
+shifted.defvjp(_forward, _backward)
+
+
+def _input_gradient(window: Window, x: Array, kernel: Array, dy: Array) -> Array:
+    """Gather, for each pixel of the padded image, the outputs it took part in.
+
+    Output o reads padded pixel o * s + t * d at tap t. The padded pixels of one phase p (positions
+    q * s + p) are therefore read by those taps alone whose offset t * d leaves p modulo s, and by
+    output q + (p - t * d) / s: a shifted sum over dy for each phase, interleaved at the end.
+    """
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    (sh, sw), pads, (dh, dw) = window
+    height, width = (size + sum(pad) for size, pad in zip(x.shape[1:3], pads, strict=True))
+    rows, columns = -(-height // sh), -(-width // sw)
+    reach = ((kernel.shape[0] - 1) * dh // sh + 1, (kernel.shape[1] - 1) * dw // sw + 1)
+    margin = [  # zeros on every side, so that each shift of dy can be a plain slice
+        (reach[0], max(0, rows - dy.shape[1]) + 1),
+        (reach[1], max(0, columns - dy.shape[2]) + 1),
+    ]
+    outputs = jnp.pad(dy.astype(wide), [(0, 0), *margin, (0, 0)])
+    weights = kernel.astype(wide)
+
+    def phase(p: int, q: int) -> Array:
+        total = jnp.zeros((dy.shape[0], rows, columns, dy.shape[3]), wide)
+        for i, j in _taps(kernel):
+            (up, not_p), (left, not_q) = divmod(p - i * dh, sh), divmod(q - j * dw, sw)
+            if not (not_p or not_q):
+                start = (reach[0] + up, reach[1] + left)
+                shift = _slice(outputs, start, (rows, columns), (1, 1))
+                total += shift * weights[i, j, 0][None, None, None]
+        return total
+
+    phases = jnp.stack([jnp.stack([phase(p, q) for q in range(sw)], 3) for p in range(sh)], 2)
+    gradient = phases.reshape(dy.shape[0], rows * sh, columns * sw, dy.shape[3])
+    (top, _), (left, _) = pads
+    gradient = gradient[:, top : top + x.shape[1], left : left + x.shape[2]]
+    multiplier = kernel.shape[3] // x.shape[3]
+    if multiplier > 1:
+        gradient = gradient.reshape(*x.shape, multiplier).sum(-1)
+    return gradient.astype(x.dtype)
+
+
+def _kernel_gradient(window: Window, x: Array, kernel: Array, dy: Array) -> Array:
+    """Sum, for each tap, the shifted image times dy over all pixels.
+
+    One variadic `lax.reduce` over all taps reads the activations once (a `sum` per tap would write
+    the shifted copies out first), and runs over two images at a time so that they stay in the
+    cache: 4 to 5 times faster than a `sum` per tap on 112 × 112 and 56 × 56 maps.
+    """
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    step = 2 if x.shape[0] % 2 == 0 else 1
+    size, taps = dy.shape[1:3], list(_taps(kernel))
+
+    def accumulate(total: Array, images: tuple[Array, Array]) -> tuple[Array, None]:
+        inputs, outputs = (image.astype(wide) for image in images)
+        padded = _repeat_channels(_pad(inputs, window), kernel)
+        products = [
+            _slice(padded, (i * window.dilation[0], j * window.dilation[1]), size, window.strides)
+            * outputs
+            for i, j in taps
+        ]
+        zeros = [jnp.zeros((), wide)] * len(products)
+        sums = lax.reduce(
+            products, zeros, lambda a, b: [u + v for u, v in zip(a, b, strict=True)], (0, 1, 2)
+        )
+        return total + jnp.stack(sums), None
+
+    batches = (
+        x.reshape(-1, step, *x.shape[1:]),
+        dy.reshape(-1, step, *dy.shape[1:]),
+    )
+    total, _ = lax.scan(accumulate, jnp.zeros((len(taps), dy.shape[-1]), wide), batches)
+    return total.reshape(kernel.shape).astype(kernel.dtype)
+
+
+def _taps(kernel: Array) -> Iterator[tuple[int, int]]:
+    return ((i, j) for i in range(kernel.shape[0]) for j in range(kernel.shape[1]))
+
+
+def _pad(x: Array, window: Window) -> Array:
+    return jnp.pad(x, [(0, 0), *window.padding, (0, 0)])
+
+
+def _repeat_channels(x: Array, kernel: Array) -> Array:
+    multiplier = kernel.shape[3] // x.shape[3]
+    return jnp.repeat(x, multiplier, axis=-1) if multiplier > 1 else x
+
+
+def _slice(
+    x: Array, start: tuple[int, int], size: Sequence[int], strides: tuple[int, int]
+) -> Array:
+    (top, left), (height, width), (sh, sw) = start, size, strides
+    return x[
+        :,
+        top : top + (height - 1) * sh + 1 : sh,
+        left : left + (width - 1) * sw + 1 : sw,
+    ]

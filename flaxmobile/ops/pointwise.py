@@ -1,0 +1,43 @@
+"""1×1 convolution: the same matrix applied to the channels of every pixel."""
+
+from collections.abc import Sequence
+
+from jax import Array
+
+from flaxmobile.errors import InputError
+from flaxmobile.ops.dispatch import Forms, apply_form, native
+from flaxmobile.ops.window import Window, as_pair
+
+
+def pointwise_conv(x: Array, kernel: Array, *, strides: int | Sequence[int] = 1) -> Array:
+    """Mix the channels of each pixel.
+
+    On the CPU this is one matrix product: as a convolution, XLA turns its kernel gradient into a
+    convolution with a window as large as the image.
+
+    Args:
+      x: images [n, h, w, c].
+      kernel: [1, 1, c, d].
+      strides: keeps every strides-th row and column.
+
+    Returns:
+      [n, ceil(h / strides), ceil(w / strides), d] in x's dtype.
+
+    Raises:
+      InputError: the kernel does not fit the image's channels.
+    """
+    if kernel.ndim != 4 or kernel.shape[:3] != (1, 1, x.shape[-1]):
+        raise InputError(
+            f"a 1x1 kernel for {x.shape[-1]} channels has shape [1, 1, {x.shape[-1]}, d], "
+            f"not {list(kernel.shape)}"
+        )
+    window = Window(as_pair(strides), ((0, 0), (0, 0)), (1, 1))
+    return apply_form(Forms(cpu=matmul, accelerator=native), window, x, kernel)
+
+
+def matmul(window: Window, x: Array, kernel: Array) -> Array:
+    """One [pixels, c] × [c, d] product; einsum or a batched dot would transpose the gradient."""
+    sh, sw = window.strides
+    x = x[:, ::sh, ::sw]
+    flat = x.reshape(-1, x.shape[-1]) @ kernel[0, 0]
+    return flat.reshape(*x.shape[:-1], kernel.shape[-1])

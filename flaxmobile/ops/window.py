@@ -1,0 +1,73 @@
+"""The geometry of a convolution: strides, padding and dilation, resolved to numbers."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from jax import lax
+
+from flaxmobile.errors import InputError
+
+Pair = tuple[int, int]
+Padding = str | Sequence[tuple[int, int]]
+"""`"symmetric"` (PyTorch), `"SAME"` (TensorFlow), `"VALID"`, or ((top, bottom), (left, right))."""
+
+
+class Window(NamedTuple):
+    """Static geometry of a 2-D convolution, per axis (height, width). Hashable."""
+
+    strides: Pair
+    padding: tuple[Pair, Pair]
+    dilation: Pair
+
+
+def as_pair(value: int | Sequence[int]) -> Pair:
+    """Repeat a single number for height and width."""
+    if isinstance(value, int):
+        return value, value
+    height, width = value
+    return height, width
+
+
+def make_window(
+    image: Sequence[int],
+    kernel: Sequence[int],
+    strides: int | Sequence[int] = 1,
+    padding: Padding = "SAME",
+    dilation: int | Sequence[int] = 1,
+) -> Window:
+    """Resolve a padding rule for an image of (height, width) under a kernel of (kh, kw).
+
+    `"symmetric"` pads (k - 1) // 2 dilated pixels on both sides, as PyTorch models do; `"SAME"`
+    pads as TensorFlow does, more at the bottom and right under a stride. They differ.
+
+    Raises:
+      InputError: an unknown rule, or a stride or dilation below 1.
+    """
+    strides, dilation = as_pair(strides), as_pair(dilation)
+    if min(*strides, *dilation) < 1:
+        raise InputError(f"strides {strides} and dilation {dilation} must be at least 1")
+    reach = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True))
+    if not isinstance(padding, str):
+        rows, columns = padding
+        pads = (as_pair(rows), as_pair(columns))
+    elif padding == "symmetric":
+        vertical, horizontal = ((k - 1) // 2 * d for k, d in zip(kernel, dilation, strict=True))
+        pads = ((vertical, vertical), (horizontal, horizontal))
+    elif padding in ("SAME", "VALID"):
+        rows, columns = lax.padtype_to_pads(tuple(image), reach, strides, padding)
+        pads = ((int(rows[0]), int(rows[1])), (int(columns[0]), int(columns[1])))
+    else:
+        raise InputError(
+            f"unknown padding {padding!r}; accepted: 'symmetric', 'SAME', 'VALID' or "
+            "((top, bottom), (left, right))"
+        )
+    return Window(strides, pads, dilation)
+
+
+def output_size(image: Sequence[int], kernel: Sequence[int], window: Window) -> Pair:
+    """Height and width of the convolution's output."""
+    height, width = (
+        (size + sum(pad) - (k - 1) * d - 1) // s + 1
+        for size, k, s, pad, d in zip(image, kernel, *window, strict=True)
+    )
+    return height, width

@@ -1,0 +1,141 @@
+"""From a file to the numbers a network expects; the numbers travel with the weights."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from flaxmobile.errors import InputError, unknown
+
+INTERPOLATIONS = {
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "nearest": Image.Resampling.NEAREST,
+}
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocessing:
+    """Evaluation preprocessing: resize the shorter side, crop the centre, normalize.
+
+    Follows torchvision's `Resize` and `CenterCrop` on PIL images pixel by pixel.
+
+    Attributes:
+      image_size: side of the square crop in pixels.
+      resize_size: length of the shorter side before the crop; by default image_size / 0.875, as
+        224 out of 256.
+      mean, std: per channel, of pixels in 0..1.
+      interpolation: "bilinear", "bicubic" or "nearest", antialiased as PIL does it.
+    """
+
+    image_size: int = 224
+    resize_size: int | None = None
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    interpolation: str = "bilinear"
+
+    def __post_init__(self) -> None:
+        """Check the numbers, which may come from a file."""
+        if self.interpolation not in INTERPOLATIONS:
+            raise unknown("interpolation", self.interpolation, INTERPOLATIONS)
+        if self.image_size < 1 or (self.resize_size or self.image_size) < 1:
+            raise InputError(f"image_size {self.image_size} and resize_size must be at least 1")
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise InputError(f"mean {self.mean} and std {self.std} must be 3 numbers, std above 0")
+
+    def crop(self, image: Image.Image) -> Image.Image:
+        """Resize and centre-crop to image_size × image_size."""
+        shorter = self.resize_size or round(self.image_size / 0.875)
+        return center_crop(resize_shorter(image, shorter, self.interpolation), self.image_size)
+
+    def normalize(self, pixels: np.ndarray) -> np.ndarray:
+        """Map pixels [..., 3] in 0..255 to float32 with the given mean and std."""
+        mean, std = (np.asarray(numbers, np.float32) for numbers in (self.mean, self.std))
+        return (pixels.astype(np.float32) / np.float32(255) - mean) / std
+
+    def __call__(self, image: Image.Image) -> np.ndarray:
+        """Turn an RGB image into float32 [image_size, image_size, 3]."""
+        return self.normalize(np.asarray(self.crop(image)))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for model.json."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """Read what `to_json` wrote.
+
+        Raises:
+          InputError: a field that is not one of the class, or a wrong value.
+        """
+        fields = {field.name for field in dataclasses.fields(cls)}
+        for name in values:
+            if name not in fields:
+                raise unknown("preprocessing field", name, sorted(fields))
+        try:
+            plain: Any = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+            return cls(**plain)
+        except TypeError as error:
+            raise InputError(f"preprocessing {values} is malformed: {error}") from None
+
+
+def open_image(path: str | Path) -> Image.Image:
+    """Read an image file as RGB, whatever its mode, turned as its EXIF orientation says.
+
+    Transparent pixels are laid on white.
+
+    Raises:
+      InputError: no such file, not an image, or a truncated one; names the file.
+    """
+    try:
+        with Image.open(path) as image:
+            return to_rgb(image)
+    except FileNotFoundError:
+        raise InputError(f"there is no file {path}") from None
+    except UnidentifiedImageError:
+        raise InputError(f"{path} is not an image that can be read (JPEG, PNG, …)") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path} cannot be read as an image: {error}") from None
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Turn upright and convert any mode (grey, palette, 16 bit, alpha, CMYK) to RGB."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I") or image.mode == "F":  # PIL clips these instead of scaling
+        values = np.asarray(image, np.float64)
+        top = 65535.0 if values.max(initial=0) > 255 else 255.0
+        image = Image.fromarray((values.clip(0, top) * (255 / top)).round().astype(np.uint8))
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def resize_shorter(image: Image.Image, size: int, interpolation: str = "bilinear") -> Image.Image:
+    """Scale so that the shorter side has `size` pixels (torchvision's `Resize(size)`)."""
+    width, height = image.size
+    short, long = min(width, height), max(width, height)
+    other = int(size * long / short)
+    new_size = (size, other) if width <= height else (other, size)
+    if new_size == image.size:
+        return image
+    return image.resize(new_size, INTERPOLATIONS[interpolation])
+
+
+def center_crop(image: Image.Image, size: int) -> Image.Image:
+    """Cut out the central size × size pixels, black where the image is smaller."""
+    width, height = image.size
+    if width < size or height < size:
+        # torchvision pads first, the odd pixel at the right and bottom
+        left, top = max(0, (size - width) // 2), max(0, (size - height) // 2)
+        padded = Image.new(image.mode, (max(size, width), max(size, height)))
+        padded.paste(image, (left, top))
+        image, (width, height) = padded, padded.size
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    return image.crop((left, top, left + size, top + size))

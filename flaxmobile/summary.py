@@ -1,0 +1,118 @@
+"""Parameters and multiply-adds of a network, layer by layer, without running it."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from flaxmobile.layers import BatchNorm, Conv, Network
+
+
+class Row(NamedTuple):
+    """One layer.
+
+    Attributes:
+      path: where its parameters lie, such as stage3_block2/expand/conv.
+      kind: "conv 3x3", "conv 1x1", "depthwise 3x3", "norm" or "dense".
+      output: shape of its output without the batch, (h, w, c) or (c,).
+      params: trainable parameters.
+      macs: multiply-adds for one image.
+    """
+
+    path: str
+    kind: str
+    output: tuple[int, ...]
+    params: int
+    macs: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Counts for one image at inference; `print` shows them as a table.
+
+    Attributes:
+      image_size: side of the input in pixels.
+      rows: one per convolution, normalization and dense layer, in the order of execution.
+    """
+
+    image_size: int
+    rows: tuple[Row, ...]
+
+    @property
+    def params(self) -> int:
+        """Trainable parameters: scale and bias of normalizations, not their running statistics."""
+        return sum(row.params for row in self.rows)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of convolutions and dense layers."""
+        return sum(row.macs for row in self.rows)
+
+    @property
+    def pointwise_share(self) -> float:
+        """Share of the multiply-adds that 1×1 convolutions do, 0 to 1."""
+        return sum(row.macs for row in self.rows if row.kind == "conv 1x1") / max(1, self.macs)
+
+    def __str__(self) -> str:
+        """Lay the rows out as a table."""
+        table = [("layer", "kind", "output", "params", "multiply-adds", "share")]
+        for row in self.rows:
+            share = f"{row.macs / max(1, self.macs):.1%}" if row.macs else ""
+            shape, macs = "×".join(map(str, row.output)), f"{row.macs:,}" if row.macs else ""
+            table.append((row.path, row.kind, shape, f"{row.params:,}", macs, share))
+        table.append(("total", "", "", f"{self.params:,}", f"{self.macs:,}", "100.0%"))
+        widths = [max(len(line[i]) for line in table) for i in range(6)]
+        lines = [
+            "  ".join(
+                cell.ljust(width) if i < 2 else cell.rjust(width)
+                for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+            ).rstrip()
+            for line in table
+        ]
+        rule = "─" * max(map(len, lines))
+        size = f"{self.image_size}×{self.image_size}"
+        share = f"1×1 convolutions do {self.pointwise_share:.1%} of the multiply-adds at {size}"
+        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1], share])
+
+
+def summarize(model: Network, image_size: int = 224) -> Summary:
+    """Count parameters and multiply-adds of a classifier or backbone.
+
+    Nothing is computed or allocated: the network is only traced.
+
+    Args:
+      model: from `create_model` or `create_backbone`.
+      image_size: side of the square input in pixels.
+
+    Raises:
+      InputError: the image is smaller than the network's minimum.
+    """
+    rows: list[Row] = []
+
+    def record(call: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
+        output = call(*args, **kwargs)
+        module = context.module
+        if context.method_name == "__call__" and isinstance(module, Conv | BatchNorm | nn.Dense):
+            shapes = jax.tree.map(jnp.shape, dict(module.variables.get("params", {})))
+            rows.append(_row("/".join(module.path), shapes, args[0].shape, output.shape))
+        return output
+
+    images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32)
+    with nn.intercept_methods(record):
+        jax.eval_shape(model.init, jax.random.key(0), images)
+    return Summary(image_size, tuple(rows))
+
+
+def _row(path: str, shapes: dict[str, Any], given: tuple[int, ...], output: tuple[int, ...]) -> Row:
+    params = sum(math.prod(shape) for shape in shapes.values())
+    kernel = shapes.get("kernel")
+    if kernel is None:
+        return Row(path, "norm", output[1:], params, 0)
+    macs = math.prod(output[1:-1]) * math.prod(kernel)
+    if len(kernel) == 2:
+        return Row(path, "dense", output[1:], params, macs)
+    grouped = "depthwise" if kernel[2] == 1 < given[-1] else "conv"
+    return Row(path, f"{grouped} {kernel[0]}x{kernel[1]}", output[1:], params, macs)

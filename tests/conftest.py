@@ -1,0 +1,21 @@
+"""Settings of the whole suite: 8 virtual CPU devices, strict ranks, warnings are errors."""
+
+import os
+
+# Before JAX is imported anywhere: it reads these once. Child processes inherit them.
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+os.environ["TPU_SKIP_MDS_QUERY"] = "1"  # libtpu, installed for its compiler, finds no TPU here
+os.environ["TPU_ACCELERATOR_TYPE"] = "v5litepod-4"
+os.environ["TPU_WORKER_HOSTNAMES"] = "localhost"
+os.environ["MPLBACKEND"] = "agg"
+
+import jax
+import pytest
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture
+def key() -> jax.Array:
+    return jax.random.key(0)

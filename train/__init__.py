@@ -1,0 +1,1 @@
+"""Training with one command: `python -m train`."""
