@@ -1,6 +1,7 @@
 """From a file to the numbers a network expects; the numbers travel with the weights."""
 
 import dataclasses
+import io
 from pathlib import Path
 from typing import Any, Self
 
@@ -93,14 +94,21 @@ def open_image(path: str | Path) -> Image.Image:
       InputError: no such file, not an image, or a truncated one; names the file.
     """
     try:
-        with Image.open(path) as image:
+        encoded = Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    return read_image(encoded, str(path))
+
+
+def read_image(encoded: bytes, name: str) -> Image.Image:
+    """Decode the bytes of an image file as `open_image` does; `name` is for the error."""
+    try:
+        with Image.open(io.BytesIO(encoded)) as image:
             return to_rgb(image)
-    except FileNotFoundError:
-        raise InputError(f"there is no file {path}") from None
     except UnidentifiedImageError:
-        raise InputError(f"{path} is not an image that can be read (JPEG, PNG, …)") from None
+        raise InputError(f"{name} is not an image that can be read (JPEG, PNG, …)") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path} cannot be read as an image: {error}") from None
+        raise InputError(f"{name} cannot be read as an image: {error}") from None
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

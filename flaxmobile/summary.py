@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from flaxmobile.layers import BatchNorm, Conv, Network
+from flaxmobile.table import RULE, format_table
 
 
 class Row(NamedTuple):
@@ -58,24 +59,28 @@ class Summary:
 
     def __str__(self) -> str:
         """Lay the rows out as a table."""
-        table = [("layer", "kind", "output", "params", "multiply-adds", "share")]
+        rows: list[tuple[str, ...] | str] = [
+            ("layer", "kind", "output", "params", "multiply-adds", "share"),
+            RULE,
+        ]
         for row in self.rows:
             share = f"{row.macs / max(1, self.macs):.1%}" if row.macs else ""
             shape, macs = "×".join(map(str, row.output)), f"{row.macs:,}" if row.macs else ""
-            table.append((row.path, row.kind, shape, f"{row.params:,}", macs, share))
-        table.append(("total", "", "", f"{self.params:,}", f"{self.macs:,}", "100.0%"))
-        widths = [max(len(line[i]) for line in table) for i in range(6)]
-        lines = [
-            "  ".join(
-                cell.ljust(width) if i < 2 else cell.rjust(width)
-                for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-            ).rstrip()
-            for line in table
-        ]
-        rule = "─" * max(map(len, lines))
+            rows.append((row.path, row.kind, shape, f"{row.params:,}", macs, share))
+        total = ("total", "", "", f"{self.params:,}", f"{self.macs:,}", "100.0%")
         size = f"{self.image_size}×{self.image_size}"
         share = f"1×1 convolutions do {self.pointwise_share:.1%} of the multiply-adds at {size}"
-        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1], share])
+        return format_table([*rows, RULE, total], right=range(2, 6)) + "\n" + share
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values: image_size, params, macs, pointwise_share, and the rows as objects."""
+        return {
+            "image_size": self.image_size,
+            "params": self.params,
+            "macs": self.macs,
+            "pointwise_share": self.pointwise_share,
+            "rows": [row._asdict() for row in self.rows],
+        }
 
 
 def summarize(model: Network, image_size: int = 224) -> Summary:

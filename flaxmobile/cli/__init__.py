@@ -1,1 +1,53 @@
-"""The `flaxmobile` command: list, summary, predict."""
+"""The `flaxmobile` command: one module here for each of its subcommands.
+
+A subcommand's module is imported when it is asked for, so that `flaxmobile --help` is instant. It
+has `main(prog, argv)`, which prints to stdout and raises InputError for what a user can mend.
+"""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from flaxmobile.cli.command import run
+from flaxmobile.errors import unknown
+
+COMMANDS = {
+    "list": "show every network: size, accuracy, paper",
+    "summary": "count a network's parameters and multiply-adds, layer by layer",
+    "predict": "classify images with a weights directory",
+}
+"""Module of this package -> what it does."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a subcommand and return the exit status.
+
+    Args:
+      argv: the words after `flaxmobile`, by default those of this process.
+
+    Raises:
+      SystemExit: with status 2 for a wrong flag or value, with 0 after a subcommand's `--help`.
+    """
+    name, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
+    if name in ("-h", "--help"):
+        return run("flaxmobile", lambda: print(_usage()))
+    if name not in COMMANDS:
+        print(f"flaxmobile: error: {unknown('command', name, COMMANDS)}", file=sys.stderr)
+        return 2
+    prog = f"flaxmobile {name}"
+    return run(prog, lambda: importlib.import_module(f"{__name__}.{name}").main(prog, rest))
+
+
+def _usage() -> str:
+    width = max(map(len, COMMANDS))
+    return "\n".join(
+        [
+            "usage: flaxmobile COMMAND …",
+            "",
+            "The mobile CNN family in JAX and Flax.",
+            "",
+            *(f"  {name:{width}}  {what}" for name, what in COMMANDS.items()),
+            "",
+            "`flaxmobile COMMAND --help` documents its flags.",
+        ]
+    )

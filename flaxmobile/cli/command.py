@@ -1,43 +1,51 @@
 """What every command does alike: parse flags, and turn mendable errors into one line."""
 
 import contextlib
-import dataclasses
 import errno
 import io
+import os
 import re
+import select
 import sys
-from collections.abc import Callable, Sequence
-from typing import TypeVar
-
-import tyro
+import typing
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar, cast
 
 from flaxmobile.errors import InputError, nearest
 
 Config = TypeVar("Config")
 
 
-def parse(config: type[Config], argv: Sequence[str], prog: str) -> Config:
-    """Parse a command line into a dataclass.
+def parse(
+    config: type[Config], argv: Sequence[str], prog: str, default: Config | None = None
+) -> Config:
+    """Parse a command line into a dataclass, over the fields of `default` where it is given.
 
     `--help` documents every field with its default. A wrong flag or value prints one line that
     says what is accepted and exits with status 2.
     """
+    import tyro  # here, because it takes longer than `flaxmobile --help` needs
+
     errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors):
-            parsed, rest = tyro.cli(config, args=list(argv), prog=prog, return_unknown_args=True)
+            parsed, rest = tyro.cli(
+                config, args=list(argv), prog=prog, default=default, return_unknown_args=True
+            )
     except SystemExit as stop:
         if not stop.code:
             raise
         _refuse(prog, _first_paragraph(errors.getvalue()))
     if rest:
         flags = [
-            "--" + field.name.replace("_", "-")
-            for field in dataclasses.fields(config)  # type: ignore[arg-type]
+            "--" + name.replace("_", "-")
+            for name, hint in typing.get_type_hints(config, include_extras=True).items()
+            if tyro.conf.Positional not in getattr(hint, "__metadata__", ())
         ]
         flag = rest[0].partition("=")[0].replace("_", "-")
         _refuse(prog, f"unknown argument {rest[0]!r}{nearest(flag, flags)}")
-    return parsed
+    return cast(Config, parsed)
 
 
 def run(prog: str, main: Callable[[], int | None]) -> int:
@@ -46,25 +54,77 @@ def run(prog: str, main: Callable[[], int | None]) -> int:
     An InputError, a refused file operation and a full disk print one line and give 1; Ctrl-C
     gives 130. Anything else is a defect and keeps its traceback.
     """
+    quiet_accelerator_probe()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A file name or a class name may not fit the terminal's encoding.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        return main() or 0
+        status = main() or 0
+        sys.stdout.flush()
+        return status
     except InputError as error:
         print(f"{prog}: error: {error}", file=sys.stderr)
     except KeyboardInterrupt:
         print(f"{prog}: interrupted", file=sys.stderr)
         return 130
+    except SystemExit:  # from `parse`
+        _settle_stdout()
+        raise
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output has left, as in `flaxmobile list | head`
+        if not _reader_has_left():
+            raise
+        _settle_stdout()
     except OSError as error:
         if error.errno not in _MENDABLE:
             raise
-        print(f"{prog}: error: {error.strerror}: {error.filename or ''}", file=sys.stderr)
+        where = f": {error.filename}" if error.filename else ""
+        print(f"{prog}: error: {error.strerror}{where}", file=sys.stderr)
+        _settle_stdout()  # the full disk may be the one that our output goes to
     return 1
+
+
+def _reader_has_left() -> bool:
+    """Say whether stdout is a pipe that nobody reads, as in `flaxmobile list | head -1`."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(events & select.POLLERR for _, events in poll.poll(0))
+
+
+def _settle_stdout() -> None:
+    """Write what is left of our output, or nowhere: Python tries on exit too, and complains."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextlib.contextmanager
+def reading_arguments(prog: str) -> Iterator[None]:
+    """Within: an InputError is about the command line itself, so it exits with status 2."""
+    try:
+        yield
+    except InputError as error:
+        _refuse(prog, str(error))
+
+
+def quiet_accelerator_probe() -> None:
+    """Keep JAX from printing libtpu's warnings on a machine without a TPU.
+
+    Where libtpu is installed for its compiler (the `plan` extra), JAX asks it for devices, and it
+    looks for the TPU's own surroundings and complains on stderr that there are none. Naming them
+    is enough. Backends that exist are found as before; what the user has set stays. Must run before
+    JAX looks for devices, not before it is imported.
+    """
+    chips = [*Path("/dev").glob("accel*"), *Path("/dev").glob("vfio/[0-9]*")]
+    if not chips:
+        os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+        os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-4")
+        os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
 
 
 _MENDABLE = {
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG,
-    errno.ENOTDIR, errno.EISDIR, errno.ENOENT, errno.EEXIST,
+    errno.ENOTDIR, errno.EISDIR, errno.ENOENT, errno.EEXIST, errno.ENAMETOOLONG,
 }  # fmt: skip
 
 
@@ -81,4 +141,4 @@ def _first_paragraph(box: str) -> str:
         if set(line) & set("─╰"):
             break
         message.append(line)
-    return " ".join(message).strip().rstrip(".")
+    return " ".join(message).partition("Got errors:")[0].strip().rstrip(".")

@@ -1,0 +1,24 @@
+"""How each framework stores a layer, shared by every origin that uses it."""
+
+from convert.rule import Counter, Layout
+
+TORCH = Layout(
+    leaves={
+        "params/kernel": "weight",
+        "params/scale": "weight",
+        "params/bias": "bias",
+        "batch_stats/mean": "running_mean",
+        "batch_stats/var": "running_var",
+    },
+    axes={
+        4: (2, 3, 1, 0),  # [out, in / groups, kh, kw] -> [kh, kw, in / groups, out]
+        2: (1, 0),  # [out, in] -> [in, out]
+        1: (0,),
+    },
+    counter=Counter(
+        "num_batches_tracked",
+        beside="running_var",
+        reason="BatchNorm's step counter, which a fixed momentum does not use",
+    ),
+    wrapper="module.",
+)

@@ -1,0 +1,64 @@
+"""What a rule is: how an origin stores a network, as data that is read both ways."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from flaxmobile.preprocessing import Preprocessing
+
+
+class Counter(NamedTuple):
+    """An integer that a framework keeps beside a tensor and that our networks do not have."""
+
+    name: str
+    beside: str
+    reason: str
+    """Why it may be ignored."""
+
+
+class Layout(NamedTuple):
+    """A framework's names and axes.
+
+    Attributes:
+      leaves: our collection and leaf -> its name, in the order in which it lists a layer's tensors.
+      axes: rank -> its axes in our order, so that `theirs.transpose(axes[rank])` is ours.
+      counter: ignored when read, 0 when written.
+      wrapper: what a wrapper of the whole network puts before every name.
+    """
+
+    leaves: Mapping[str, str]
+    axes: Mapping[int, tuple[int, ...]]
+    counter: Counter
+    wrapper: str
+
+
+class Facts(NamedTuple):
+    """What an origin says about a file of its weights.
+
+    Attributes:
+      preprocessing: how it prepares images for them.
+      class_names: one per class, where it names them.
+      source: whatever else is known: published name, address, licence.
+    """
+
+    preprocessing: Preprocessing
+    class_names: tuple[str, ...] | None
+    source: Mapping[str, Any]
+
+
+class Rule(NamedTuple):
+    """How an origin stores a network.
+
+    Attributes:
+      layout: of its framework.
+      modules: our path of a module -> its name, in network order, such as
+        "stage3_block2/expand/conv" -> "features.5.conv.0.0".
+      options: of `create_model`, under which our outputs are the origin's.
+      widths: alpha -> the output channels of modules that tell one width from another.
+      facts: (SHA-256 of a file, its number of classes) -> what is known about it.
+    """
+
+    layout: Layout
+    modules: Mapping[str, str]
+    options: Mapping[str, Any]
+    widths: Callable[[float], Mapping[str, int]]
+    facts: Callable[[str, int], Facts]

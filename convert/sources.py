@@ -1,0 +1,102 @@
+"""Files of weights: tensors by name in, tensors by name out. No pickled code is ever executed."""
+
+import hashlib
+import io
+import os
+import re
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from flaxmobile.errors import InputError
+
+_WRAPPERS = ("state_dict", "model")
+_ACCEPTED = "accepted: a state dict of float32 tensors, alone or under 'state_dict' or 'model'"
+
+
+class Source(NamedTuple):
+    """A file's tensors by name, and its SHA-256."""
+
+    tensors: dict[str, np.ndarray]
+    sha256: str
+
+
+def read_source(path: Path) -> Source:
+    """Read a torch file, of the zip or the older format.
+
+    Raises:
+      InputError: the file cannot be read, is damaged, or holds anything but named tensors.
+    """
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    return Source(_named_tensors(path, _unpickle(path)), digest)
+
+
+def write_torch(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
+    """Write a torch state dict; the file appears complete or not at all. Makes its parents."""
+    torch = _import_torch()
+    content = io.BytesIO()
+    torch.save({name: torch.tensor(array) for name, array in tensors.items()}, content)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        draft.write_bytes(content.getbuffer())
+        draft.rename(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _import_torch() -> ModuleType:
+    try:
+        import torch
+    except ImportError:
+        raise InputError("torch files need torch: pip install 'flaxmobile[torch]'") from None
+    return torch
+
+
+def _unpickle(path: Path) -> Any:
+    torch = _import_torch()
+    try:
+        with warnings.catch_warnings():  # the error below says what they say
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file raises whatever its bytes happen to mean
+        if found := re.search(r"GLOBAL (\w+(?:\.\w+)*)", str(error)):
+            raise InputError(
+                f"{path} holds a pickled {found[1]}, which is not executed; {_ACCEPTED}"
+            ) from None
+        raise InputError(f"{path} is damaged or not a torch file; {_ACCEPTED}") from None
+
+
+def _named_tensors(path: Path, content: Any) -> dict[str, np.ndarray]:
+    if not isinstance(content, Mapping):
+        raise InputError(f"{path} holds a {type(content).__name__}; {_ACCEPTED}")
+    wrapped = [key for key in _WRAPPERS if isinstance(content.get(key), Mapping)]
+    if len(wrapped) > 1:
+        raise InputError(f"{path} holds two state dicts, 'state_dict' and 'model'; {_ACCEPTED}")
+    state = content[wrapped[0]] if wrapped else content
+    tensors, others = {}, []
+    for name, value in state.items():
+        array = _to_numpy(value)
+        if array is None or not isinstance(name, str):
+            others.append(f"{name!r} ({getattr(value, 'dtype', type(value).__name__)})")
+        else:
+            tensors[name] = array
+    if others or not tensors:
+        raise InputError(f"{path} holds {', '.join(others) or 'no tensors'}; {_ACCEPTED}")
+    return tensors
+
+
+def _to_numpy(value: Any) -> np.ndarray | None:
+    """The tensor's numbers without a copy; None where NumPy has no such array."""
+    try:
+        return value.detach().numpy()
+    except (AttributeError, TypeError, RuntimeError):
+        return None

@@ -1,0 +1,78 @@
+"""A picture of predictions: each image beside a bar chart of its classes."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from flaxmobile.errors import InputError
+from flaxmobile.preprocessing import open_image
+
+Bars = Sequence[tuple[str, float]]
+"""Class names and their probabilities, 0 to 1, the best first."""
+
+FORMATS = (".png", ".pdf", ".svg")
+MOST_IMAGES = 64
+
+_INCHES_WIDE = 9.0
+_THUMBNAIL = 448  # pixels: twice what is seen, and a bound to memory
+_LONGEST_NAME = 62  # characters that fit over the bars
+
+
+def check_plot(path: Path, images: int) -> None:
+    """Raise InputError where `plot_predictions` could not write its picture."""
+    if path.suffix.lower() not in FORMATS:
+        raise InputError(f"--plot is {path}; accepted: a file name in {', '.join(FORMATS)}")
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"--plot is {path}, but there is no directory {path.parent}")
+    if images > MOST_IMAGES:
+        raise InputError(f"--plot shows at most {MOST_IMAGES} images, {images} were given")
+
+
+def plot_predictions(path: Path, images: Sequence[Path], results: Sequence[Bars]) -> None:
+    """Draw the picture; the file appears complete or not at all."""
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    slots = max(5, *map(len, results))
+    width, height = _INCHES_WIDE, 0.6 + 0.4 * slots
+    with mpl.rc_context({"text.parse_math": False, "font.size": 9}):
+        figure = Figure(figsize=(width, height * len(images)), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots(len(images), 2, squeeze=False, width_ratios=(1, 2))
+        for (left, right), image, bars in zip(axes, images, results, strict=True):
+            _draw_image(left, image)
+            _draw_bars(right, bars, slots)
+        draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            figure.savefig(draft, format=path.suffix.lower()[1:], dpi=120)
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+
+
+def _draw_image(axes: Any, path: Path) -> None:
+    image = open_image(path)
+    image.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    axes.imshow(image)
+    axes.set_anchor("N")
+    axes.set_axis_off()
+    axes.set_title(_shorten(path.name, 34))
+
+
+def _draw_bars(axes: Any, bars: Bars, slots: int) -> None:
+    """A bar for each class with its name above: a name beside its bar would squeeze the bars."""
+    axes.set_xlim(0, 1)
+    axes.set_ylim(slots - 0.5, -0.75)  # the best class at the top
+    axes.set_axis_off()
+    for place, (name, probability) in enumerate(bars):
+        axes.barh(place, 1, height=0.3, color="#e8ecf0")
+        axes.barh(place, probability, height=0.3, color="#2f6f9f" if place == 0 else "#8fb3cc")
+        label = _shorten(name, _LONGEST_NAME)
+        axes.text(0, place - 0.24, label, va="bottom", in_layout=False)
+        axes.text(1, place - 0.24, f"{probability:.1%}", va="bottom", ha="right")
+
+
+def _shorten(text: str, longest: int) -> str:
+    return text if len(text) <= longest else text[: longest - 1] + "…"

@@ -1,0 +1,46 @@
+"""Small networks for tests, and variables in which every parameter matters."""
+
+from functools import cache
+
+import jax
+import numpy as np
+
+import flaxmobile
+from flaxmobile.layers import Network
+from flaxmobile.registry import model_options
+
+
+@cache
+def abstract(model: Network):
+    """Shapes and dtypes of a model's variables."""
+    images = jax.ShapeDtypeStruct((1, model.min_image_size, model.min_image_size, 3), np.float32)
+    return jax.eval_shape(model.init, jax.random.key(0), images)
+
+
+def random_variables(model: Network, seed: int = 0):
+    """Numbers like a trained network's: no scale or variance is 1, no bias or mean 0."""
+    rng = np.random.default_rng(seed)
+
+    def draw(path, leaf):
+        name = path[-1].key
+        if name == "kernel":
+            fan_in = np.prod(leaf.shape[:-1])
+            return rng.normal(0, np.sqrt(2 / fan_in), leaf.shape).astype(leaf.dtype)
+        low, high = (0.5, 1.5) if name in ("scale", "var") else (-0.5, 0.5)
+        return rng.uniform(low, high, leaf.shape).astype(leaf.dtype)
+
+    return jax.tree_util.tree_map_with_path(draw, abstract(model))
+
+
+def small_model(name: str = "mobilenet_v2", **options):
+    """The narrowest network that is tested, with 5 classes."""
+    return flaxmobile.create_model(name, **{**_narrow(name), "num_classes": 5, **options})
+
+
+def small_backbone(name: str = "mobilenet_v2", **options):
+    """The narrowest backbone that is tested."""
+    return flaxmobile.create_backbone(name, **{**_narrow(name), **options})
+
+
+def _narrow(name: str):
+    return {"alpha": 0.35} if "alpha" in model_options(name) else {}

@@ -1,0 +1,66 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tests.ops.conv_oracle import DTYPES, Case, assert_same_specials, check, native, with_gradients
+
+from flaxmobile.errors import InputError
+from flaxmobile.ops import dense_conv
+
+
+def dense(image, kernel, inputs, outputs, groups=1, **options) -> Case:
+    return Case(image, kernel, inputs // groups, outputs, inputs, **options)
+
+
+# 3 input channels take the im2col form on the CPU, more take the native one.
+CASES = [
+    dense((8, 8), (3, 3), 3, 8),
+    dense((9, 9), (3, 3), 3, 5, strides=2, padding="symmetric", batch=1),
+    dense((8, 9), (3, 3), 3, 5, strides=2, batch=3),
+    dense((9, 8), (5, 5), 3, 8, strides=(1, 2), padding=((1, 2), (0, 3)), dilation=2),
+    dense((9, 9), (7, 7), 4, 8, strides=2, padding="symmetric"),
+    dense((9, 8), (1, 7), 1, 8, padding="VALID"),
+    dense((2, 3), (5, 7), 3, 8, strides=2, padding="symmetric", dilation=2),
+    dense((1, 1), (3, 3), 2, 4, strides=2),
+    dense((8, 9), (3, 3), 6, 8, strides=2),
+    dense((9, 8), (5, 5), 6, 8, padding="VALID", batch=3),
+    dense((8, 8), (3, 3), 8, 6, groups=2, strides=2, padding="symmetric", dilation=2),
+    dense((6, 6), (1, 1), 6, 4, groups=2),
+]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_value_and_gradients_are_the_native_convolutions(case, dtype):
+    check(case, lambda x, kernel: dense_conv(x, kernel, **case.options), dtype)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_the_stem_of_mobilenet_v2_at_224_is_right(dtype):
+    case = dense((224, 224), (3, 3), 3, 32, strides=2, padding="symmetric")
+    check(case, lambda x, kernel: dense_conv(x, kernel, **case.options), dtype, "float32")
+
+
+@pytest.mark.parametrize("strides", [1, 2])
+@pytest.mark.parametrize("where", ["images", "output gradient"])
+@pytest.mark.parametrize("special", [np.inf, -np.inf, np.nan])
+def test_infinities_and_nans_reach_what_they_reach_natively(special, where, strides):
+    case = dense((6, 6), (3, 3), 3, 5, strides=strides)
+    x, kernel, dy = case.arrays()
+    if where == "images":
+        x = x.at[0, 2, 1, 2].set(special)
+    else:
+        dy = dy.at[0, 0, 1, 3].set(special)
+    actual = with_gradients(lambda x, k: dense_conv(x, k, **case.options), x, kernel, dy)
+    expected = with_gradients(lambda x, k: native(case.window, x, k), x, kernel, dy)
+    assert sum(not np.isfinite(a).all() for a in actual) == 2
+    for got, want in zip(actual, expected, strict=True):
+        assert_same_specials(got, want)
+
+
+@pytest.mark.parametrize(
+    "shape", [(3, 3, 8), (3, 3, 4, 8), (3, 3, 12, 8), (3, 3, 3, 5), (3, 3, 0, 8)], ids=str
+)
+def test_a_kernel_that_does_not_fit_is_refused(shape):
+    with pytest.raises(InputError, match="for 6 channels") as error:
+        dense_conv(jnp.zeros((1, 8, 8, 6)), jnp.zeros(shape))
+    assert str(list(shape)) in str(error.value)

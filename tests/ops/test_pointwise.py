@@ -1,0 +1,65 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tests.ops.conv_oracle import DTYPES, Case, assert_same_specials, check, native, with_gradients
+
+from flaxmobile.errors import InputError
+from flaxmobile.ops import pointwise_conv
+
+
+def pointwise(image, inputs, outputs, **options) -> Case:
+    return Case(image, (1, 1), inputs, outputs, inputs, padding="VALID", **options)
+
+
+CASES = [
+    pointwise((8, 8), 6, 10),
+    pointwise((9, 7), 10, 3, strides=2, batch=3),
+    pointwise((8, 9), 5, 8, strides=(1, 2), batch=1),
+    pointwise((8, 9), 1, 1, strides=3),
+    pointwise((1, 1), 16, 1, strides=2, batch=1),
+]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_value_and_gradients_are_the_native_convolutions(case, dtype):
+    check(case, lambda x, kernel: pointwise_conv(x, kernel, strides=case.strides), dtype)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+@pytest.mark.parametrize(
+    "case",
+    [
+        pointwise((112, 112), 32, 16),
+        pointwise((56, 56), 24, 144),
+        pointwise((14, 14), 576, 96),
+        pointwise((7, 7), 320, 1280),
+    ],
+    ids=str,
+)
+def test_layers_of_mobilenet_v2_at_224_are_right(case, dtype):
+    check(case, lambda x, kernel: pointwise_conv(x, kernel), dtype, "float32")
+
+
+@pytest.mark.parametrize("strides", [1, 2])
+@pytest.mark.parametrize("where", ["images", "output gradient"])
+@pytest.mark.parametrize("special", [np.inf, -np.inf, np.nan])
+def test_infinities_and_nans_reach_what_they_reach_natively(special, where, strides):
+    case = pointwise((6, 6), 4, 5, strides=strides)
+    x, kernel, dy = case.arrays()
+    if where == "images":
+        x = x.at[0, 2, 2, 3].set(special)
+    else:
+        dy = dy.at[0, 0, 1, 3].set(special)
+    actual = with_gradients(lambda x, k: pointwise_conv(x, k, strides=strides), x, kernel, dy)
+    expected = with_gradients(lambda x, k: native(case.window, x, k), x, kernel, dy)
+    assert sum(not np.isfinite(a).all() for a in actual) == 2
+    for got, want in zip(actual, expected, strict=True):
+        assert_same_specials(got, want)
+
+
+@pytest.mark.parametrize("shape", [(6, 8), (3, 3, 6, 8), (1, 1, 8, 6), (1, 1, 1, 6)], ids=str)
+def test_a_kernel_that_does_not_fit_is_refused(shape):
+    with pytest.raises(InputError, match=r"\[1, 1, 6, d\], not ") as error:
+        pointwise_conv(jnp.zeros((1, 8, 8, 6)), jnp.zeros(shape))
+    assert str(list(shape)) in str(error.value)

@@ -1,0 +1,120 @@
+import jax
+import numpy as np
+import pytest
+
+import flaxmobile
+from flaxmobile.registry import get_spec
+from tests.networks import abstract, random_variables, small_backbone, small_model
+
+IMAGES = np.random.default_rng(1).normal(size=(2, 40, 33, 3)).astype(np.float32)
+every_model = pytest.mark.parametrize("name", flaxmobile.list_models())
+
+
+@every_model
+@pytest.mark.parametrize("create", [small_model, small_backbone])
+def test_outputs_stay_the_same(name, create):
+    model = create(name)
+    variables = random_variables(model)
+    folded, folded_variables = flaxmobile.fold_batch_norm(model, variables)
+    expected, found = jax.jit(lambda a, b: (model.apply(a, IMAGES), folded.apply(b, IMAGES)))(
+        variables, folded_variables
+    )
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    for a, b in zip(jax.tree.leaves(expected), jax.tree.leaves(found), strict=True):
+        assert np.abs(a).max() > 0.1
+        np.testing.assert_allclose(b, a, atol=2e-5 * np.abs(a).max())
+
+
+@every_model
+def test_no_normalization_is_left(name):
+    model = small_model(name)
+    folded, variables = flaxmobile.fold_batch_norm(model, random_variables(model))
+    assert folded.folded
+    assert set(variables) == {"params"}
+    kinds = {row.kind for row in flaxmobile.summarize(folded, 32).rows}
+    assert "norm" not in kinds
+    assert "conv 1x1" in kinds
+
+
+@every_model
+def test_folded_variables_are_those_that_the_folded_model_makes(name):
+    model = small_model(name)
+    folded, variables = flaxmobile.fold_batch_norm(model, random_variables(model))
+    shapes = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), variables)
+    assert shapes == jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), abstract(folded))
+
+
+def test_folding_leaves_the_given_model_and_variables_alone():
+    model = small_model()
+    variables = random_variables(model)
+    flaxmobile.fold_batch_norm(model, variables)
+    assert not model.folded
+    for a, b in zip(
+        jax.tree.leaves(variables), jax.tree.leaves(random_variables(model)), strict=True
+    ):
+        assert (a == b).all()
+
+
+def test_epsilon_is_the_models():
+    model = small_model(norm_epsilon=0.5)
+    variables = random_variables(model)
+    _, folded = flaxmobile.fold_batch_norm(model, variables)
+    norm, stats = variables["params"]["stem"]["norm"], variables["batch_stats"]["stem"]["norm"]
+    factor = norm["scale"] / np.sqrt(stats["var"] + 0.5)
+    stem = folded["params"]["stem"]["conv"]
+    np.testing.assert_allclose(stem["bias"], norm["bias"] - stats["mean"] * factor, rtol=1e-5)
+    kernel = variables["params"]["stem"]["conv"]["kernel"]
+    np.testing.assert_allclose(stem["kernel"], kernel * factor[None, None, None], rtol=1e-6)
+
+
+def test_the_head_is_not_touched():
+    model = small_model()
+    variables = random_variables(model)
+    _, folded = flaxmobile.fold_batch_norm(model, variables)
+    for group in get_spec("mobilenet_v2").head:
+        for name, leaf in variables["params"][group].items():
+            assert (folded["params"][group][name] == leaf).all()
+
+
+def test_folding_twice_is_refused():
+    model = small_model()
+    folded, variables = flaxmobile.fold_batch_norm(model, random_variables(model))
+    with pytest.raises(flaxmobile.InputError, match="folded already"):
+        flaxmobile.fold_batch_norm(folded, variables)
+
+
+@pytest.mark.parametrize("missing", ["params", "batch_stats"])
+def test_variables_without_a_collection_are_refused(missing):
+    model = small_model()
+    variables = random_variables(model)
+    del variables[missing]
+    with pytest.raises(flaxmobile.InputError, match="accepted: params and batch_stats"):
+        flaxmobile.fold_batch_norm(model, variables)
+
+
+def _without_a_statistic(variables):
+    del variables["batch_stats"]["stage3_block2"]["expand"]["norm"]["var"]
+
+
+def _without_a_block(variables):
+    del variables["params"]["stage3_block2"]
+
+
+def _with_a_narrower_kernel(variables):
+    conv = variables["params"]["stage3_block2"]["expand"]["conv"]
+    conv["kernel"] = conv["kernel"][..., :1]
+
+
+@pytest.mark.parametrize("spoil", [_without_a_statistic, _without_a_block, _with_a_narrower_kernel])
+def test_variables_that_are_not_the_models_are_refused(spoil):
+    model = small_model()
+    variables = random_variables(model)
+    spoil(variables)
+    with pytest.raises(flaxmobile.InputError, match="stage3_block2"):
+        flaxmobile.fold_batch_norm(model, variables)
+
+
+def test_variables_of_another_width_are_refused():
+    other = random_variables(small_model(alpha=0.5))
+    with pytest.raises(flaxmobile.InputError, match="stem"):
+        flaxmobile.fold_batch_norm(small_model(), other)

@@ -1,0 +1,218 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import flaxmobile
+from flaxmobile import registry
+from tests.networks import abstract, random_variables, small_backbone, small_model
+
+MODELS = flaxmobile.list_models()
+every_model = pytest.mark.parametrize("name", MODELS)
+SCALABLE = [name for name in MODELS if "alpha" in registry.model_options(name)]
+
+
+def _output(model, shape=(2, 32, 32, 3), dtype=np.float32):
+    """Shape and dtype of what a network gives, without computing it."""
+    images = jax.ShapeDtypeStruct(shape, dtype)
+    return jax.eval_shape(model.apply, abstract(model), images)
+
+
+@every_model
+def test_spec_is_complete(name):
+    spec = registry.get_spec(name)
+    assert 2014 <= spec.year <= 2026
+    assert spec.paper
+    assert spec.image_size >= spec.network.min_image_size
+    assert (spec.top1 is None) == (not spec.top1_source)
+    registry.create_model(name, **spec.defaults)
+
+
+@every_model
+def test_every_alias_builds_the_same_network(name):
+    for alias in registry.get_spec(name).aliases:
+        assert flaxmobile.create_model(alias) == flaxmobile.create_model(name)
+        assert flaxmobile.create_backbone(alias) == flaxmobile.create_backbone(name)
+
+
+def test_aliases_are_unique_and_hide_no_name():
+    aliases = [alias for spec in registry.SPECS.values() for alias in spec.aliases]
+    assert len(set(aliases)) == len(aliases)
+    assert not set(aliases) & set(registry.SPECS)
+    assert registry.resolve_name("v2") == "mobilenet_v2"
+
+
+@pytest.mark.parametrize("create", [flaxmobile.create_model, flaxmobile.create_backbone])
+@pytest.mark.parametrize(
+    ("given", "nearest"), [("mobilnet_v2", "mobilenet_v2"), ("MobileNet_V2", "mobilenet_v2")]
+)
+def test_unknown_model_says_the_nearest_name_and_what_is_accepted(create, given, nearest):
+    with pytest.raises(ValueError, match=f"unknown model '{given}'.*mean '{nearest}'.*accepted:"):
+        create(given)
+
+
+@every_model
+def test_unknown_option_says_the_nearest_name_and_what_is_accepted(name):
+    with pytest.raises(ValueError, match=f"{name} 'num_clases'.*mean 'num_classes'.*accepted:"):
+        flaxmobile.create_model(name, num_clases=5)
+
+
+@pytest.mark.parametrize("option", ["out_strides", "parent"])
+def test_fields_that_are_not_options_are_refused(option):
+    with pytest.raises(flaxmobile.InputError, match=f"unknown option .*{option!r}"):
+        flaxmobile.create_model("v2", **{option: None})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"alpha": "1.4"}, "alpha is '1.4'; accepted: float"),
+        ({"alpha": None}, "alpha is None; accepted: float"),
+        ({"alpha": True}, "alpha is True; accepted: float"),
+        ({"num_classes": 5.0}, "num_classes is 5.0; accepted: int"),
+        ({"num_classes": True}, "num_classes is True; accepted: int"),
+        ({"frozen_norm": 1}, "frozen_norm is 1; accepted: bool"),
+        ({"axis_name": 3}, "axis_name is 3; accepted: str or NoneType"),
+        ({"output_stride": "16"}, "output_stride is '16'; accepted: int"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_refused(options, message):
+    with pytest.raises(flaxmobile.InputError, match=message):
+        flaxmobile.create_model("v2", **options)
+
+
+@pytest.mark.parametrize("name", SCALABLE)
+@pytest.mark.parametrize("alpha", [0, 0.0, -1.0, float("nan"), float("inf"), -float("inf")])
+def test_alpha_must_be_a_number_above_0(name, alpha):
+    with pytest.raises(flaxmobile.InputError, match=f"alpha is {alpha}; accepted: .*above 0"):
+        flaxmobile.create_model(name, alpha=alpha)
+
+
+@every_model
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_classes": -1}, "num_classes is -1; accepted: 0 or more"),
+        ({"dropout_rate": 1.0}, "dropout_rate is 1.0; accepted: 0 or more, below 1"),
+        ({"dropout_rate": -0.1}, "dropout_rate is -0.1"),
+        ({"dropout_rate": float("nan")}, "dropout_rate is nan"),
+        ({"padding": "SAME"}, "unknown padding 'SAME'.*accepted: symmetric, same"),
+        ({"output_stride": 4}, "output_stride is 4; accepted: 8, 16, 32"),
+    ],
+)
+def test_an_option_that_no_network_offers_is_refused(name, options, message):
+    with pytest.raises(flaxmobile.InputError, match=message):
+        flaxmobile.create_model(name, **options)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", jnp.bfloat16, jnp.dtype("bfloat16")])
+def test_dtype_is_a_type_or_its_name(dtype):
+    assert flaxmobile.create_model("v2", dtype=dtype).dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("dtype", "message"),
+    [
+        ("float23", r"unknown dtype 'float23' \(did you mean 'float32'\?\); accepted: float32, bf"),
+        ("int32", "unknown dtype 'int32'.*accepted: float32"),
+        (jnp.uint8, "unknown dtype 'uint8'"),
+        (None, "unknown dtype None"),
+        (5, "unknown dtype 5"),
+    ],
+)
+def test_other_dtypes_are_refused(dtype, message):
+    with pytest.raises(flaxmobile.InputError, match=message):
+        flaxmobile.create_model("v2", dtype=dtype)
+
+
+@pytest.mark.parametrize(
+    ("strides", "message"),
+    [
+        ({"out_strides": (3,)}, "out_strides has 3; output_stride 32 gives 2, 4, 8, 16, 32"),
+        ({"out_strides": (4, 64)}, "out_strides has 64"),
+        ({"out_strides": ()}, "out_strides has no stride"),
+        ({"out_strides": (32,), "output_stride": 16}, "has 32; output_stride 16 gives 2, 4, 8, 16"),
+        ({"out_strides": ("4",)}, "out_strides has 4"),
+        ({"out_strides": 4}, "out_strides is 4; accepted: "),
+        ({"output_stride": 12}, "output_stride is 12; accepted: 8, 16, 32"),
+        ({"output_stride": "16"}, "output_stride is '16'; accepted: int"),
+    ],
+)
+def test_strides_that_the_network_cannot_give_are_refused(strides, message):
+    with pytest.raises(flaxmobile.InputError, match=message):
+        flaxmobile.create_backbone("v2", **strides)
+
+
+@every_model
+@pytest.mark.parametrize("output_stride", [8, 16, 32])
+def test_backbone_gives_every_stride_up_to_its_output_stride_by_default(name, output_stride):
+    backbone = small_backbone(name, output_stride=output_stride)
+    features = _output(backbone, (1, 65, 96, 3))
+    assert max(features) == output_stride
+    for stride, feature in features.items():
+        assert feature.shape[1:3] == (-(-65 // stride), -(-96 // stride))
+
+
+@every_model
+def test_backbone_variables_are_the_classifiers_without_the_head(name):
+    model = abstract(flaxmobile.create_model(name))
+    backbone = abstract(flaxmobile.create_backbone(name))
+    for collection in ("params", "batch_stats"):
+        for group, leaves in backbone[collection].items():
+            assert leaves == model[collection][group]
+    assert not set(backbone["params"]) & set(registry.get_spec(name).head)
+
+
+@every_model
+def test_groups_that_depend_on_the_number_of_classes_are_the_heads(name):
+    few, many = (abstract(small_model(name, num_classes=n))["params"] for n in (5, 6))
+    changed = {group for group in few if few[group] != many[group]}
+    assert changed == set(registry.get_spec(name).head)
+
+
+@every_model
+@pytest.mark.parametrize(
+    ("shape", "dtype", "message"),
+    [
+        ((1, 31, 64, 3), np.float32, r"shape \[1, 31, 64, 3\]; .*h and w of at least 32"),
+        ((1, 64, 31, 3), np.float32, r"shape \[1, 64, 31, 3\]; .*h and w of at least 32"),
+        ((64, 64, 3), np.float32, r"shape \[64, 64, 3\]; accepted: \[n, h, w, 3\]"),
+        ((1, 1, 64, 64, 3), np.float32, r"shape \[1, 1, 64, 64, 3\]; accepted: \[n, h, w, 3\]"),
+        ((1, 64, 64, 1), np.float32, r"shape \[1, 64, 64, 1\]; accepted: \[n, h, w, 3\]"),
+        ((1, 3, 64, 64), np.float32, r"shape \[1, 3, 64, 64\]; accepted: \[n, h, w, 3\]"),
+        ((1, 64, 64, 3), np.uint8, "dtype uint8; accepted: floating point, normalized"),
+        ((1, 64, 64, 3), np.bool_, "dtype bool; accepted: floating point"),
+    ],
+)
+def test_images_of_the_wrong_shape_or_dtype_are_refused(name, shape, dtype, message):
+    with pytest.raises(flaxmobile.InputError, match=message):
+        _output(small_model(name), shape, dtype)
+
+
+@every_model
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_logits_are_float32_and_parameters_too(name, dtype):
+    model = small_model(name, dtype=dtype)
+    logits = _output(model)
+    assert (logits.shape, logits.dtype) == ((2, 5), jnp.float32)
+    assert {leaf.dtype for leaf in jax.tree.leaves(abstract(model))} == {jnp.dtype("float32")}
+
+
+@every_model
+def test_backbone_features_are_in_dtype(name):
+    features = _output(small_backbone(name, dtype="bfloat16"))
+    assert {feature.dtype for feature in features.values()} == {jnp.dtype("bfloat16")}
+
+
+@every_model
+def test_no_classes_give_the_pooled_features_that_the_classifier_reads(name):
+    model, headless = small_model(name), small_model(name, num_classes=0)
+    variables = random_variables(model)
+    images = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype(np.float32)
+    pooled, logits = jax.jit(lambda v, x: (headless.apply(v, x), model.apply(v, x)))(
+        variables, images
+    )
+    head = variables["params"]["classifier"]
+    assert pooled.shape == (2, head["kernel"].shape[0])
+    expected = np.asarray(pooled, np.float64) @ head["kernel"] + head["bias"][None]
+    np.testing.assert_allclose(logits, expected, atol=1e-5 * np.abs(expected).max())

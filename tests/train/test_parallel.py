@@ -1,0 +1,73 @@
+"""Eight devices give the numbers of one, under jit and under pmap."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from flaxmobile import Preprocessing, create_model
+from flaxmobile.errors import InputError
+from tests.train.tiny import Tiny
+from train.parallel import PARALLEL, make_parallel
+from train.step import Objective, create_state
+
+STEPS, BATCH = 3, 16
+RNG = np.random.default_rng(0)
+IMAGES = RNG.integers(0, 256, (STEPS, BATCH, 32, 32, 3), np.uint8)
+LABELS = RNG.integers(0, 5, (STEPS, BATCH)).astype(np.int32)
+
+
+def run(model, name, devices, variables):
+    """Losses of a few steps, the state after them and an evaluation."""
+    parallel = make_parallel(name, BATCH, devices)
+    objective = Objective(
+        model.clone(axis_name=parallel.axis_name),
+        Preprocessing(32),
+        optax.sgd(0.05, 0.9),
+        lambda step: 0.05,
+        axis_name=parallel.axis_name,
+    )
+    step, key = parallel.train_step(objective), jax.random.key(1)
+    state = parallel.put_state(create_state(objective, variables))
+    losses = []
+    for images, labels in zip(IMAGES, LABELS, strict=True):
+        state, metrics = step(state, parallel.put_batch(images), parallel.put_batch(labels), key)
+        losses.append(float(parallel.get(metrics)["loss"]))
+    weights = parallel.put_batch(np.arange(BATCH, dtype=np.float32))
+    batch = parallel.put_batch(IMAGES[0]), parallel.put_batch(LABELS[0])
+    sums = parallel.eval_step(objective)(state.variables, *batch, weights)
+    return losses, parallel.get(state), parallel.get(sums)
+
+
+@pytest.fixture(scope="module", params=["tiny", "mobilenet_v2"])
+def one_device(request):
+    """The run on one device; dropout is on, and falls on the same values everywhere."""
+    options = {"num_classes": 5, "dropout_rate": 0.3}
+    model = Tiny(**options)
+    if request.param == "mobilenet_v2":
+        model = create_model("v2", alpha=0.1, **options)
+    variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+    variables = jax.tree.map(np.asarray, variables)
+    return model, variables, run(model, "jit", jax.devices()[:1], variables)
+
+
+@pytest.mark.parametrize("name", PARALLEL)
+def test_eight_devices_give_the_numbers_of_one(one_device, name):
+    model, variables, (losses, state, sums) = one_device
+    given_losses, given_state, given_sums = run(model, name, jax.devices(), variables)
+    np.testing.assert_allclose(given_losses, losses, rtol=2e-4)
+    chex.assert_trees_all_close(given_state.batch_stats, state.batch_stats, rtol=1e-3, atol=1e-4)
+    chex.assert_trees_all_close(given_sums, sums, rtol=5e-3)
+
+
+@pytest.mark.parametrize("name", PARALLEL)
+def test_a_batch_that_the_devices_do_not_divide_is_refused(name):
+    with pytest.raises(InputError, match=r"20 cannot be divided among 8 devices; take 16 or 24"):
+        make_parallel(name, 20)
+
+
+def test_unknown_way_is_refused():
+    with pytest.raises(InputError, match="jit, pmap"):
+        make_parallel("pmat", 8)

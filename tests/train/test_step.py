@@ -1,0 +1,140 @@
+"""One training step: what is minimized, averaged, frozen and reported."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from flaxmobile import Preprocessing
+from tests.train.tiny import Tiny
+from train.step import Objective, create_state, eval_step, normalize, train_step
+
+CLASSES = 7
+IMAGES = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)
+LABELS = np.arange(8, dtype=np.int32) % CLASSES
+KEY = jax.random.key(3)
+
+
+def objective(model=None, **settings):
+    model = model or Tiny(num_classes=CLASSES, dropout_rate=0.0)
+    rate = settings.pop("rate", 0.1)
+    return Objective(model, Preprocessing(32), optax.sgd(rate), lambda step: rate, **settings)
+
+
+@pytest.fixture(scope="module")
+def variables():
+    return Tiny(num_classes=CLASSES).init(KEY, jnp.zeros((1, 32, 32, 3)))
+
+
+def one_step(objective, variables):
+    return jax.jit(lambda s: train_step(objective, s, IMAGES, LABELS, KEY))(
+        create_state(objective, variables)
+    )
+
+
+def logits_of(variables):
+    images = normalize(IMAGES, Preprocessing(32))
+    model = Tiny(num_classes=CLASSES, dropout_rate=0.0)
+    return model.apply(variables, images, train=True, mutable=["batch_stats"])
+
+
+def test_device_normalization_is_the_preprocessings():
+    preprocessing = Preprocessing(32)
+    chex.assert_trees_all_close(
+        normalize(IMAGES, preprocessing), preprocessing.normalize(IMAGES), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_loss_is_cross_entropy_with_smoothed_labels(variables, smoothing):
+    logits, _ = logits_of(variables)
+    targets = np.full((8, CLASSES), smoothing / CLASSES)
+    targets[np.arange(8), LABELS] += 1 - smoothing
+    expected = -(targets * np.asarray(jax.nn.log_softmax(logits))).sum(1).mean()
+    _, metrics = one_step(objective(label_smoothing=smoothing), variables)
+    np.testing.assert_allclose(metrics["loss"], expected, rtol=1e-5)
+
+
+def test_step_moves_against_the_gradient_and_updates_statistics(variables):
+    def loss(params):
+        logits, _ = logits_of({**variables, "params": params})
+        return optax.softmax_cross_entropy_with_integer_labels(logits, LABELS).mean()
+
+    gradients = jax.grad(loss)(variables["params"])
+    state, metrics = one_step(objective(), variables)
+    moved = jax.tree.map(lambda p, g: p - 0.1 * g, variables["params"], gradients)
+    chex.assert_trees_all_close(state.params, moved, rtol=1e-4, atol=1e-5)
+    _, updates = logits_of(variables)
+    chex.assert_trees_all_close(state.batch_stats, updates["batch_stats"], rtol=1e-5, atol=1e-6)
+    assert int(state.step) == 1
+    assert float(metrics["learning_rate"]) == pytest.approx(0.1)
+
+
+def test_accuracy_and_top5_count_the_ranks(variables):
+    logits = np.asarray(logits_of(variables)[0])
+    order = np.argsort(-logits, axis=1)
+    _, metrics = one_step(objective(), variables)
+    assert float(metrics["accuracy"]) == pytest.approx(np.mean(order[:, 0] == LABELS))
+    top5 = np.mean([label in row[:5] for label, row in zip(LABELS, order, strict=True)])
+    assert float(metrics["top5"]) == pytest.approx(top5)
+
+
+def test_ties_and_nan_are_not_hits(variables):
+    weights = np.ones(8, np.float32)
+    for value in (0.0, np.nan):
+        constant = jax.tree.map(lambda leaf: np.full_like(leaf, value), variables["params"])  # noqa: B023
+        given = {**variables, "params": constant}
+        sums = eval_step(objective(), given, IMAGES, LABELS, weights)
+        assert float(sums["accuracy"]) == 0
+
+
+def test_frozen_backbone_stays_to_the_bit_and_the_classifier_learns(variables):
+    model = Tiny(num_classes=CLASSES, frozen_norm=True)
+    state, _ = one_step(objective(model, trained=("classifier",)), variables)
+    before, after = dict(variables["params"]), dict(state.params)
+    old_head, new_head = before.pop("classifier"), after.pop("classifier")
+    chex.assert_trees_all_equal(after, before)
+    chex.assert_trees_all_equal(state.batch_stats, variables["batch_stats"])
+    assert not np.allclose(old_head["kernel"], new_head["kernel"])
+
+
+def test_frozen_backbone_keeps_no_optimizer_state(variables):
+    adam = Objective(
+        Tiny(num_classes=CLASSES), Preprocessing(32), optax.adam(1e-3), lambda step: 1e-3,
+        trained=("classifier",),
+    )  # fmt: skip
+    state = create_state(adam, variables)
+    assert {leaf.shape for leaf in jax.tree.leaves(state.opt_state)} == {
+        (),
+        (CLASSES,),
+        (8, CLASSES),
+    }
+
+
+def test_moving_average_starts_fast_and_is_what_is_evaluated(variables):
+    state, _ = one_step(objective(ema_decay=0.999), variables)
+    new = {"params": state.params, "batch_stats": state.batch_stats}
+    expected = jax.tree.map(lambda old, new: 0.1 * old + 0.9 * new, dict(variables), new)
+    chex.assert_trees_all_close(state.ema, expected, rtol=1e-5, atol=1e-6)
+    assert state.variables is state.ema
+
+
+def test_evaluation_sums_do_not_count_weight_zero(variables):
+    weights = np.array([1, 1, 1, 0, 0, 0, 0, 0], np.float32)
+    sums = eval_step(objective(), variables, IMAGES, LABELS, weights)
+    three = eval_step(objective(), variables, IMAGES[:3], LABELS[:3], weights[:3])
+    assert float(sums["images"]) == 3
+    chex.assert_trees_all_close(sums, three, rtol=1e-5)
+
+
+def test_dropout_changes_with_the_step_and_not_with_the_call(variables):
+    dropping = objective(Tiny(num_classes=CLASSES, dropout_rate=0.5), rate=1e-9)
+    state = create_state(dropping, variables)
+    losses = [
+        float(train_step(dropping, s, IMAGES, LABELS, KEY)[1]["loss"])
+        for s in (state, state, train_step(dropping, state, IMAGES, LABELS, KEY)[0])
+    ]
+    assert losses[0] == losses[1]
+    assert losses[0] != losses[2]

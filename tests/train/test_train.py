@@ -1,0 +1,274 @@
+"""`python -m train` as a user runs it, on a network that compiles in a second."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import chex
+import jax
+import numpy as np
+import pytest
+
+from flaxmobile import load_weights, registry
+from tests.train.tiny import SPEC
+from train.__main__ import main
+
+ROOT = Path(__file__).parents[2]
+FLAGS = ["--model", "tiny", "--image-size", "32", "--log-every", "1", "--batch-size", "128"]
+STEPS = 20  # 9 to an epoch
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch, tmp_path_factory):
+    """The network `tiny`, one device's worth of time, and programs compiled once for all tests."""
+    monkeypatch.setitem(registry.SPECS, "tiny", SPEC)
+    cache = tmp_path_factory.getbasetemp() / "xla"
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(cache))
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    monkeypatch.chdir(tmp_path_factory.mktemp("cwd"))
+
+
+def start(*flags):
+    """The command in a process of its own, on one device."""
+    environment = {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.train.tiny", *FLAGS, *map(str, flags)],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment,
+    )  # fmt: skip
+
+
+def finish(process, status=0):
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == status, output
+    return output
+
+
+def lines(directory, split="train"):
+    text = (Path(directory) / "metrics.jsonl").read_text()
+    return [line for line in map(json.loads, text.splitlines()) if line["split"] == split]
+
+
+def losses(directory, split="train"):
+    return {line["step"]: line["loss"] for line in lines(directory, split)}
+
+
+def wait_for_step(directory, step, process):
+    """Return as soon as metrics.jsonl has the step."""
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline:
+        path = Path(directory) / "metrics.jsonl"
+        if path.is_file() and f'"step": {step},' in path.read_text():
+            return
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.01)
+    raise AssertionError(f"step {step} was not reached")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """A whole run, to compare with."""
+    directory = tmp_path_factory.mktemp("whole") / "run"
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(tmp_path_factory.getbasetemp() / "xla")
+    finish(start("--steps", STEPS, "--output", directory))
+    return directory
+
+
+def test_a_run_writes_what_the_contract_lists(uninterrupted):
+    names = {path.name for path in uninterrupted.iterdir()}
+    assert names == {
+        "config.json", "metrics.jsonl", "checkpoints", "best", "class_indices.json",
+        "curves.png", "tensorboard",
+    }  # fmt: skip
+    assert json.loads((uninterrupted / "class_indices.json").read_text())["7"] == "7"
+    train = lines(uninterrupted)
+    assert [line["step"] for line in train] == list(range(1, STEPS + 1))
+    assert set(train[0]) == {
+        "step", "epoch", "split", "loss", "accuracy", "top5", "learning_rate", "images_per_second",
+    }  # fmt: skip
+    assert [line["step"] for line in lines(uninterrupted, "validation")] == [9, 18, 20]
+    assert [line["step"] for line in lines(uninterrupted, "test")] == [20]
+    assert [line["epoch"] for line in train if line["step"] in (9, 10, 20)] == [1, 2, 3]
+    assert (uninterrupted / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert any((uninterrupted / "tensorboard").iterdir())
+    settings = json.loads((uninterrupted / "config.json").read_text())
+    assert settings["settings"]["steps"] == STEPS
+    model, variables = load_weights(uninterrupted / "best")
+    assert model.num_classes == 10
+    assert jax.tree.leaves(variables)
+
+
+def test_the_log_interval_is_kept_and_the_last_step_logged(tmp_path):
+    assert main([*FLAGS, "--steps", "7", "--log-every", "3", "--output", "run"]) == 0
+    assert list(losses("run")) == [3, 6, 7]
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_the_resumed_losses_are_the_same_to_the_bit(
+    tmp_path, uninterrupted, number, status
+):
+    run = tmp_path / "run"
+    process = start("--steps", STEPS, "--output", run)
+    wait_for_step(run, 4, process)
+    process.send_signal(number)
+    output = finish(process, status)
+    assert "--resume" in output
+    assert max(losses(run)) < STEPS
+    finish(start("--resume", "--output", run, "--steps", STEPS))
+    assert losses(run) == losses(uninterrupted)
+    assert losses(run, "validation") == losses(uninterrupted, "validation")
+    assert losses(run, "test") == losses(uninterrupted, "test")
+
+
+@pytest.mark.parametrize("step", [2, 11])
+def test_kill_minus_nine_resumes_to_the_same_losses(tmp_path, uninterrupted, step):
+    run = tmp_path / "run"
+    process = start("--steps", STEPS, "--output", run, "--checkpoint-every", "5")
+    wait_for_step(run, step, process)
+    process.kill()
+    process.communicate()
+    finish(start("--resume", "--output", run, "--steps", STEPS))
+    assert losses(run) == losses(uninterrupted)
+    assert losses(run, "validation") == losses(uninterrupted, "validation")
+    chex.assert_trees_all_equal(
+        load_weights(run / "best")[1], load_weights(uninterrupted / "best")[1]
+    )
+
+
+def test_resuming_a_finished_run_only_evaluates(uninterrupted, capsys):
+    before = losses(uninterrupted)
+    assert main(["--resume", "--output", str(uninterrupted)]) == 0
+    assert losses(uninterrupted) == before
+    assert len(lines(uninterrupted, "test")) == 1
+
+
+def test_resuming_what_does_not_exist_yet_starts_it():
+    assert main([*FLAGS, "--steps", "2", "--resume", "--output", "new"]) == 0
+    assert list(losses("new")) == [1, 2]
+
+
+def test_eval_only_repeats_the_test_result_and_writes_nothing(uninterrupted, capsys):
+    before = (uninterrupted / "metrics.jsonl").read_text()
+    assert main(["--eval-only", "--output", str(uninterrupted)]) == 0
+    (test,) = lines(uninterrupted, "test")
+    assert f"accuracy {test['accuracy']:.4f}" in capsys.readouterr().out
+    assert (uninterrupted / "metrics.jsonl").read_text() == before
+
+
+def test_eval_only_of_a_weights_directory(uninterrupted, capsys):
+    weights = str(uninterrupted / "best")
+    assert main(["--eval-only", "--init-from", weights, *FLAGS]) == 0
+    (test,) = lines(uninterrupted, "test")
+    assert f"accuracy {test['accuracy']:.4f}" in capsys.readouterr().out
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_good_checkpoint(capsys):
+    flags = [*FLAGS, "--steps", "30", "--learning-rate", "1e30", "--schedule", "constant"]
+    flags += ["--optimizer", "sgd", "--warmup-epochs", "0", "--checkpoint-every", "1"]
+    assert main([*flags, "--output", "run"]) == 1
+    error = capsys.readouterr().err
+    assert "at step 2" in error
+    assert "steps 1." in error
+    assert [path.name for path in Path("run/checkpoints").iterdir()] == ["1"]
+    assert all(np.isfinite(loss) for loss in losses("run").values())
+
+
+def test_the_moving_average_is_what_best_holds():
+    flags = [*FLAGS, "--steps", "9", "--learning-rate", "0.01"]
+    assert main([*flags, "--output", "plain"]) == 0
+    assert main([*flags, "--ema-decay", "0.9", "--output", "ema"]) == 0
+    plain, average = (load_weights(f"{name}/best")[1]["params"] for name in ("plain", "ema"))
+    assert losses("plain") == losses("ema")
+    assert not np.allclose(plain["stem"]["conv"]["kernel"], average["stem"]["conv"]["kernel"])
+
+
+def test_pmap_and_jit_runs_have_the_same_losses():
+    for parallel in ("jit", "pmap"):
+        flags = [*FLAGS, "--steps", "5", "--parallel", parallel, "--output", parallel]
+        assert main(flags) == 0
+    np.testing.assert_allclose(
+        list(losses("jit").values()), list(losses("pmap").values()), rtol=1e-4
+    )
+
+
+def test_bfloat16_trains():
+    assert main([*FLAGS, "--steps", "3", "--dtype", "bfloat16", "--output", "run"]) == 0
+    model, variables = load_weights("run/best")
+    assert model.dtype == "bfloat16"
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {np.dtype("float32")}
+
+
+def test_an_existing_directory_is_refused_and_left_alone(capsys):
+    Path("run").mkdir()
+    Path("run/precious.txt").write_text("mine")
+    assert main([*FLAGS, "--output", "run"]) == 1
+    assert "run exists already: add --resume" in capsys.readouterr().err
+    assert main([*FLAGS, "--output", "run", "--resume"]) == 1
+    assert "not the directory of a run" in capsys.readouterr().err
+    assert [path.name for path in Path("run").iterdir()] == ["precious.txt"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--model", "mobilnet_v2"], "did you mean 'mobilenet_v2'"),
+        (["--dataset", "digitz"], "did you mean 'digits'"),
+        (["--recipe", "digit"], "did you mean 'digits'"),
+        (["--alpha", "0", "--model", "v2"], "alpha is 0.0; accepted: any number above 0"),
+        (["--alpha", "-1", "--model", "v2"], "alpha is -1.0"),
+        (["--image-size", "31"], "--image-size is 31; tiny takes 32 or more"),
+        (["--batch-size", "30"], "30 cannot be divided among 8 devices; take 24 or 32"),
+        (["--batch-size", "0"], "--batch-size is 0"),
+        (["--learning-rate", "-1"], "--learning-rate is -1.0"),
+        (["--dropout-rate", "1"], "dropout_rate is 1.0"),
+        (["--freeze-backbone"], "--freeze-backbone needs --init-from"),
+        (["--eval-only"], "--eval-only needs --init-from WEIGHTS, or --output RUN"),
+        (["--init-from", "nowhere"], "nowhere is not a weights directory"),
+        (["--dataset", "folder:nowhere"], "nowhere"),
+    ],
+)
+def test_wrong_settings_give_one_line_and_nothing_is_written(flags, message, capsys):
+    assert main([*FLAGS, "--output", "run", *flags][:]) == 1
+    error = capsys.readouterr().err.strip()
+    assert message in error
+    assert len(error.splitlines()) == 1
+    assert not Path("run").exists()
+    assert not list(Path().glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--batchsize", "3"], "did you mean '--batch-size'"),
+        (["--parallel", "shard"], "'jit', 'pmap'"),
+        (["--epochs", "many"], "many"),
+        (["stray"], "stray"),
+    ],
+)
+def test_wrong_flags_give_one_line_and_status_2(flags, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(flags)
+    assert stop.value.code == 2
+    error = capsys.readouterr().err.strip()
+    assert message in error
+    assert len(error.splitlines()) == 1
+
+
+def test_help_documents_every_flag_with_its_default(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    assert not stop.value.code
+    text = capsys.readouterr().out
+    for name, default in {"batch-size": "64", "optimizer": "adamw", "seed": "0"}.items():
+        assert f"--{name}" in text
+        assert f"(default: {default})" in text
+
+
+def test_a_place_that_cannot_be_written_gives_one_line(capsys):
+    assert main([*FLAGS, "--output", "/sys/run"]) == 1
+    error = capsys.readouterr().err.strip()
+    assert "/sys" in error
+    assert len(error.splitlines()) == 1

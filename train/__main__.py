@@ -1,0 +1,40 @@
+"""`python -m train`: train or evaluate a network."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from flaxmobile.cli.command import run
+from train.config import PROG, read_config
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+
+    def train() -> int:
+        config = read_config(arguments)
+        _keep_compiled_programs()
+        if config.plan:
+            from train.plan import plan
+
+            return plan(config)
+        from train.loop import train
+
+        return train(config)
+
+    return run(PROG, train)
+
+
+def _keep_compiled_programs() -> None:
+    """Cache compiled programs on disk, so that the next run of the same network starts at once."""
+    import jax
+
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+        jax.config.update("jax_compilation_cache_dir", str(Path(base) / "flaxmobile" / "xla"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+"""Random changes of training images, each drawn from an explicit generator."""
+
+import math
+
+import numpy as np
+from PIL import Image
+
+from flaxmobile.preprocessing import INTERPOLATIONS
+
+_SCALE = (0.08, 1.0)
+_RATIO = (3 / 4, 4 / 3)
+_TRIES = 10
+
+Box = tuple[int, int, int, int]
+
+
+def augment_photograph(
+    image: Image.Image, size: int, rng: np.random.Generator, interpolation: str = "bilinear"
+) -> Image.Image:
+    """Crop at random, scale to size × size, and mirror half of the time."""
+    image = random_resized_crop(image, size, rng, interpolation)
+    return random_horizontal_flip(image, rng)
+
+
+def random_resized_crop(
+    image: Image.Image, size: int, rng: np.random.Generator, interpolation: str = "bilinear"
+) -> Image.Image:
+    """Scale a random part of the image to size × size (Inception's crop, as torchvision draws it).
+
+    Args:
+      image: of any size.
+      size: side of the result in pixels.
+      rng: where the part is drawn from, see `random_box`.
+      interpolation: "bilinear", "bicubic" or "nearest", antialiased as PIL does it.
+    """
+    part = image.crop(random_box(image.width, image.height, rng))
+    return part.resize((size, size), INTERPOLATIONS[interpolation])
+
+
+def random_box(width: int, height: int, rng: np.random.Generator) -> Box:
+    """Draw a box of 8 to 100 percent of the area and a width of 3/4 to 4/3 of its height.
+
+    The distribution is that of torchvision's `RandomResizedCrop`: a box that sticks out is drawn
+    again, and after 10 of them the largest central one of an allowed ratio is taken.
+
+    Returns:
+      (left, top, right, bottom) in pixels.
+    """
+    for _ in range(_TRIES):
+        area = width * height * rng.uniform(*_SCALE)
+        ratio = math.exp(rng.uniform(math.log(_RATIO[0]), math.log(_RATIO[1])))
+        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < w <= width and 0 < h <= height:
+            left = int(rng.integers(width - w, endpoint=True))
+            top = int(rng.integers(height - h, endpoint=True))
+            return left, top, left + w, top + h
+    w = min(width, round(height * _RATIO[1]))
+    h = min(height, round(width / _RATIO[0]))
+    left, top = (width - w) // 2, (height - h) // 2
+    return left, top, left + w, top + h
+
+
+def random_horizontal_flip(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Mirror the image with probability 1/2."""
+    return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else image
+
+
+def augment_digit(
+    image: Image.Image, size: int, rng: np.random.Generator, interpolation: str = "bilinear"
+) -> Image.Image:
+    """Turn, slant, stretch and shift a digit a little, at size × size; never mirror it.
+
+    Args:
+      image: light strokes on black; what comes in from outside is black.
+      size: side of the result in pixels, at least that of the image.
+      rng: of angle (±10 degrees), slant (±10 degrees), width and height (0.85 to 1.1 times, each)
+        and shift (±6 percent of the side).
+      interpolation: as above.
+    """
+    angle, slant = (math.radians(degrees) for degrees in rng.uniform(-10, 10, 2))
+    wide, high = (math.exp(log) for log in rng.uniform(math.log(0.85), math.log(1.1), 2))
+    right, down = (size * share for share in rng.uniform(-0.06, 0.06, 2))
+    wide, high = wide * size / image.width, high * size / image.height
+    # For each point of the result PIL asks where in the image it comes from: the inverse of
+    # stretch, slant, turn, shift, about the centres.
+    cos, sin, tan = math.cos(angle), math.sin(angle), math.tan(slant)
+    a, b = (cos + tan * sin) / wide, (sin - tan * cos) / wide
+    d, e = -sin / high, cos / high
+    x, y = size / 2 + right, size / 2 + down
+    coefficients = (a, b, image.width / 2 - a * x - b * y, d, e, image.height / 2 - d * x - e * y)
+    resampling = INTERPOLATIONS[interpolation]
+    return image.transform((size, size), Image.Transform.AFFINE, coefficients, resampling)

@@ -1,0 +1,205 @@
+"""Every setting of a run, from the command line or from the run's config.json."""
+
+import dataclasses
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from flaxmobile.cli.command import parse
+from flaxmobile.errors import InputError
+from train.recipes import get_recipe
+
+PROG = "python -m train"
+
+_FREE_ON_RESUME = (
+    "output", "resume", "eval_only", "workers", "log_every", "data_dir", "plan", "epochs", "steps",
+    "checkpoint_every",
+)  # fmt: skip
+"""Settings that may differ between the parts of one run; a new length also moves the schedule."""
+
+_OF_ONE_CALL = ("output", "resume", "eval_only", "plan")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Train a network.
+
+    With nothing but --model, trains on the embedded handwritten digits.
+    """
+
+    model: str = "mobilenet_v2"
+    """Name or alias of the network; `flaxmobile list` shows them."""
+    alpha: float | None = None
+    """Width multiplier; by default that of --init-from, else 1."""
+    dataset: str = "digits"
+    """digits (embedded), folder:PATH (class folders under train/ and val/, optional test/), or the
+    name of any TFDS dataset."""
+    data_dir: str | None = None
+    """Where TFDS keeps its data; by default its own directory."""
+    output: str | None = None
+    """Directory of the run; by default runs/<model>-<dataset>-<time>."""
+    image_size: int | None = None
+    """Side of the input in pixels; by default the dataset's (digits: 64) or the network's."""
+    recipe: str | None = None
+    """Settings to start from: digits (default for digits), finetune, torchvision-v2, slim-v1,
+    slim-v2, garden-v2. Flags given beside it win."""
+    batch_size: int = 128
+    """Images per step over all devices."""
+    epochs: int = 90
+    """Passes over the training images."""
+    steps: int | None = None
+    """Number of steps instead of epochs."""
+    optimizer: Literal["sgd", "adam", "adamw", "rmsprop"] = "sgd"
+    """sgd has heavy-ball momentum; rmsprop is TensorFlow's, with rho 0.9 and epsilon 0.002."""
+    learning_rate: float = 0.05
+    """Peak learning rate."""
+    momentum: float = 0.9
+    """Of sgd and rmsprop."""
+    weight_decay: float = 4e-5
+    """Of convolution and dense kernels; normalization and biases are left alone. Decoupled for
+    adamw, added to the gradient for the others."""
+    schedule: Literal["constant", "cosine", "linear", "exponential", "step"] = "cosine"
+    """After the warm-up: cosine and linear fall to 0; exponential multiplies by decay-rate every
+    decay-epochs; step multiplies by decay-rate at each of the milestones."""
+    warmup_epochs: float = 0.0
+    """Epochs over which the learning rate rises linearly from 0."""
+    decay_rate: float = 0.1
+    """Factor of the exponential and step schedules."""
+    decay_epochs: float = 30.0
+    """Epochs between two drops of the exponential schedule."""
+    milestones: tuple[float, ...] = (30.0, 60.0, 80.0)
+    """Epochs of the drops of the step schedule."""
+    label_smoothing: float = 0.0
+    """Share of each label that is spread over all classes."""
+    ema_decay: float = 0.0
+    """Decay of the moving average of weights and statistics that is evaluated and kept; 0: off."""
+    dropout_rate: float | None = None
+    """Before the classifier; by default the network's."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Type of the arithmetic; parameters are float32."""
+    parallel: Literal["jit", "pmap"] = "jit"
+    """How the batch is spread over devices: jit over a mesh of all devices, or pmap."""
+    seed: int = 0
+    """Of the initial weights, the order of the data, augmentation and dropout."""
+    init_from: str | None = None
+    """Weights directory to start from; another number of classes gets a new classifier."""
+    freeze_backbone: bool = False
+    """Train the classifier alone."""
+    resume: bool = False
+    """Continue the run in --output from its newest checkpoint, with its settings."""
+    eval_only: bool = False
+    """Evaluate the weights of --init-from, or the best ones of the run in --output, and stop."""
+    plan: str | None = None
+    """Compile the step for a TPU topology such as v5e:2x2 without having one, print memory and
+    operations per chip, and stop."""
+    workers: int | None = None
+    """Processes that load images; by default none for digits, else one per core, at most 16."""
+    on_bad_image: Literal["error", "skip"] = "error"
+    """What to do with a file that cannot be read: stop and name it, or skip, count and report."""
+    log_every: int = 10
+    """Steps between two lines of metrics.jsonl."""
+    checkpoint_every: int = 1000
+    """Steps between two checkpoints within an epoch; there is one at the end of each epoch too."""
+
+    def check(self) -> None:
+        """Raise InputError for a number that cannot be."""
+        accepted = {
+            "batch_size": self.batch_size >= 1,
+            "epochs": self.epochs >= 1,
+            "steps": self.steps is None or self.steps >= 1,
+            "learning_rate": 0 < self.learning_rate < math.inf,
+            "momentum": 0 <= self.momentum < 1,
+            "weight_decay": 0 <= self.weight_decay < math.inf,
+            "warmup_epochs": 0 <= self.warmup_epochs < math.inf,
+            "decay_rate": 0 < self.decay_rate <= 1,
+            "decay_epochs": 0 < self.decay_epochs < math.inf,
+            "milestones": all(m > 0 for m in self.milestones),
+            "label_smoothing": 0 <= self.label_smoothing < 1,
+            "ema_decay": 0 <= self.ema_decay < 1,
+            "workers": self.workers is None or self.workers >= 0,
+            "log_every": self.log_every >= 1,
+            "checkpoint_every": self.checkpoint_every >= 1,
+            "seed": 0 <= self.seed < 2**32,
+        }
+        for name, fine in accepted.items():
+            if not fine:
+                raise InputError(f"--{flag(name)} is {getattr(self, name)}: out of range")
+        if self.freeze_backbone and not self.init_from:
+            raise InputError(
+                "--freeze-backbone needs --init-from: there is no trained backbone yet"
+            )
+        if self.eval_only and not self.weights:
+            raise InputError("--eval-only needs --init-from WEIGHTS, or --output RUN")
+        if self.resume and not self.output:
+            raise InputError("--resume needs --output: the directory of the run to continue")
+
+    @property
+    def weights(self) -> str | None:
+        """The weights directory to begin with: --init-from, or the best of the run to evaluate."""
+        if self.init_from is None and self.eval_only and self.output:
+            return str(Path(self.output) / "best")
+        return self.init_from
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, without those that belong to one call only."""
+        return {k: v for k, v in dataclasses.asdict(self).items() if k not in _OF_ONE_CALL}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """Read what `to_json` wrote."""
+        plain: Any = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**plain)
+
+
+def flag(name: str) -> str:
+    """The command-line spelling of a setting."""
+    return name.replace("_", "-")
+
+
+def read_config(argv: Sequence[str]) -> Config:
+    """Parse the command line: flags over the resumed run's settings or the recipe's over defaults.
+
+    Raises:
+      InputError: an unknown recipe, a number out of range, or a flag that contradicts the run
+        that is resumed.
+    """
+    first = parse(Config, argv, PROG)
+    continues = first.output and (first.resume or first.eval_only)
+    saved = load_config(Path(str(first.output))) if continues else None
+    if saved is not None:
+        config = parse(Config, argv, PROG, default=saved)
+        if not config.eval_only:
+            _check_resumable(config, saved, str(first.output))
+    else:
+        recipe = first.recipe or ("digits" if first.dataset == "digits" else None)
+        settings = get_recipe(recipe) if recipe else {}
+        config = parse(Config, argv, PROG, default=Config(**{**settings, "recipe": recipe}))
+    config.check()
+    return config
+
+
+def load_config(output: Path) -> Config | None:
+    """Read the settings of a run; None where there is no run yet.
+
+    Raises:
+      InputError: config.json is damaged or of another version.
+    """
+    path = output / "config.json"
+    if not path.is_file():
+        return None
+    try:
+        return Config.from_json(json.loads(path.read_text())["settings"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is damaged or of another version: {error!r}") from None
+
+
+def _check_resumable(config: Config, saved: Config, output: str) -> None:
+    for field in dataclasses.fields(Config):
+        new, old = getattr(config, field.name), getattr(saved, field.name)
+        if new != old and field.name not in _FREE_ON_RESUME:
+            raise InputError(
+                f"--{flag(field.name)} is {new}, but the run in {output} has {old}: leave the flag "
+                "out to continue that run, or start another one in a new --output"
+            )

@@ -1,0 +1,72 @@
+"""The directory of a run (see README, "On disk")."""
+
+import importlib.metadata
+import json
+import shutil
+from pathlib import Path
+
+import jax
+
+from flaxmobile.errors import InputError
+from train.setup import Run, default_output
+
+_LIBRARIES = ("flaxmobile", "jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+
+
+def make_output(run: Run) -> Path:
+    """Make the directory of a new run, or check that of the run to continue.
+
+    It appears with config.json and class_indices.json in it, or not at all.
+
+    Raises:
+      InputError: it exists and the run is not to be resumed; it is not a run; or its classes are
+        not those of the data.
+    """
+    config = run.config
+    output = Path(config.output) if config.output else default_output(config)
+    if output.exists():
+        if not config.resume:
+            raise InputError(
+                f"{output} exists already: add --resume to continue that run, or choose another "
+                "--output"
+            )
+        _check_classes(run, output)
+        return output
+    output.parent.mkdir(parents=True, exist_ok=True)
+    draft = output.with_name(f".{output.name}.tmp")
+    shutil.rmtree(draft, ignore_errors=True)
+    try:
+        draft.mkdir()
+        settings = {
+            "settings": config.to_json(),
+            "image_size": run.preprocessing.image_size,
+            "model_options": run.options,
+            "steps_per_epoch": run.steps_per_epoch,
+            "total_steps": run.total_steps,
+            "devices": [device.device_kind for device in jax.devices()],
+            "versions": {name: importlib.metadata.version(name) for name in _LIBRARIES},
+        }
+        _write_json(draft / "config.json", settings)
+        names = {str(index): name for index, name in enumerate(run.dataset.class_names)}
+        _write_json(draft / "class_indices.json", names)
+        draft.rename(output)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return output
+
+
+def _check_classes(run: Run, output: Path) -> None:
+    path = output / "class_indices.json"
+    if not (output / "config.json").is_file() or not path.is_file():
+        raise InputError(f"{output} is not the directory of a run: it has no config.json")
+    names = tuple(json.loads(path.read_text()).values())
+    if names != run.dataset.class_names:
+        raise InputError(
+            f"the run in {output} has {len(names)} classes ({', '.join(names[:5])}, …), "
+            f"{run.config.dataset} has {len(run.dataset.class_names)} "
+            f"({', '.join(run.dataset.class_names[:5])}, …)"
+        )
+
+
+def _write_json(path: Path, values: object) -> None:
+    path.write_text(json.dumps(values, indent=2) + "\n")

@@ -1,0 +1,200 @@
+"""From settings to everything that a run needs, checked before anything is written."""
+
+import dataclasses
+import datetime
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from flaxmobile import Metadata, Preprocessing, create_model, load_metadata, load_weights
+from flaxmobile.errors import InputError
+from flaxmobile.layers import Network
+from flaxmobile.registry import get_spec, resolve_name
+from flaxmobile.weights import load_options
+from train.config import Config
+from train.datasets import Dataset, open_dataset
+from train.optimizers import make_optimizer, make_schedule
+from train.parallel import Parallel, make_parallel
+from train.step import Objective
+
+Options = dict[str, Any]
+
+_MOST_WORKERS = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run before its first step.
+
+    Attributes:
+      config: its settings.
+      dataset: what it learns from.
+      model_name, options: what builds the network.
+      metadata: what its weights directories will say.
+      parallel: how steps are spread over devices.
+      objective: what is minimized.
+      steps_per_epoch, total_steps: its length.
+      workers: processes that load images.
+    """
+
+    config: Config
+    dataset: Dataset
+    model_name: str
+    options: Options
+    metadata: Metadata
+    parallel: Parallel
+    objective: Objective
+    steps_per_epoch: int
+    total_steps: int
+    workers: int
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How images are prepared."""
+        return self.metadata.preprocessing
+
+
+def prepare(config: Config, devices: Sequence[jax.Device] | None = None) -> Run:
+    """Open the data and build the network, for the given devices or all that are here.
+
+    Raises:
+      InputError: settings, data, devices or weights that do not fit together.
+    """
+    model_name = resolve_name(config.model)
+    parallel = make_parallel(config.parallel, config.batch_size, devices)
+    dataset = open_dataset(config.dataset, config.data_dir)
+    options: Options = {
+        "alpha": 1.0 if config.alpha is None else config.alpha,
+        "num_classes": len(dataset.class_names),
+        "dtype": config.dtype,
+    }
+    if config.dropout_rate is not None:
+        options["dropout_rate"] = config.dropout_rate
+    if config.weights:
+        options = _inherited_options(config, model_name, options)
+    model = create_model(model_name, **options)
+    preprocessing = _preprocessing(config, dataset, model)
+    steps_per_epoch = max(1, len(dataset.train) // config.batch_size)
+    total_steps = config.steps or config.epochs * steps_per_epoch
+    schedule = make_schedule(config, steps_per_epoch, total_steps)
+    return Run(
+        config=config,
+        dataset=dataset,
+        model_name=model_name,
+        options=options,
+        metadata=Metadata(preprocessing, dataset.class_names, {"origin": "python -m train"}),
+        parallel=parallel,
+        objective=Objective(
+            model=model.clone(axis_name=parallel.axis_name, frozen_norm=config.freeze_backbone),
+            preprocessing=preprocessing,
+            optimizer=make_optimizer(config, schedule),
+            schedule=schedule,
+            trained=get_spec(model_name).head if config.freeze_backbone else None,
+            label_smoothing=config.label_smoothing,
+            ema_decay=config.ema_decay,
+            axis_name=parallel.axis_name,
+        ),
+        steps_per_epoch=steps_per_epoch,
+        total_steps=total_steps,
+        workers=_workers(config),
+    )
+
+
+def initial_variables(run: Run) -> dict[str, Any]:
+    """Fresh variables on the host, or those of `--init-from` with a new classifier if need be."""
+    model = run.objective.model.clone(axis_name=None)
+    size = run.preprocessing.image_size
+    key = jax.random.key(run.config.seed)
+    # Compiled, so that the forward pass, which the parameters do not depend on, falls away.
+    fresh = jax.jit(lambda key: model.init(key, jnp.zeros((1, size, size, 3))))(key)
+    variables: dict[str, Any] = jax.tree.map(np.asarray, dict(fresh))
+    if run.config.weights:
+        _, trained = load_weights(run.config.weights)
+        trained = jax.tree.map(np.asarray, dict(trained))
+        head = get_spec(run.model_name).head
+        if not _same_classes(run):
+            trained["params"] |= {name: variables["params"][name] for name in head}
+        variables = trained
+    return variables
+
+
+def describe(run: Run, output: Path, state: Any, first_step: int) -> str:
+    """Say in a few lines what is about to be trained."""
+    params = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    data, size = run.dataset, run.preprocessing.image_size
+    test = "" if data.test is None else f", {len(data.test)} test"
+    devices = jax.devices()
+    begin = f"continues after step {first_step} of" if first_step else "trains for"
+    return (
+        f"{run.model_name} alpha {run.options['alpha']:g}, {params:,} parameters, on "
+        f"{run.config.dataset} at {size}×{size}: {len(data.train)} training, "
+        f"{len(data.validation)} validation{test} images of {len(data.class_names)} classes\n"
+        f"{begin} {run.total_steps} steps of {run.config.batch_size} images on {len(devices)} "
+        f"{devices[0].device_kind} device(s) with {run.config.parallel}, into {output}"
+    )
+
+
+def default_output(config: Config) -> Path:
+    """runs/<model>-<dataset>-<time>."""
+    dataset = config.dataset.removeprefix("folder:").rstrip("/").rpartition("/")[2]
+    time = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    return Path("runs") / f"{resolve_name(config.model)}-{dataset.replace(':', '-')}-{time}"
+
+
+def _inherited_options(config: Config, model_name: str, wanted: Options) -> Options:
+    """Complete the options by those of the weights to start from (their padding, say)."""
+    name, options = load_options(str(config.weights))
+    alpha = options.get("alpha", 1.0)
+    if name != model_name or config.alpha not in (None, alpha):
+        raise InputError(
+            f"{config.weights} holds {name} with alpha {alpha}, not {model_name} with alpha "
+            f"{wanted['alpha']}; take --model {name} --alpha {alpha}, or other weights"
+        )
+    if options.get("folded") and not config.eval_only:
+        raise InputError(f"{config.weights} has folded normalization and cannot be trained")
+    classes = options.get("num_classes", 1000)
+    if config.eval_only and classes != wanted["num_classes"]:
+        raise InputError(
+            f"{config.weights} has {classes} classes, {config.dataset} has {wanted['num_classes']}"
+        )
+    return {**options, **wanted, "alpha": alpha}
+
+
+def _same_classes(run: Run) -> bool:
+    """Whether the classifier of `--init-from` fits: as many classes, and no other names."""
+    _, options = load_options(str(run.config.weights))
+    names = load_metadata(str(run.config.weights)).class_names
+    same_number = options.get("num_classes", 1000) == len(run.dataset.class_names)
+    return same_number and names in (None, run.dataset.class_names)
+
+
+def _preprocessing(config: Config, dataset: Dataset, model: Network) -> Preprocessing:
+    """The weights' numbers where there are some, else the dataset's or ImageNet's."""
+    base = Preprocessing(get_spec(config.model).image_size)
+    if dataset.augmentation == "digits":
+        base = Preprocessing(mean=(0.5,) * 3, std=(0.5,) * 3)
+    if config.weights:
+        base = load_metadata(config.weights).preprocessing
+    size = config.image_size or dataset.image_size or base.image_size
+    if size < model.min_image_size:
+        raise InputError(
+            f"--image-size is {size}; {config.model} takes {model.min_image_size} or more"
+        )
+    resize = (
+        None if base.resize_size is None else math.ceil(size * base.resize_size / base.image_size)
+    )
+    if dataset.augmentation == "digits":
+        resize = size  # a digit fills its picture: nothing to crop away
+    return dataclasses.replace(base, image_size=size, resize_size=resize)
+
+
+def _workers(config: Config) -> int:
+    if config.workers is not None:
+        return config.workers
+    return 0 if config.dataset == "digits" else min(_MOST_WORKERS, os.cpu_count() or 1)

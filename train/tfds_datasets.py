@@ -1,0 +1,206 @@
+"""TFDS datasets, read from ArrayRecord files without TensorFlow."""
+
+import contextlib
+import io
+import logging
+import re
+import socket
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from flaxmobile.errors import InputError, nearest
+from train.datasets import Dataset, Record
+from train.digits import Digits
+
+_FORMAT = "array_record"
+
+
+def open_digits(data_dir: str | None) -> Dataset:
+    """Open the embedded digits; they are written to TFDS's directory on the first call."""
+    with _silence():
+        builder = _prepared(Digits.name, data_dir)
+    return Dataset(
+        name=Digits.name,
+        class_names=_class_names(builder),
+        train=TfdsSource(builder, "train"),
+        validation=TfdsSource(builder, "validation"),
+        test=TfdsSource(builder, "test"),
+        image_size=64,
+        augmentation="digits",
+    )
+
+
+def open_tfds(name: str, data_dir: str | None) -> Dataset:
+    """Open a TFDS dataset of labelled images; see `train.datasets.open_dataset`.
+
+    Where there is no validation split, the last tenth of the training split stands in for it.
+    """
+    builder = _prepared(name, data_dir)
+    splits = tuple(builder.info.splits)
+    if "train" not in splits:
+        raise InputError(f"TFDS dataset {name!r} has no train split but {', '.join(splits)}")
+    train, validation = "train", next((s for s in ("validation", "val") if s in splits), None)
+    if validation is None:
+        train, validation = "train[:90%]", "train[90%:]"
+    test = TfdsSource(builder, "test") if "test" in splits else None
+    return Dataset(
+        name=name,
+        class_names=_class_names(builder),
+        train=_not_empty(TfdsSource(builder, train)),
+        validation=_not_empty(TfdsSource(builder, validation)),
+        test=test if test and test.is_labelled() else None,
+        image_size=None,
+        augmentation="photograph",
+    )
+
+
+class TfdsSource:
+    """A split of a prepared dataset; its images stay encoded."""
+
+    def __init__(self, builder: Any, split: str) -> None:
+        """Open a split, or a slice of one such as "train[90%:]"."""
+        self.name = f"{builder.name}/{split}"
+        # Only these two features are parsed, and the builder is not pickled with the source.
+        features = {key: builder.info.features[key] for key in ("image", "label")}
+        self._features = tfds.features.FeaturesDict(features)
+        self._records = builder.as_data_source(split, file_format=_FORMAT).data_source
+        self._classes = features["label"].num_classes
+
+    def __len__(self) -> int:
+        """Number of records."""
+        return len(self._records)
+
+    def __getitem__(self, index: int) -> Record:
+        """Read one record; InputError if its label is none of the classes."""
+        record = self._read(index)
+        if not 0 <= record.label < self._classes:
+            raise InputError(
+                f"{record.name} has label {record.label}; accepted: 0 to {self._classes - 1}"
+            )
+        return record
+
+    def is_labelled(self) -> bool:
+        """False for a split without labels, which TFDS marks by -1 in every record."""
+        return len(self) > 0 and self._read(0).label != -1
+
+    def _read(self, index: int) -> Record:
+        skip = {"image": tfds.decode.SkipDecoding()}
+        example = self._features.deserialize_example_np(self._records[index], decoders=skip)
+        return Record(example["image"], int(example["label"]), f"{self.name}/{index}")
+
+
+def _not_empty(source: TfdsSource) -> TfdsSource:
+    if not len(source):
+        raise InputError(f"{source.name} has no images")
+    return source
+
+
+def _prepared(name: str, data_dir: str | None) -> Any:
+    """The builder of a dataset whose files are there; they are made or downloaded if need be."""
+    with _without_warnings():
+        builder = _builder(name, data_dir)
+        _class_names(builder)  # before a download of perhaps many gigabytes
+        if not builder.is_prepared():
+            _prepare(name, builder)
+            builder = _builder(name, data_dir)
+    if _FORMAT not in {found.value for found in builder.info.available_file_formats()}:
+        raise InputError(
+            f"{builder.data_dir} is prepared as {builder.info.file_format.value}, which needs "
+            f"TensorFlow; prepare it as {_FORMAT}, by giving another --data-dir"
+        )
+    return builder
+
+
+def _builder(name: str, data_dir: str | None) -> Any:
+    try:
+        return tfds.builder(name, data_dir=data_dir)
+    except _TFDS_ERRORS as error:
+        found = tfds.list_builders(with_community_datasets=False)
+        if re.split("[/:]", name)[0] in found:
+            problem = f"TFDS dataset {name!r} cannot be opened: {_one_line(error)}"
+            raise InputError(problem) from error
+        raise InputError(
+            f"unknown dataset {name!r}{nearest(name, found)}; accepted: digits, folder:PATH, or "
+            f"one of TFDS ({len(found)} names: tfds.list_builders())"
+        ) from None
+
+
+def _class_names(builder: Any) -> tuple[str, ...]:
+    """The names of the classes, if these are images with labels."""
+    top = builder.info.features
+    features = dict(top.items()) if isinstance(top, tfds.features.FeaturesDict) else {}
+    image, label = features.get("image"), features.get("label")
+    images = isinstance(image, tfds.features.Image) and image.np_dtype != np.float32
+    if not images or not isinstance(label, tfds.features.ClassLabel):
+        raise InputError(
+            f"TFDS dataset {builder.name!r} is not one of classified images: it needs the features "
+            f"image (Image) and label (ClassLabel) and has {', '.join(features) or type(top)}"
+        )
+    return tuple(label.names)
+
+
+def _prepare(name: str, builder: Any) -> None:
+    """Write the dataset's files; they appear in their directory all at once or not at all."""
+    try:
+        _check_network(builder)
+        builder.download_and_prepare(file_format=_FORMAT)
+    except ImportError as error:
+        missing = str(error).splitlines()[-1]
+        raise InputError(
+            f"TFDS dataset {name!r} cannot be prepared: {missing}; TFDS needs it once, for this "
+            "(TensorFlow: pip install tensorflow-cpu)"
+        ) from error
+    except _TFDS_ERRORS as error:
+        if builder.is_prepared():  # by another process that was faster
+            return
+        raise InputError(
+            f"TFDS dataset {name!r} is not in {builder.data_dir} and cannot be prepared there: "
+            f"{_one_line(error)}"
+        ) from error
+
+
+def _check_network(builder: Any) -> None:
+    """Raise OSError if no host of the dataset's files is known; TFDS would try for minutes."""
+    hosts = {urlsplit(url).hostname for url in builder.url_infos or ()}
+    if not hosts or builder.MANUAL_DOWNLOAD_INSTRUCTIONS or urllib.request.getproxies():
+        return
+    for host in hosts:
+        with contextlib.suppress(OSError):
+            socket.getaddrinfo(host, None)
+            return
+    raise OSError(f"no network, {', '.join(sorted(map(str, hosts)))} cannot be found")
+
+
+_TFDS_ERRORS = (OSError, ValueError, AssertionError, TypeError, ImportError)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Keep TFDS from warning that a dataset which it is about to prepare is not there."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keep TFDS from printing and from drawing progress bars."""
+    tfds.disable_progress_bar()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        tfds.enable_progress_bar()
