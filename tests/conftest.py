@@ -1,6 +1,7 @@
 """Settings of the whole suite: 8 virtual CPU devices, strict ranks, warnings are errors."""
 
 import os
+from pathlib import Path
 
 # Before JAX is imported anywhere: it reads these once. Child processes inherit them.
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -9,6 +10,9 @@ os.environ["TPU_SKIP_MDS_QUERY"] = "1"  # libtpu, installed for its compiler, fi
 os.environ["TPU_ACCELERATOR_TYPE"] = "v5litepod-4"
 os.environ["TPU_WORKER_HOSTNAMES"] = "localhost"
 os.environ["MPLBACKEND"] = "agg"
+# A program that several tests, workers or runs of the suite need is compiled once.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(__file__).parents[1] / ".pytest_cache" / "xla")
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 
 import jax
 import pytest

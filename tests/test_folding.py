@@ -116,5 +116,5 @@ def test_variables_that_are_not_the_models_are_refused(spoil):
 
 def test_variables_of_another_width_are_refused():
     other = random_variables(small_model(alpha=0.5))
-    with pytest.raises(flaxmobile.InputError, match="stem"):
+    with pytest.raises(flaxmobile.InputError, match="stage2_block1"):
         flaxmobile.fold_batch_norm(small_model(), other)

@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 
 from flaxmobile.cli.command import parse
 from flaxmobile.errors import InputError
+from flaxmobile.registry import resolve_name
 from train.recipes import get_recipe
 
 PROG = "python -m train"
@@ -169,15 +170,20 @@ def read_config(argv: Sequence[str]) -> Config:
     continues = first.output and (first.resume or first.eval_only)
     saved = load_config(Path(str(first.output))) if continues else None
     if saved is not None:
-        config = parse(Config, argv, PROG, default=saved)
+        config = _with_full_name(parse(Config, argv, PROG, default=saved))
         if not config.eval_only:
             _check_resumable(config, saved, str(first.output))
     else:
         recipe = first.recipe or ("digits" if first.dataset == "digits" else None)
         settings = get_recipe(recipe) if recipe else {}
-        config = parse(Config, argv, PROG, default=Config(**{**settings, "recipe": recipe}))
+        defaults = Config(**{**settings, "recipe": recipe})
+        config = _with_full_name(parse(Config, argv, PROG, default=defaults))
     config.check()
     return config
+
+
+def _with_full_name(config: Config) -> Config:
+    return dataclasses.replace(config, model=resolve_name(config.model))
 
 
 def load_config(output: Path) -> Config | None:

@@ -22,7 +22,7 @@ from train.datasets import Dataset, Source, UnreadableImageError
 
 ON_BAD_IMAGE = ("error", "skip")
 
-_THREADS = 4
+_THREADS = 8
 """Batches read at once, each in a thread, where there are no worker processes."""
 
 
@@ -199,18 +199,18 @@ def _batches(batches: Any, workers: int) -> Batches:
 
 def _iterate(reading: Any) -> Batches:
     iterator = iter(reading)
+    batches = map(_own, iterator)
     try:
         # Workers start with the first batch and inherit what is blocked then: signals, which a
         # terminal or a scheduler sends to all processes, are for the main one.
         resource_tracker.ensure_running()  # its start would unblock them
         unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         try:
-            batch = next(iterator, None)
+            first = next(batches)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
-        while batch is not None:
-            yield _own(batch)
-            batch = next(iterator, None)
+        yield first
+        yield from batches
     except RuntimeError as error:
         if "terminated unexpectedly" not in str(error):
             raise
@@ -223,7 +223,7 @@ def _iterate(reading: Any) -> Batches:
 
 
 def _own(batch: Batch) -> Batch:
-    """Copy out of the shared memory that a worker wrote to; Grain may unmap it at any time."""
+    """Copy what lies in the shared memory of a worker, so that this can be freed at once."""
     return Batch(**{name: np.array(values) for name, values in batch.items()})  # type: ignore
 
 

@@ -14,10 +14,10 @@ from train.checkpoints import Checkpoints, quality
 from train.config import Config
 from train.datasets import Source
 from train.input_pipeline import eval_batches, train_batches
-from train.output import make_output
+from train.output import check_output, make_output
 from train.parallel import EvalStep
 from train.reporting import Line, Reporter, is_finite
-from train.setup import Run, describe, initial_variables, prepare
+from train.setup import Run, abstract_state, describe, initial_variables, prepare
 from train.signals import StopSignals
 from train.step import Metrics, TrainState, create_state
 
@@ -33,13 +33,16 @@ def train(config: Config) -> int:
         variables = load_weights(str(config.weights))[1]
         report_test(run, run.parallel.eval_step(run.objective), variables)
         return 0
-    output = make_output(run)
+    output, exists = check_output(run)
+    variables = {} if exists else initial_variables(run)
+    if not exists:
+        make_output(run, output)
     with StopSignals() as signals, Checkpoints(output / "checkpoints") as checkpoints:
-        state = create_state(run.objective, initial_variables(run))
-        restored = checkpoints.restore(state)
+        restored = checkpoints.restore(abstract_state(run))
         if restored is not None:
             state, progress = restored
         else:
+            state = create_state(run.objective, variables or initial_variables(run))
             progress = {"step": 0, "validated": 0, "best": None}
         with Reporter(output, progress, run.total_steps) as reporter:
             reporter.say(describe(run, output, state, progress["step"]))
@@ -178,7 +181,7 @@ class Trainer:
         metadata.source.update(step=line["step"], validation_accuracy=line["accuracy"])
         save_weights(
             self.output / "best",
-            self.run.model_name,
+            self.run.config.model,
             self.run.options,
             variables,
             metadata,

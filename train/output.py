@@ -13,32 +13,37 @@ from train.setup import Run, default_output
 _LIBRARIES = ("flaxmobile", "jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
-def make_output(run: Run) -> Path:
-    """Make the directory of a new run, or check that of the run to continue.
-
-    It appears with config.json and class_indices.json in it, or not at all.
+def check_output(run: Run) -> tuple[Path, bool]:
+    """Return the directory of the run, and whether it exists and is to be continued.
 
     Raises:
       InputError: it exists and the run is not to be resumed; it is not a run; or its classes are
         not those of the data.
     """
-    config = run.config
-    output = Path(config.output) if config.output else default_output(config)
-    if output.exists():
-        if not config.resume:
-            raise InputError(
-                f"{output} exists already: add --resume to continue that run, or choose another "
-                "--output"
-            )
-        _check_classes(run, output)
-        return output
+    output = Path(run.config.output) if run.config.output else default_output(run.config)
+    if not output.exists():
+        return output, False
+    if not run.config.resume:
+        raise InputError(
+            f"{output} exists already: add --resume to continue that run, or choose another "
+            "--output"
+        )
+    _check_classes(run, output)
+    return output, True
+
+
+def make_output(run: Run, output: Path) -> None:
+    """Make the directory of a new run.
+
+    It appears with config.json and class_indices.json in it, or not at all.
+    """
     output.parent.mkdir(parents=True, exist_ok=True)
     draft = output.with_name(f".{output.name}.tmp")
     shutil.rmtree(draft, ignore_errors=True)
     try:
         draft.mkdir()
         settings = {
-            "settings": config.to_json(),
+            "settings": run.config.to_json(),
             "image_size": run.preprocessing.image_size,
             "model_options": run.options,
             "steps_per_epoch": run.steps_per_epoch,
@@ -52,7 +57,6 @@ def make_output(run: Run) -> Path:
         draft.rename(output)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    return output
 
 
 def _check_classes(run: Run, output: Path) -> None:

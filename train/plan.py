@@ -8,10 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from flaxmobile.errors import InputError
-from flaxmobile.weights import abstract_variables
 from train.config import Config
-from train.setup import Run, prepare
-from train.step import create_state
+from train.setup import Run, abstract_state, prepare
 
 _LIBTPU_SETTINGS = {  # else libtpu asks a metadata server which TPU this machine is
     "TPU_SKIP_MDS_QUERY": "1",
@@ -38,7 +36,9 @@ def plan(config: Config) -> int:
         "operations per image": f"{cost['flops'] / per_chip / 1e9:.3f} GFLOP",
         "memory traffic per image": f"{cost['bytes accessed'] / per_chip / 1e6:.1f} MB",
     }
-    print(f"{run.model_name} compiles for {config.plan} ({len(devices)} chips, {config.parallel})")
+    print(
+        f"{run.config.model} compiles for {config.plan} ({len(devices)} chips, {config.parallel})"
+    )
     for name, value in rows.items():
         print(f"  {name:<26}{value:>14}")
     return 0
@@ -46,15 +46,11 @@ def plan(config: Config) -> int:
 
 def compile_train_step(run: Run) -> Any:
     """Compile the training step for the devices of the run, which need not exist."""
-    model = run.objective.model.clone(axis_name=None)
-    state = jax.eval_shape(
-        lambda variables: create_state(run.objective, variables), abstract_variables(model)
-    )
     size, count = run.preprocessing.image_size, run.config.batch_size
     return (
         run.parallel.train_step(run.objective)
         .lower(
-            run.parallel.shape_state(state),
+            run.parallel.shape_state(abstract_state(run)),
             run.parallel.shape_batch((count, size, size, 3), jnp.uint8),
             run.parallel.shape_batch((count,), jnp.int32),
             jax.eval_shape(jax.random.key, 0),

@@ -5,6 +5,7 @@ import datetime
 import math
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,13 @@ import numpy as np
 from flaxmobile import Metadata, Preprocessing, create_model, load_metadata, load_weights
 from flaxmobile.errors import InputError
 from flaxmobile.layers import Network
-from flaxmobile.registry import get_spec, resolve_name
-from flaxmobile.weights import load_options
+from flaxmobile.registry import get_spec
+from flaxmobile.weights import abstract_variables, load_options
 from train.config import Config
 from train.datasets import Dataset, open_dataset
 from train.optimizers import make_optimizer, make_schedule
 from train.parallel import Parallel, make_parallel
-from train.step import Objective
+from train.step import Objective, TrainState, create_state
 
 Options = dict[str, Any]
 
@@ -35,7 +36,7 @@ class Run:
     Attributes:
       config: its settings.
       dataset: what it learns from.
-      model_name, options: what builds the network.
+      options: what builds the network, with its name in the settings.
       metadata: what its weights directories will say.
       parallel: how steps are spread over devices.
       objective: what is minimized.
@@ -45,7 +46,6 @@ class Run:
 
     config: Config
     dataset: Dataset
-    model_name: str
     options: Options
     metadata: Metadata
     parallel: Parallel
@@ -66,7 +66,6 @@ def prepare(config: Config, devices: Sequence[jax.Device] | None = None) -> Run:
     Raises:
       InputError: settings, data, devices or weights that do not fit together.
     """
-    model_name = resolve_name(config.model)
     parallel = make_parallel(config.parallel, config.batch_size, devices)
     dataset = open_dataset(config.dataset, config.data_dir)
     options: Options = {
@@ -77,16 +76,17 @@ def prepare(config: Config, devices: Sequence[jax.Device] | None = None) -> Run:
     if config.dropout_rate is not None:
         options["dropout_rate"] = config.dropout_rate
     if config.weights:
-        options = _inherited_options(config, model_name, options)
-    model = create_model(model_name, **options)
+        options = _inherited_options(config, options)
+    model = create_model(config.model, **options)
     preprocessing = _preprocessing(config, dataset, model)
     steps_per_epoch = max(1, len(dataset.train) // config.batch_size)
     total_steps = config.steps or config.epochs * steps_per_epoch
     schedule = make_schedule(config, steps_per_epoch, total_steps)
     return Run(
-        config=config,
+        config=dataclasses.replace(
+            config, alpha=options["alpha"], image_size=preprocessing.image_size
+        ),
         dataset=dataset,
-        model_name=model_name,
         options=options,
         metadata=Metadata(preprocessing, dataset.class_names, {"origin": "python -m train"}),
         parallel=parallel,
@@ -95,7 +95,7 @@ def prepare(config: Config, devices: Sequence[jax.Device] | None = None) -> Run:
             preprocessing=preprocessing,
             optimizer=make_optimizer(config, schedule),
             schedule=schedule,
-            trained=get_spec(model_name).head if config.freeze_backbone else None,
+            trained=get_spec(config.model).head if config.freeze_backbone else None,
             label_smoothing=config.label_smoothing,
             ema_decay=config.ema_decay,
             axis_name=parallel.axis_name,
@@ -117,11 +117,17 @@ def initial_variables(run: Run) -> dict[str, Any]:
     if run.config.weights:
         _, trained = load_weights(run.config.weights)
         trained = jax.tree.map(np.asarray, dict(trained))
-        head = get_spec(run.model_name).head
+        head = get_spec(run.config.model).head
         if not _same_classes(run):
             trained["params"] |= {name: variables["params"][name] for name in head}
         variables = trained
     return variables
+
+
+def abstract_state(run: Run) -> TrainState:
+    """The shapes of a state of this run, without computing one."""
+    model = run.objective.model.clone(axis_name=None)
+    return jax.eval_shape(partial(create_state, run.objective), abstract_variables(model))
 
 
 def describe(run: Run, output: Path, state: Any, first_step: int) -> str:
@@ -132,7 +138,7 @@ def describe(run: Run, output: Path, state: Any, first_step: int) -> str:
     devices = jax.devices()
     begin = f"continues after step {first_step} of" if first_step else "trains for"
     return (
-        f"{run.model_name} alpha {run.options['alpha']:g}, {params:,} parameters, on "
+        f"{run.config.model} alpha {run.options['alpha']:g}, {params:,} parameters, on "
         f"{run.config.dataset} at {size}×{size}: {len(data.train)} training, "
         f"{len(data.validation)} validation{test} images of {len(data.class_names)} classes\n"
         f"{begin} {run.total_steps} steps of {run.config.batch_size} images on {len(devices)} "
@@ -144,16 +150,16 @@ def default_output(config: Config) -> Path:
     """runs/<model>-<dataset>-<time>."""
     dataset = config.dataset.removeprefix("folder:").rstrip("/").rpartition("/")[2]
     time = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    return Path("runs") / f"{resolve_name(config.model)}-{dataset.replace(':', '-')}-{time}"
+    return Path("runs") / f"{config.model}-{dataset.replace(':', '-')}-{time}"
 
 
-def _inherited_options(config: Config, model_name: str, wanted: Options) -> Options:
+def _inherited_options(config: Config, wanted: Options) -> Options:
     """Complete the options by those of the weights to start from (their padding, say)."""
     name, options = load_options(str(config.weights))
     alpha = options.get("alpha", 1.0)
-    if name != model_name or config.alpha not in (None, alpha):
+    if name != config.model or config.alpha not in (None, alpha):
         raise InputError(
-            f"{config.weights} holds {name} with alpha {alpha}, not {model_name} with alpha "
+            f"{config.weights} holds {name} with alpha {alpha}, not {config.model} with alpha "
             f"{wanted['alpha']}; take --model {name} --alpha {alpha}, or other weights"
         )
     if options.get("folded") and not config.eval_only:

@@ -51,8 +51,8 @@ def open_tfds(name: str, data_dir: str | None) -> Dataset:
     return Dataset(
         name=name,
         class_names=_class_names(builder),
-        train=_not_empty(TfdsSource(builder, train)),
-        validation=_not_empty(TfdsSource(builder, validation)),
+        train=TfdsSource(builder, train),
+        validation=TfdsSource(builder, validation),
         test=test if test and test.is_labelled() else None,
         image_size=None,
         augmentation="photograph",
@@ -63,8 +63,10 @@ class TfdsSource:
     """A split of a prepared dataset; its images stay encoded."""
 
     def __init__(self, builder: Any, split: str) -> None:
-        """Open a split, or a slice of one such as "train[90%:]"."""
+        """Open a split, or a slice of one such as "train[90%:]"; InputError if it is empty."""
         self.name = f"{builder.name}/{split}"
+        if not builder.info.splits[split].num_examples:
+            raise InputError(f"{self.name} has no images")
         # Only these two features are parsed, and the builder is not pickled with the source.
         features = {key: builder.info.features[key] for key in ("image", "label")}
         self._features = tfds.features.FeaturesDict(features)
@@ -86,18 +88,12 @@ class TfdsSource:
 
     def is_labelled(self) -> bool:
         """False for a split without labels, which TFDS marks by -1 in every record."""
-        return len(self) > 0 and self._read(0).label != -1
+        return self._read(0).label != -1
 
     def _read(self, index: int) -> Record:
         skip = {"image": tfds.decode.SkipDecoding()}
         example = self._features.deserialize_example_np(self._records[index], decoders=skip)
         return Record(example["image"], int(example["label"]), f"{self.name}/{index}")
-
-
-def _not_empty(source: TfdsSource) -> TfdsSource:
-    if not len(source):
-        raise InputError(f"{source.name} has no images")
-    return source
 
 
 def _prepared(name: str, data_dir: str | None) -> Any:
@@ -108,6 +104,8 @@ def _prepared(name: str, data_dir: str | None) -> Any:
         if not builder.is_prepared():
             _prepare(name, builder)
             builder = _builder(name, data_dir)
+    if not builder.is_prepared():
+        raise InputError(f"{builder.data_dir} is an incomplete TFDS dataset: remove it")
     if _FORMAT not in {found.value for found in builder.info.available_file_formats()}:
         raise InputError(
             f"{builder.data_dir} is prepared as {builder.info.file_format.value}, which needs "

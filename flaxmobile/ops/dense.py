@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 from jax import Array
 
+from flaxmobile.errors import InputError
 from flaxmobile.ops.dispatch import Forms, apply_form, native
 from flaxmobile.ops.window import Padding, Window, make_window, output_size
 
@@ -20,18 +21,38 @@ def dense_conv(
     padding: Padding = "SAME",
     dilation: int | Sequence[int] = 1,
 ) -> Array:
-    """Convolve images [n, h, w, c] with a kernel [kh, kw, c / groups, d] to [n, h', w', d]."""
+    """Convolve images [n, h, w, c] with a kernel [kh, kw, c / groups, d] to [n, h', w', d].
+
+    Raises:
+      InputError: the kernel does not fit the image's channels.
+    """
+    channels = x.shape[-1]
+    if (
+        kernel.ndim != 4
+        or 0 in kernel.shape
+        or channels % kernel.shape[2]
+        or (kernel.shape[3] % (channels // kernel.shape[2]))
+    ):
+        raise InputError(
+            f"a kernel for {channels} channels has shape [kh, kw, {channels} / groups, d] with d a "
+            f"multiple of groups, not {list(kernel.shape)}"
+        )
     window = make_window(x.shape[1:3], kernel.shape[:2], strides, padding, dilation)
-    if x.shape[-1] == kernel.shape[2] <= _FEW_CHANNELS:
+    if channels == kernel.shape[2] <= _FEW_CHANNELS:
         return apply_form(Forms(cpu=im2col, accelerator=native), window, x, kernel)
     return native(window, x, kernel)
 
 
 def im2col(window: Window, x: Array, kernel: Array) -> Array:
-    """Lay the pixels under the kernel side by side, kh * kw * c columns, and multiply once."""
+    """Lay the pixels under the kernel side by side, kh * kw * c columns, and multiply once.
+
+    In float32 or wider, for the sake of the image's gradient: the sum over the columns that a pixel
+    stands in.
+    """
+    wide = jnp.promote_types(x.dtype, jnp.float32)
     height, width = output_size(x.shape[1:3], kernel.shape[:2], window)
     (sh, sw), pads, (dh, dw) = window
-    padded = jnp.pad(x, [(0, 0), *pads, (0, 0)])
+    padded = jnp.pad(x.astype(wide), [(0, 0), *pads, (0, 0)])
     columns = [
         padded[
             :,
@@ -43,4 +64,4 @@ def im2col(window: Window, x: Array, kernel: Array) -> Array:
     ]
     patches = jnp.concatenate(columns, axis=-1)  # [n, h', w', kh * kw * c]
     flat = patches.reshape(-1, patches.shape[-1]) @ kernel.reshape(-1, kernel.shape[-1])
-    return flat.reshape(x.shape[0], height, width, kernel.shape[-1])
+    return flat.reshape(x.shape[0], height, width, kernel.shape[-1]).astype(x.dtype)

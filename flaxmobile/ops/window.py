@@ -41,7 +41,8 @@ def make_window(
     pads as TensorFlow does, more at the bottom and right under a stride. They differ.
 
     Raises:
-      InputError: an unknown rule, or a stride or dilation below 1.
+      InputError: an unknown rule, a stride or dilation below 1, negative padding, or an image that
+        is smaller than the kernel's reach even with its padding.
     """
     strides, dilation = as_pair(strides), as_pair(dilation)
     if min(*strides, *dilation) < 1:
@@ -61,7 +62,15 @@ def make_window(
             f"unknown padding {padding!r}; accepted: 'symmetric', 'SAME', 'VALID' or "
             "((top, bottom), (left, right))"
         )
-    return Window(strides, pads, dilation)
+    if min(*pads[0], *pads[1]) < 0:
+        raise InputError(f"padding is {pads}; accepted: 0 or more on every side")
+    window = Window(strides, pads, dilation)
+    if min(output_size(image, kernel, window)) < 1:
+        raise InputError(
+            f"an image of {image[0]} x {image[1]} with padding {pads} is smaller than a kernel of "
+            f"{kernel[0]} x {kernel[1]} with dilation {dilation}"
+        )
+    return window
 
 
 def output_size(image: Sequence[int], kernel: Sequence[int], window: Window) -> Pair:

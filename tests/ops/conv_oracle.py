@@ -1,7 +1,9 @@
 """Checks a convolution and both its gradients against `lax.conv_general_dilated`."""
 
+import itertools
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -90,9 +92,8 @@ def check(case: Case, conv: Callable[..., Array], dtype: str, oracle: str = "flo
     """
     with jax.enable_x64(True):
         arrays = case.arrays(dtype)
-        exact = jax.jit(lambda *a: with_gradients(lambda x, k: native(case.window, x, k), *a))
         wide = [array.astype(oracle) for array in arrays]
-        expected, magnitude = exact(*wide), exact(*map(jnp.abs, wide))
+        expected, magnitude = _exact(case, *wide), _exact(case, *map(jnp.abs, wide))
         actual = jax.jit(lambda *a: with_gradients(conv, *a))(*arrays)
         total = jnp.promote_types(dtype, "float32")
     per_group = math.prod(case.kernel) * case.inputs
@@ -115,14 +116,29 @@ def check(case: Case, conv: Callable[..., Array], dtype: str, oracle: str = "flo
         if total != jnp.dtype(dtype):
             bound += _roundoff(dtype) * (np.abs(want) + bound)
         error = np.abs(np.asarray(got, np.float64) - np.asarray(want, np.float64))
-        assert (error <= bound).all(), f"{name}: {np.max(error / bound)} times the bound"
+        assert (error <= bound).all(), f"{name}: off by up to {error.max()}, size {np.max(size)}"
+
+
+@partial(
+    jax.jit, static_argnums=0, compiler_options={"xla_backend_optimization_level": 0}
+)  # compiles three times faster
+def _exact(case: Case, x: Array, kernel: Array, dy: Array) -> tuple[Array, Array, Array]:
+    return with_gradients(lambda x, k: native(case.window, x, k), x, kernel, dy)
 
 
 def _roundoff(dtype: Any) -> float:
     return float(jnp.finfo(dtype).eps) / 2
 
 
-def assert_same_specials(actual: Array, expected: Array) -> None:
-    """Assert that infinities (with their sign) and NaNs stand in the same places."""
-    for kind in (np.isnan, np.isposinf, np.isneginf):
-        np.testing.assert_array_equal(kind(actual), kind(expected))
+def check_specials(case: Case, conv: Callable[..., Array]) -> None:
+    """Assert that infinities and NaNs in images and in dy reach what they reach natively."""
+    arrays = case.arrays()
+    ours = jax.jit(lambda *a: with_gradients(conv, *a))
+    for special, spoiled in itertools.product((np.inf, -np.inf, np.nan), (0, 2)):
+        inputs = list(arrays)
+        inputs[spoiled] = inputs[spoiled].at[0, 2, 2, -1].set(special)
+        actual, expected = ours(*inputs), _exact(case, *inputs)
+        assert sum(not np.isfinite(array).all() for array in actual) == 2
+        for got, want in zip(actual, expected, strict=True):
+            for kind in (np.isnan, np.isposinf, np.isneginf):
+                np.testing.assert_array_equal(kind(got), kind(want))

@@ -1,10 +1,9 @@
 import jax.numpy as jnp
-import numpy as np
 import pytest
-from tests.ops.conv_oracle import DTYPES, Case, assert_same_specials, check, native, with_gradients
 
 from flaxmobile.errors import InputError
 from flaxmobile.ops import dense_conv
+from tests.ops.conv_oracle import DTYPES, Case, check, check_specials
 
 
 def dense(image, kernel, inputs, outputs, groups=1, **options) -> Case:
@@ -41,20 +40,9 @@ def test_the_stem_of_mobilenet_v2_at_224_is_right(dtype):
 
 
 @pytest.mark.parametrize("strides", [1, 2])
-@pytest.mark.parametrize("where", ["images", "output gradient"])
-@pytest.mark.parametrize("special", [np.inf, -np.inf, np.nan])
-def test_infinities_and_nans_reach_what_they_reach_natively(special, where, strides):
+def test_infinities_and_nans_reach_what_they_reach_natively(strides):
     case = dense((6, 6), (3, 3), 3, 5, strides=strides)
-    x, kernel, dy = case.arrays()
-    if where == "images":
-        x = x.at[0, 2, 1, 2].set(special)
-    else:
-        dy = dy.at[0, 0, 1, 3].set(special)
-    actual = with_gradients(lambda x, k: dense_conv(x, k, **case.options), x, kernel, dy)
-    expected = with_gradients(lambda x, k: native(case.window, x, k), x, kernel, dy)
-    assert sum(not np.isfinite(a).all() for a in actual) == 2
-    for got, want in zip(actual, expected, strict=True):
-        assert_same_specials(got, want)
+    check_specials(case, lambda x, kernel: dense_conv(x, kernel, **case.options))
 
 
 @pytest.mark.parametrize(

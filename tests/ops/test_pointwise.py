@@ -1,10 +1,9 @@
 import jax.numpy as jnp
-import numpy as np
 import pytest
-from tests.ops.conv_oracle import DTYPES, Case, assert_same_specials, check, native, with_gradients
 
 from flaxmobile.errors import InputError
 from flaxmobile.ops import pointwise_conv
+from tests.ops.conv_oracle import DTYPES, Case, check, check_specials
 
 
 def pointwise(image, inputs, outputs, **options) -> Case:
@@ -42,20 +41,9 @@ def test_layers_of_mobilenet_v2_at_224_are_right(case, dtype):
 
 
 @pytest.mark.parametrize("strides", [1, 2])
-@pytest.mark.parametrize("where", ["images", "output gradient"])
-@pytest.mark.parametrize("special", [np.inf, -np.inf, np.nan])
-def test_infinities_and_nans_reach_what_they_reach_natively(special, where, strides):
+def test_infinities_and_nans_reach_what_they_reach_natively(strides):
     case = pointwise((6, 6), 4, 5, strides=strides)
-    x, kernel, dy = case.arrays()
-    if where == "images":
-        x = x.at[0, 2, 2, 3].set(special)
-    else:
-        dy = dy.at[0, 0, 1, 3].set(special)
-    actual = with_gradients(lambda x, k: pointwise_conv(x, k, strides=strides), x, kernel, dy)
-    expected = with_gradients(lambda x, k: native(case.window, x, k), x, kernel, dy)
-    assert sum(not np.isfinite(a).all() for a in actual) == 2
-    for got, want in zip(actual, expected, strict=True):
-        assert_same_specials(got, want)
+    check_specials(case, lambda x, kernel: pointwise_conv(x, kernel, strides=strides))
 
 
 @pytest.mark.parametrize("shape", [(6, 8), (3, 3, 6, 8), (1, 1, 8, 6), (1, 1, 1, 6)], ids=str)

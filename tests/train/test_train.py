@@ -24,11 +24,8 @@ STEPS = 20  # 9 to an epoch
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch, tmp_path_factory):
-    """The network `tiny`, one device's worth of time, and programs compiled once for all tests."""
+    """The network `tiny`, and a working directory of its own."""
     monkeypatch.setitem(registry.SPECS, "tiny", SPEC)
-    cache = tmp_path_factory.getbasetemp() / "xla"
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(cache))
-    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     monkeypatch.chdir(tmp_path_factory.mktemp("cwd"))
 
 
@@ -72,7 +69,6 @@ def wait_for_step(directory, step, process):
 def uninterrupted(tmp_path_factory):
     """A whole run, to compare with."""
     directory = tmp_path_factory.mktemp("whole") / "run"
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(tmp_path_factory.getbasetemp() / "xla")
     finish(start("--steps", STEPS, "--output", directory))
     return directory
 

@@ -1,0 +1,34 @@
+import json
+
+from flaxmobile import cli
+from flaxmobile.registry import SPECS
+
+
+def test_table_has_a_row_per_network(capsys):
+    assert cli.main(["list"]) == 0
+    header, rule, *rows = capsys.readouterr().out.splitlines()
+    assert header.split() == [
+        "name", "aliases", "year", "parameters", "multiply-adds", "size", "top-1", "paper",
+    ]  # fmt: skip
+    assert set(rule) == {"─"}
+    assert [row.split()[0] for row in rows] == list(SPECS)
+    v2 = next(row for row in rows if row.startswith("mobilenet_v2"))
+    assert "v2       2018      3.50 M        300.8 M  224×224  72.2%  MobileNetV2: Inverted" in v2
+
+
+def test_json_has_an_object_per_network(capsys):
+    assert cli.main(["list", "--json"]) == 0
+    networks = json.loads(capsys.readouterr().out)
+    assert [network["name"] for network in networks] == list(SPECS)
+    v2 = next(network for network in networks if network["name"] == "mobilenet_v2")
+    assert v2 == {
+        "name": "mobilenet_v2",
+        "aliases": ["v2"],
+        "year": 2018,
+        "params": 3504872,
+        "macs": 300774272,
+        "image_size": 224,
+        "top1": 72.154,
+        "top1_source": "torchvision IMAGENET1K_V2",
+        "paper": SPECS["mobilenet_v2"].paper,
+    }

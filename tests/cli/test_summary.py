@@ -1,0 +1,49 @@
+import json
+
+import pytest
+
+from flaxmobile import cli, create_model, registry, summarize
+
+
+def test_table_is_for_224_pixels_and_1000_classes_by_default(capsys):
+    assert cli.main(["summary", "v2", "--alpha", "1.4"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["layer", "kind", "output", "params", "multiply-adds", "share"]
+    assert lines[-2].split() == ["total", "6,108,776", "582,195,824", "100.0%"]
+    assert lines[-1] == "1×1 convolutions do 91.8% of the multiply-adds at 224×224"
+
+
+def test_json_is_the_librarys_for_the_given_width_size_and_classes(capsys):
+    argv = ["--alpha=0.35", "--image-size", "64", "--num_classes", "5", "--json"]
+    assert cli.main(["summary", "mobilenet_v2", *argv]) == 0
+    summary = summarize(create_model("v2", alpha=0.35, num_classes=5), 64)
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(summary.to_json()))
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["v9"], "unknown model 'v9' (did you mean 'v2'?)"),
+        (["v2", "--alpha", "0"], "alpha is 0.0; accepted: "),
+        (["v2", "--alpha", "nan"], "alpha is nan; accepted: "),
+        (["v2", "--num-classes", "-1"], "num_classes is -1; accepted: 0 or more"),
+        (["v2", "--image-size", "31"], "[1, 31, 31, 3]; accepted: "),
+        (["v2", "--image-size", "-1"], "[1, -1, -1, 3]; accepted: "),
+    ],
+)
+def test_a_value_that_the_network_does_not_offer_is_one_line_and_status_2(argv, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["summary", *argv])
+    assert stop.value.code == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert message in printed.err
+    assert printed.err.count("\n") == 1
+
+
+def test_an_option_that_the_network_does_not_have_is_refused(monkeypatch, capsys):
+    options = {k: v for k, v in registry.model_options("v2").items() if k != "alpha"}
+    monkeypatch.setattr(registry, "model_options", lambda name: options)
+    with pytest.raises(SystemExit):
+        cli.main(["summary", "v2", "--alpha", "1"])
+    assert "unknown option of mobilenet_v2 'alpha'" in capsys.readouterr().err

@@ -1,0 +1,114 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from flaxmobile.layers import Conv, ConvNorm, relu6
+from flaxmobile.layers.conv import kernel_init
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"features": 10},
+        {"features": 10, "use_bias": False},
+        {"features": 10, "kernel_size": 3, "stride": 2, "padding": "SAME"},
+        {"features": 6, "kernel_size": 3, "groups": 6, "padding": "SAME"},
+        {"features": 12, "kernel_size": 5, "groups": 6, "stride": 2, "padding": "SAME"},
+        {"features": 4, "kernel_size": (1, 7), "groups": 2, "dilation": 2, "padding": "VALID"},
+    ],
+    ids=str,
+)
+def test_parameters_and_outputs_are_those_of_flax(options, dtype):
+    ours = Conv(**options, dtype=dtype)
+    size = options.get("kernel_size", 1)
+    theirs = nn.Conv(
+        options["features"],
+        (size, size) if isinstance(size, int) else size,
+        strides=options.get("stride", 1),
+        kernel_dilation=options.get("dilation", 1),
+        feature_group_count=options.get("groups", 1),
+        padding=options.get("padding", "SAME"),
+        use_bias=options.get("use_bias", True),
+        dtype=dtype,
+    )
+    x = jax.random.normal(jax.random.key(0), (2, 9, 16, 6))
+    variables, peers = (module.init(jax.random.key(1), x) for module in (ours, theirs))
+    describe = lambda tree: jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree)  # noqa: E731
+    assert describe(variables) == describe(peers)
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+
+    y, expected = ours.apply(peers, x), theirs.apply(peers, x)
+    assert y.dtype == dtype
+    scale = float(jnp.abs(expected).max())
+    np.testing.assert_allclose(
+        y.astype(jnp.float32),
+        expected.astype(jnp.float32),
+        rtol=0,
+        atol=4 * scale * float(jnp.finfo(dtype).eps),
+    )
+
+
+def test_kernels_start_as_torchvisions():
+    """Normal with variance 2 / fan-out, where a depthwise kernel's fan-out is its area."""
+    pointwise = kernel_init(jax.random.key(0), (1, 1, 64, 512))
+    dense = kernel_init(jax.random.key(0), (3, 3, 32, 128))
+    depthwise = Conv(4096, 3, groups=4096).init(jax.random.key(0), jnp.zeros((1, 3, 3, 4096)))
+    for kernel, fan_out in (
+        (pointwise, 512),
+        (dense, 9 * 128),
+        (depthwise["params"]["kernel"], 9),
+    ):
+        np.testing.assert_allclose(np.std(kernel), np.sqrt(2 / fan_out), rtol=0.02)
+        np.testing.assert_allclose(np.mean(kernel), 0, atol=0.02 * np.std(kernel))
+
+
+def test_a_depthwise_convolution_of_one_channel_is_an_ordinary_one():
+    x = jax.random.normal(jax.random.key(0), (1, 8, 8, 1))
+    variables = Conv(4, 3).init(jax.random.key(1), x)
+    assert variables["params"]["kernel"].shape == (3, 3, 1, 4)
+    np.testing.assert_allclose(
+        Conv(4, 3, groups=1).apply(variables, x),
+        nn.Conv(4, (3, 3), padding=1).apply(variables, x),
+        rtol=1e-5,
+        atol=1e-5,
+    )
+
+
+def test_conv_norm_is_convolution_normalization_activation():
+    x = jax.random.normal(jax.random.key(0), (4, 8, 8, 6))
+    module = ConvNorm(10, 3, stride=2, activation=relu6, norm_epsilon=1e-3)
+    variables = module.init(jax.random.key(1), x)
+    shapes = jax.tree.map(jnp.shape, variables)
+    assert shapes["params"] == {
+        "conv": {"kernel": (3, 3, 6, 10)},
+        "norm": {"scale": (10,), "bias": (10,)},
+    }
+    assert shapes["batch_stats"] == {"norm": {"mean": (10,), "var": (10,)}}
+    kernel = variables["params"]["conv"]["kernel"]
+    conv = nn.Conv(10, (3, 3), strides=2, padding=1, use_bias=False)
+    y = conv.apply({"params": {"kernel": kernel}}, x)
+    for train in (False, True):
+        mean, var = (y.mean((0, 1, 2)), y.var((0, 1, 2))) if train else (0, 1)
+        normalized = (np.asarray(y) - mean) / np.sqrt(var + 1e-3)
+        actual, _ = module.apply(variables, x, train, mutable=["batch_stats"])
+        np.testing.assert_allclose(actual, np.clip(normalized, 0, 6), rtol=1e-5, atol=1e-5)
+
+
+def test_frozen_norm_trains_with_the_running_statistics():
+    x = jax.random.normal(jax.random.key(0), (4, 8, 8, 6))
+    module = ConvNorm(10, frozen_norm=True)
+    variables = module.init(jax.random.key(1), x)
+    y, updates = module.apply(variables, x, train=True, mutable=["batch_stats"])
+    np.testing.assert_array_equal(y, module.apply(variables, x))
+    jax.tree.map(np.testing.assert_array_equal, updates["batch_stats"], variables["batch_stats"])
+
+
+def test_folded_has_a_bias_and_no_normalization():
+    x = jnp.zeros((4, 8, 8, 6))
+    variables = ConvNorm(10, 3, folded=True).init(jax.random.key(1), x)
+    assert jax.tree.map(jnp.shape, variables) == {
+        "params": {"conv": {"kernel": (3, 3, 6, 10), "bias": (10,)}}
+    }

@@ -1,0 +1,367 @@
+import io
+import json
+import logging
+import pickle
+import shutil
+import socket
+import sys
+import urllib.request
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from PIL import Image
+from torchvision.datasets import ImageFolder
+
+from flaxmobile.errors import InputError
+from train.datasets import UnreadableImageError, open_dataset
+
+# ---- folders of images
+
+
+def labelled_files(source):
+    return [(source[index].name, source[index].label) for index in range(len(source))]
+
+
+def test_a_folder_has_the_classes_and_files_of_torchvision_in_its_order(image_folder, write_images):
+    write_images(image_folder / "train" / "rose" / "deeper" / "down", 2, suffix=".JPG")
+    write_images(image_folder / "train" / "daisy", 2, first=40, suffix=".jpeg")
+    dataset = open_dataset(f"folder:{image_folder}")
+    for split, source in (("train", dataset.train), ("val", dataset.validation)):
+        reference = ImageFolder(str(image_folder / split))
+        assert labelled_files(source) == reference.samples
+        assert list(dataset.class_names) == reference.classes
+    assert len(dataset.test) == 6
+    assert (dataset.image_size, dataset.augmentation) == (None, "photograph")
+
+
+def test_a_folder_gives_the_bytes_of_its_files(flowers, image_folder):
+    record = flowers.validation[4]
+    path = image_folder / "val" / "rose" / "004.png"
+    assert (record.encoded, record.label, record.name) == (path.read_bytes(), 1, str(path))
+
+
+def test_a_folder_without_test_has_no_test_split(image_folder):
+    shutil.rmtree(image_folder / "test")
+    assert open_dataset(f"folder:{image_folder}").test is None
+
+
+def test_hidden_and_other_files_are_no_images_and_no_classes(image_folder):
+    (image_folder / "train" / ".ipynb_checkpoints").mkdir()
+    (image_folder / "train" / "notes.txt").write_text("")
+    (image_folder / "train" / "rose" / "._000.png").write_text("")
+    (image_folder / "train" / "rose" / "notes.txt").write_text("")
+    dataset = open_dataset(f"folder:{image_folder}")
+    assert len(dataset.train) == 15
+    assert dataset.class_names == ("daisy", "rose", "tulip")
+
+
+def test_sources_can_be_pickled(flowers):
+    assert pickle.loads(pickle.dumps(flowers.train))[8] == flowers.train[8]
+
+
+def test_a_file_that_is_gone_is_unreadable(flowers, image_folder):
+    (image_folder / "train" / "daisy" / "002.png").unlink()
+    with pytest.raises(UnreadableImageError, match=r"daisy/002.png cannot be read: No such file"):
+        flowers.train[2]
+
+
+def broken_folder(root, fault, write_images):
+    """Break a good folder in one way; return what the error must say."""
+    if fault == "missing":
+        shutil.rmtree(root)
+        return [str(root), "not a folder", "train/ and val/"]
+    if fault == "file":
+        shutil.rmtree(root)
+        root.write_text("")
+        return [str(root), "not a folder"]
+    if fault == "empty":
+        shutil.rmtree(root)
+        root.mkdir()
+        return [str(root), "no train/", "under train/ and val/"]
+    if fault == "no val":
+        shutil.rmtree(root / "val")
+        return [str(root), "no val/"]
+    if fault == "flat":
+        shutil.rmtree(root / "train")
+        write_images(root / "train", 3)
+        return [str(root / "train"), "no class folders"]
+    if fault == "class without images":
+        shutil.rmtree(root / "val" / "rose")
+        (root / "val" / "rose").mkdir()
+        (root / "val" / "rose" / "image.bmp").write_text("")
+        return [str(root / "val" / "rose"), "no images", ".jpg, .jpeg, .png"]
+    if fault == "class missing in val":
+        shutil.rmtree(root / "val" / "rose")
+        return [str(root), "different classes in train/ and val/", "'rose' only in train/"]
+    if fault == "classes differ in test":
+        (root / "test" / "rose").rename(root / "test" / "roses")
+        return ["train/ and test/", "'rose' only in train/", "'roses' only in test/"]
+    raise AssertionError(fault)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "missing",
+        "file",
+        "empty",
+        "no val",
+        "flat",
+        "class without images",
+        "class missing in val",
+        "classes differ in test",
+    ],
+)
+def test_a_broken_folder_is_refused_with_the_reason(image_folder, fault, write_images):
+    said = broken_folder(image_folder, fault, write_images)
+    with pytest.raises(InputError) as error:
+        open_dataset(f"folder:{image_folder}")
+    assert "\n" not in str(error.value)
+    for part in said:
+        assert part in str(error.value)
+
+
+# ---- TFDS, with datasets that are registered by defining them here
+
+
+def jpeg(number):
+    file = io.BytesIO()
+    Image.fromarray(np.full((10, 12, 3), number, np.uint8)).save(file, "jpeg")
+    return file.getvalue()
+
+
+class ToyPhotos(tfds.core.GeneratorBasedBuilder):
+    """40 training, 5 validation and 7 test images of two classes."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    SPLITS: ClassVar = {"train": 40, "validation": 5, "test": 7}
+    FEATURES: ClassVar = {
+        "image": tfds.features.Image(),
+        "label": tfds.features.ClassLabel(names=["cat", "dog"]),
+        "mask": tfds.features.Image(),
+    }
+
+    def _info(self):
+        return tfds.core.DatasetInfo(
+            builder=self, features=tfds.features.FeaturesDict(self.FEATURES)
+        )
+
+    def _split_generators(self, dl_manager):
+        return {split: self._generate_examples(split, n) for split, n in self.SPLITS.items()}
+
+    def _generate_examples(self, split, count):
+        for number in range(count):
+            yield number, self.example(split, number)
+
+    def example(self, split, number):
+        return {"image": jpeg(number), "label": number % 2, "mask": b"not an image"}
+
+
+class ToyNoValidation(ToyPhotos):
+    SPLITS: ClassVar = {"train": 40, "test": 7}
+
+
+class ToyTrainAlone(ToyPhotos):
+    SPLITS: ClassVar = {"train": 40}
+
+
+class ToyUnlabelledTest(ToyPhotos):
+    def example(self, split, number):
+        return {**super().example(split, number), "label": -1 if split == "test" else 1}
+
+
+class ToyWrongLabel(ToyPhotos):
+    def example(self, split, number):
+        return {**super().example(split, number), "label": -1}
+
+
+class ToyNoTrain(ToyPhotos):
+    SPLITS: ClassVar = {"dev": 4, "test": 7}
+
+
+class ToyTiny(ToyPhotos):
+    SPLITS: ClassVar = {"train": 3}
+
+
+class ToyNoClasses(ToyPhotos):
+    FEATURES: ClassVar = {"image": tfds.features.Image(), "label": tfds.features.Scalar(np.int64)}
+
+
+class ToyNoImages(ToyPhotos):
+    FEATURES: ClassVar = {
+        "text": tfds.features.Text(),
+        "label": tfds.features.ClassLabel(num_classes=2),
+    }
+
+
+class ToyFloats(ToyPhotos):
+    FEATURES: ClassVar = {
+        "image": tfds.features.Image(shape=(8, 8, 1), dtype=np.float32),
+        "label": tfds.features.ClassLabel(num_classes=2),
+    }
+
+
+class ToyArrays(ToyPhotos):
+    def example(self, split, number):
+        return {**super().example(split, number), "image": np.zeros((8, 8, 3), np.uint8)}
+
+
+class ToyManual(ToyPhotos):
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "Ask the\nauthors."
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples("train", dl_manager.manual_dir.name)}
+
+
+class ToyRemote(ToyPhotos):
+    url_infos: ClassVar = {"https://data.invalid/images.zip": None}
+
+    def _split_generators(self, dl_manager):
+        raise AssertionError("the network was tried")
+
+
+class ToyBug(ToyPhotos):
+    def example(self, split, number):
+        raise KeyError("a defect of the dataset's own code")
+
+
+def labels(source):
+    return [source[index].label for index in range(len(source))]
+
+
+def test_a_tfds_dataset_is_prepared_and_read_by_its_name(tmp_path):
+    dataset = open_dataset("toy_photos", str(tmp_path))
+    assert (dataset.name, dataset.class_names) == ("toy_photos", ("cat", "dog"))
+    assert [len(s) for s in (dataset.train, dataset.validation, dataset.test)] == [40, 5, 7]
+    assert (dataset.image_size, dataset.augmentation) == (None, "photograph")
+    for source in (dataset.train, dataset.validation, dataset.test):
+        expected = {jpeg(number): number % 2 for number in range(len(source))}
+        found = {source[index].encoded: source[index].label for index in range(len(source))}
+        assert found == expected
+    assert dataset.train[3].name == "toy_photos/train/3"
+
+
+def test_a_prepared_tfds_dataset_needs_neither_its_code_nor_the_network(tmp_path, monkeypatch):
+    first = open_dataset("toy_photos", str(tmp_path))
+    monkeypatch.setattr(ToyPhotos, "_split_generators", None)
+    second = open_dataset("toy_photos:1.0.0", str(tmp_path))
+    assert second.train[5] == first.train[5]
+
+
+def test_tfds_sources_can_be_pickled_without_the_builder(tmp_path):
+    source = open_dataset("toy_photos", str(tmp_path)).train
+    stored = pickle.dumps(source)
+    assert b"ToyPhotos" not in stored
+    assert pickle.loads(stored)[11] == source[11]
+
+
+@pytest.mark.parametrize(("name", "test"), [("toy_no_validation", 7), ("toy_train_alone", None)])
+def test_the_last_tenth_of_train_stands_in_for_validation(tmp_path, name, test):
+    dataset = open_dataset(name, str(tmp_path))
+    assert (len(dataset.train), len(dataset.validation)) == (36, 4)
+    assert (dataset.test and len(dataset.test)) == test
+    parts = [
+        {source[index].encoded for index in range(len(source))}
+        for source in (dataset.train, dataset.validation)
+    ]
+    assert len(parts[0] | parts[1]) == 40
+    assert not parts[0] & parts[1]
+    assert dataset.validation[0].name == f"{name}/train[90%:]/0"
+
+
+def test_a_test_split_without_labels_is_none(tmp_path):
+    dataset = open_dataset("toy_unlabelled_test", str(tmp_path))
+    assert dataset.test is None
+    assert labels(dataset.validation) == [1] * 5
+
+
+def test_a_label_outside_the_classes_names_the_record(tmp_path):
+    dataset = open_dataset("toy_wrong_label", str(tmp_path))
+    with pytest.raises(
+        InputError, match=r"toy_wrong_label/train/2 has label -1; .* 0 to 1"
+    ) as error:
+        dataset.train[2]
+    assert not isinstance(error.value, UnreadableImageError)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("toy_no_train", ["no train split", "dev, test"]),
+        ("toy_tiny", ["toy_tiny/train[90%:]", "no images"]),
+        ("toy_no_classes", ["image (Image) and label (ClassLabel)", "has image, label"]),
+        ("toy_no_images", ["image (Image) and label (ClassLabel)", "has text, label"]),
+        ("toy_floats", ["image (Image) and label (ClassLabel)"]),
+        ("toy_manual", ["cannot be prepared", "Ask the authors."]),
+        ("toy_photos/large", ["toy_photos/large", "BuilderConfig large not found"]),
+        ("toy_photos:9.9.9", ["cannot be opened", "9.9.9", "1.0.0"]),
+        ("toy_photo", ["unknown dataset 'toy_photo'", "did you mean 'toy_photos'?"]),
+        ("digit", ["unknown", "did you mean 'digits'?", "digits, folder:PATH", "TFDS"]),
+        ("imagenet2021", ["unknown", "did you mean 'imagenet2012'?"]),
+        ("folders/flowers", ["unknown dataset 'folders/flowers'", "folder:PATH"]),
+        ("", ["unknown dataset ''", "folder:PATH"]),
+    ],
+)
+def test_a_tfds_dataset_that_cannot_be_used_is_refused_with_the_reason(tmp_path, name, said):
+    with pytest.raises(InputError) as error:
+        open_dataset(name, str(tmp_path))
+    assert "\n" not in str(error.value)
+    for part in said:
+        assert part in str(error.value)
+
+
+def test_preparing_arrays_without_tensorflow_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    with pytest.raises(InputError, match=r"'toy_arrays' .*tensorflow.*pip install tensorflow-cpu"):
+        open_dataset("toy_arrays", str(tmp_path))
+    assert not list((tmp_path / "toy_arrays").iterdir())
+
+
+def test_without_network_a_download_is_refused_at_once(tmp_path, monkeypatch):
+    def offline(*_):
+        raise socket.gaierror("Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", offline)
+    monkeypatch.setattr(urllib.request, "getproxies", dict)
+    with pytest.raises(InputError, match=r"'toy_remote' is not in .*toy_remote.* data.invalid"):
+        open_dataset("toy_remote", str(tmp_path))
+
+
+def test_a_proxy_is_trusted_to_know_the_hosts(tmp_path, monkeypatch):
+    monkeypatch.setattr(urllib.request, "getproxies", lambda: {"https": "http://proxy"})
+    with pytest.raises(InputError, match="the network was tried"):
+        open_dataset("toy_remote", str(tmp_path))
+
+
+def test_defects_of_a_dataset_keep_their_traceback(tmp_path):
+    with pytest.raises(KeyError, match="own code"):
+        open_dataset("toy_bug", str(tmp_path))
+
+
+def test_a_data_dir_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"'toy_photos' .*file"):
+        open_dataset("toy_photos", str(tmp_path / "file"))
+
+
+def test_an_incomplete_tfds_directory_is_named(tmp_path):
+    (tmp_path / "toy_photos" / "1.0.0").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"toy_photos/1.0.0 is an incomplete TFDS dataset: remove"):
+        open_dataset("toy_photos", str(tmp_path))
+
+
+def test_a_dataset_prepared_as_tfrecord_is_refused(tmp_path):
+    open_dataset("toy_photos", str(tmp_path))
+    info = tmp_path / "toy_photos" / "1.0.0" / "dataset_info.json"
+    info.write_text(json.dumps({**json.loads(info.read_text()), "fileFormat": "tfrecord"}))
+    with pytest.raises(InputError, match=r"1.0.0 is prepared as tfrecord.*array_record.*data-dir"):
+        open_dataset("toy_photos", str(tmp_path))
+
+
+def test_the_log_level_of_others_is_left_alone(tmp_path, caplog):
+    logger = logging.getLogger("absl")
+    logger.setLevel(logging.DEBUG)
+    open_dataset("toy_photos", str(tmp_path))
+    assert logger.level == logging.DEBUG

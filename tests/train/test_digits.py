@@ -1,0 +1,162 @@
+import collections
+import contextlib
+import io
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from flaxmobile.preprocessing import Preprocessing, read_image
+from train import digits as digits_module
+from train.datasets import Dataset, open_dataset
+from train.digits import Digits
+from train.input_pipeline import eval_batches, train_batches
+
+SIZES = {"train": 1257, "validation": 180, "test": 360}
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    return str(tmp_path_factory.mktemp("tfds"))
+
+
+@pytest.fixture(scope="module")
+def digits(data_dir) -> Dataset:
+    return open_dataset("digits", data_dir)
+
+
+@pytest.fixture
+def plain() -> Preprocessing:
+    return Preprocessing(image_size=32, resize_size=32)
+
+
+def records(digits: Dataset, split: str):
+    source = getattr(digits, split)
+    return [source[index] for index in range(len(source))]
+
+
+def files(data_dir):
+    return sorted(path for path in data_dir.rglob("*") if path.is_file())
+
+
+def test_digits_have_three_splits_of_ten_classes(digits):
+    assert {split: len(getattr(digits, split)) for split in SIZES} == SIZES
+    assert digits.class_names == tuple("0123456789")
+    assert (digits.name, digits.image_size, digits.augmentation) == ("digits", 64, "digits")
+
+
+@pytest.mark.parametrize("split", SIZES)
+def test_classes_have_equal_shares_in_each_split(digits, split):
+    share = SIZES[split] / 1797
+    all_labels = collections.Counter(load_digits().target.tolist())
+    labels = collections.Counter(record.label for record in records(digits, split))
+    for label, count in all_labels.items():
+        assert abs(labels[label] - share * count) < 2
+
+
+def test_the_splits_hold_each_scan_of_scikit_learn_once(digits):
+    scans = load_digits()
+    expected = collections.Counter(
+        (label, np.round(image * 255 / 16).astype(np.uint8).tobytes())
+        for label, image in zip(scans.target.tolist(), scans.images, strict=True)
+    )
+    found = collections.Counter()
+    for split in SIZES:
+        for record in records(digits, split):
+            with Image.open(io.BytesIO(record.encoded)) as image:
+                assert (image.format, image.mode, image.size) == ("PNG", "L", (8, 8))
+                found[record.label, image.tobytes()] += 1
+    assert found == expected
+
+
+def test_training_digits_look_like_the_scans_and_not_like_their_mirror_images(digits, plain):
+    batches = train_batches(digits, preprocessing=plain, batch_size=1257, seed=0)
+    with contextlib.closing(batches):
+        batch = next(batches)
+    assert batch["image"].shape == (1257, 32, 32, 3)
+    scans = [record for record in records(digits, "train") if record.label == 7]
+    expected = np.mean([plain.crop(read_image(r.encoded, r.name)) for r in scans], (0, 3))
+    found = batch["image"][batch["label"] == 7].mean((0, 3))
+    assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.95
+    assert np.corrcoef(found[:, ::-1].ravel(), expected.ravel())[0, 1] < 0.9
+
+
+def test_a_worker_evaluates_like_threads(digits, plain):
+    with_threads, with_worker = (
+        list(eval_batches(digits.test, preprocessing=plain, batch_size=128, workers=workers))
+        for workers in (0, 1)
+    )
+    assert len(with_threads) == len(with_worker) == 3
+    for first, second in zip(with_threads, with_worker, strict=True):
+        for name in first:
+            np.testing.assert_array_equal(first[name], second[name])
+
+
+def test_records_are_named(digits):
+    assert digits.validation[7].name == "digits/validation/7"
+
+
+def test_the_second_call_reuses_what_the_first_has_written(digits, data_dir, monkeypatch):
+    def fail(*_):
+        raise AssertionError("generated again")
+
+    monkeypatch.setattr(Digits, "_generate_examples", fail)
+    again = open_dataset("digits", data_dir)
+    assert [again.test[index] for index in range(9)] == records(digits, "test")[:9]
+
+
+def test_preparing_is_silent(tmp_path, capfd, caplog):
+    open_dataset("digits", str(tmp_path))
+    assert capfd.readouterr() == ("", "")
+    assert not caplog.messages
+
+
+def test_an_exception_while_preparing_leaves_nothing_behind(tmp_path, monkeypatch):
+    def interrupt(pixels):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(digits_module, "_as_png", interrupt)
+        open_dataset("digits", str(tmp_path))
+    assert not files(tmp_path)
+    assert len(open_dataset("digits", str(tmp_path)).train) == SIZES["train"]
+
+
+def test_a_process_killed_while_preparing_does_no_harm(tmp_path):
+    script = """
+        import os, signal, sys
+        from train import datasets, digits
+
+        def as_png(pixels, original=digits._as_png, calls=[]):
+            calls.append(1)
+            if len(calls) == 1500:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return original(pixels)
+
+        digits._as_png = as_png
+        datasets.open_dataset("digits", sys.argv[1])
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script), str(tmp_path)]
+    assert subprocess.run(command, check=False, timeout=120).returncode == -9
+    assert files(tmp_path)
+    digits = open_dataset("digits", str(tmp_path))
+    assert {split: len(getattr(digits, split)) for split in SIZES} == SIZES
+
+
+def test_two_processes_may_prepare_at_once(tmp_path, monkeypatch):
+    original = Digits._generate_examples
+    others = []
+
+    def generate(self, *arguments):
+        if not others:
+            others.append(None)
+            others[0] = open_dataset("digits", str(tmp_path))
+        return original(self, *arguments)
+
+    monkeypatch.setattr(Digits, "_generate_examples", generate)
+    assert len(open_dataset("digits", str(tmp_path)).train) == SIZES["train"]
+    assert len(others[0].train) == SIZES["train"]

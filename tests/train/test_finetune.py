@@ -1,0 +1,165 @@
+"""Fine-tuning on class folders, as the flowers script of the MobileNet tutorials, and bad files."""
+
+import json
+from pathlib import Path
+
+import chex
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from flaxmobile import Metadata, Preprocessing, load_metadata, load_weights, registry, save_weights
+from flaxmobile.weights import abstract_variables
+from tests.train.tiny import SPEC, Tiny
+from train.__main__ import main
+
+FLOWERS = ("daisy", "dandelion", "rose", "sunflower", "tulip")
+FLAGS = ["--model", "tiny", "--dataset", "folder:flowers", "--image-size", "32", "--workers", "0"]
+FLAGS += ["--batch-size", "8", "--log-every", "1", "--learning-rate", "0.01"]
+
+
+@pytest.fixture(autouse=True)
+def flowers(monkeypatch, tmp_path):
+    """Five classes that differ in colour, in the working directory."""
+    monkeypatch.setitem(registry.SPECS, "tiny", SPEC)
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    for split, count in {"train": 5, "val": 2}.items():
+        for label, name in enumerate(FLOWERS):
+            folder = tmp_path / "flowers" / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = rng.integers(0, 60, (40, 52, 3), np.uint8) + np.uint8(40 * label)
+                Image.fromarray(pixels).save(folder / f"{number}.jpg")
+
+
+@pytest.fixture
+def pretrained():
+    """Weights of 7 other classes, with statistics and preprocessing that are not the defaults."""
+    options = {"num_classes": 7, "padding": "same"}
+    rng = np.random.default_rng(1)
+    variables = jax.tree.map(
+        lambda leaf: rng.uniform(0.5, 1, leaf.shape).astype(leaf.dtype),
+        abstract_variables(Tiny(**options)),
+    )
+    preprocessing = Preprocessing(64, 72, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "bicubic")
+    save_weights("pretrained", "tiny", options, variables, Metadata(preprocessing))
+    return variables
+
+
+def test_a_frozen_backbone_stays_to_the_bit_and_the_classifier_is_replaced(pretrained):
+    flags = ["--init-from", "pretrained", "--recipe", "finetune", "--epochs", "2"]
+    assert main([*FLAGS, *flags, "--output", "run"]) == 0
+    model, tuned = load_weights("run/best")
+    assert model.num_classes == 5
+    assert model.padding == "same"
+    classifier = tuned["params"].pop("classifier")
+    pretrained["params"].pop("classifier")
+    chex.assert_trees_all_equal(dict(tuned), pretrained)
+    assert classifier["kernel"].shape == (8, 5)
+    assert np.abs(classifier["bias"]).max() > 0  # it begins at 0
+
+
+def test_without_freezing_everything_learns(pretrained):
+    assert main([*FLAGS, "--init-from", "pretrained", "--epochs", "1", "--output", "run"]) == 0
+    _, tuned = load_weights("run/best")
+    moved = jax.tree.map(
+        lambda a, b: np.abs(np.asarray(a) - b).max() > 0,
+        tuned["batch_stats"],
+        pretrained["batch_stats"],
+    )
+    assert all(jax.tree.leaves(moved))
+    kernel = tuned["params"]["stem"]["conv"]["kernel"]
+    assert not np.array_equal(kernel, pretrained["params"]["stem"]["conv"]["kernel"])
+
+
+def test_the_weights_preprocessing_is_kept_at_the_new_size(pretrained):
+    assert main([*FLAGS, "--init-from", "pretrained", "--steps", "1", "--output", "run"]) == 0
+    expected = Preprocessing(32, 36, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "bicubic")
+    metadata = load_metadata("run/best")
+    assert metadata.preprocessing == expected
+    assert metadata.class_names == FLOWERS
+    names = json.loads(Path("run/class_indices.json").read_text())
+    assert names == {str(index): name for index, name in enumerate(FLOWERS)}
+
+
+def test_a_classifier_of_the_same_classes_is_kept(pretrained):
+    assert main([*FLAGS, "--init-from", "pretrained", "--steps", "3", "--output", "first"]) == 0
+    first = load_weights("first/best")[1]["params"]["classifier"]
+    flags = ["--init-from", "first/best", "--steps", "1", "--learning-rate", "1e-12"]
+    assert main([*FLAGS, *flags, "--weight-decay", "0", "--output", "second"]) == 0
+    second = load_weights("second/best")[1]["params"]["classifier"]
+    chex.assert_trees_all_close(second, first, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--model", "v2"], "holds tiny with alpha 1.0, not mobilenet_v2"),
+        (["--alpha", "0.5"], "holds tiny with alpha 1.0, not tiny with alpha 0.5"),
+        (["--eval-only"], "has 7 classes, folder:flowers has 5"),
+    ],
+)
+def test_weights_of_another_network_are_refused(pretrained, flags, message, capsys):
+    assert main([*FLAGS, "--init-from", "pretrained", *flags, "--output", "run"]) == 1
+    assert message in capsys.readouterr().err
+    assert not Path("run").exists()
+
+
+def test_a_truncated_weights_file_is_named(pretrained, capsys):
+    path = max(
+        Path("pretrained/variables").rglob("*"), key=lambda p: p.is_file() and p.stat().st_size
+    )
+    path.write_bytes(path.read_bytes()[:-10])
+    assert main([*FLAGS, "--init-from", "pretrained", "--output", "run"]) == 1
+    assert path.name in capsys.readouterr().err
+    assert not Path("run").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--alpha", "0.5"], "--alpha is 0.5, but the run in run has 1.0"),
+        (["--model", "v2"], "--model is mobilenet_v2, but the run in run has tiny"),
+        (["--batch-size", "16"], "--batch-size is 16, but the run in run has 8"),
+    ],
+)
+def test_resuming_with_contradicting_flags_is_refused(flags, message, capsys):
+    assert main([*FLAGS, "--steps", "1", "--output", "run"]) == 0
+    assert main(["--resume", "--output", "run", *flags]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_resuming_with_other_classes_is_refused(capsys):
+    assert main([*FLAGS, "--steps", "1", "--output", "run"]) == 0
+    for split in ("train", "val"):
+        folder = Path("flowers") / split
+        (folder / "tulip").rename(folder / "violet")
+    assert main(["--resume", "--output", "run"]) == 1
+    error = capsys.readouterr().err
+    assert "tulip" in error
+    assert "violet" in error
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_bad_file_stops_the_run_names_it_and_keeps_what_was_learnt(workers, capsys):
+    bad = Path("flowers/train/rose/3.jpg")
+    bad.write_bytes(bad.read_bytes()[:200])
+    flags = ["--steps", "12", "--workers", workers, "--output", "run"]
+    assert main([*FLAGS, *flags]) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "rose/3.jpg" in error
+    trained = [
+        json.loads(line)["step"] for line in Path("run/metrics.jsonl").read_text().splitlines()
+    ]
+    saved = [int(path.name) for path in Path("run/checkpoints").iterdir()]
+    assert max(saved, default=0) == max(trained, default=0)
+
+
+def test_bad_files_can_be_skipped_and_are_counted(capsys):
+    for name in ("train/rose/3.jpg", "val/tulip/0.jpg"):
+        Path("flowers", name).write_bytes(b"not an image")
+    flags = ["--on-bad-image", "skip", "--epochs", "2", "--output", "run"]
+    assert main([*FLAGS, *flags]) == 0
+    assert "2 unreadable images skipped" in capsys.readouterr().out
