@@ -18,6 +18,11 @@ def abstract(model: Network):
 
 
 def random_variables(model: Network, seed: int = 0):
+    """Random variables of a model."""
+    return randomised(abstract(model), seed)
+
+
+def randomised(variables, seed: int = 0):
     """Numbers like a trained network's: no scale or variance is 1, no bias or mean 0."""
     rng = np.random.default_rng(seed)
 
@@ -29,7 +34,7 @@ def random_variables(model: Network, seed: int = 0):
         low, high = (0.5, 1.5) if name in ("scale", "var") else (-0.5, 0.5)
         return rng.uniform(low, high, leaf.shape).astype(leaf.dtype)
 
-    return jax.tree_util.tree_map_with_path(draw, abstract(model))
+    return jax.tree_util.tree_map_with_path(draw, variables)
 
 
 def small_model(name: str = "mobilenet_v2", **options):

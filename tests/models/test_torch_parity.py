@@ -165,6 +165,19 @@ def our_step(model, variables, images, labels):
     return loss, {"params": gradients, "batch_stats": statistics}
 
 
+STEPS = 2
+"""Of SGD, with the same gradient: the second is the first that momentum changes."""
+
+
+def sgd(params, gradients):
+    optimizer = optax.sgd(0.1, momentum=0.9)
+    state = optimizer.init(params)
+    for _ in range(STEPS):
+        updates, state = optimizer.update(gradients, state)
+        params = optax.apply_updates(params, updates)
+    return params
+
+
 def vector(tensors):
     """All numbers in a row: an optimizer works on each by itself, and one shape compiles once."""
     return np.concatenate([np.ravel(tensor) for tensor in tensors])
@@ -174,7 +187,9 @@ def vector(tensors):
 def test_training_step_agrees_in_float64(alpha, size):
     images, labels = batch_of(size, np.float64)
     network = double(random_network(alpha)).train()
-    expected_loss = functional.cross_entropy(network(to_torch(images)), torch.tensor(labels))
+    expected_loss = torch.nn.functional.cross_entropy(
+        network(to_torch(images)), torch.tensor(labels)
+    )
     expected_loss.backward()
     expected = gradients_of(network)
     model, variables = carried_network(alpha)
@@ -202,19 +217,6 @@ def test_training_step_agrees_in_float64(alpha, size):
         optimizer.step()
     expected_after = vector(p.detach().numpy() for p in network.parameters())
     assert_close(after, expected_after, 1e-8, "a parameter after the step")
-
-
-STEPS = 2
-"""Of SGD, with the same gradient: the second is the first that momentum changes."""
-
-
-def sgd(params, gradients):
-    optimizer = optax.sgd(0.1, momentum=0.9)
-    state = optimizer.init(params)
-    for _ in range(STEPS):
-        updates, state = optimizer.update(gradients, state)
-        params = optax.apply_updates(params, updates)
-    return params
 
 
 @pytest.mark.parametrize(("alpha", "size"), [(0.35, 96), (1.4, 224)])
