@@ -190,11 +190,13 @@ def test_images_of_the_wrong_shape_or_dtype_are_refused(name, shape, dtype, mess
 
 
 @every_model
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
-def test_logits_are_float32_and_parameters_too(name, dtype):
-    model = small_model(name, dtype=dtype)
-    logits = _output(model)
-    assert (logits.shape, logits.dtype) == ((2, 5), jnp.float32)
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("num_classes", [5, 0])
+def test_logits_pooled_features_and_parameters_are_float32(name, dtype, num_classes):
+    model = small_model(name, dtype=dtype, num_classes=num_classes)
+    output = _output(model)
+    assert (output.ndim, output.dtype) == (2, jnp.float32)
+    assert output.shape[1] == num_classes or not num_classes
     assert {leaf.dtype for leaf in jax.tree.leaves(abstract(model))} == {jnp.dtype("float32")}
 
 

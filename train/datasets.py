@@ -153,9 +153,10 @@ def _check_same_classes(path: Path, classes: tuple[str, ...], split: str) -> Non
 
 
 def _folder_source(split: Path, classes: tuple[str, ...]) -> FolderSource:
-    files = []
+    files: list[tuple[str, int]] = []
+    below = len(str(split)) + 1
     for label, name in enumerate(classes):
-        found = [(os.path.relpath(file, split), label) for file in _image_files(split / name)]
+        found = [(file[below:], label) for file in _image_files(split / name)]
         if not found:
             raise InputError(f"{split / name} has no images ({', '.join(_SUFFIXES)})")
         files += found

@@ -224,7 +224,7 @@ def _iterate(reading: Any) -> Batches:
 
 def _own(batch: Batch) -> Batch:
     """Copy what lies in the shared memory of a worker, so that this can be freed at once."""
-    return Batch(**{name: np.array(values) for name, values in batch.items()})  # type: ignore
+    return Batch(**{name: np.array(values) for name, values in batch.items()})  # type: ignore[typeddict-item]
 
 
 def _start_worker(index: int, count: int) -> None:

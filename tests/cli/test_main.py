@@ -61,7 +61,7 @@ def test_unknown_subcommand_is_one_line_with_the_nearest(capsys):
     [
         (["list", "--jsn"], "unknown argument '--jsn' (did you mean '--json'?)"),
         (["summary", "v2", "--alhpa", "1"], "unknown argument '--alhpa' (did you mean '--alpha'?)"),
-        (["summary", "v2", "--alpha", "wide"], "--alpha"),
+        (["summary", "v2", "--alpha", "wide"], "could be instantiated from ['wide']; flaxmobile"),
         (["summary"], "Name or alias of the network"),
         (["predict", "a.png"], "--weights"),
         (["predict", "--weights"], "--weights"),
@@ -109,8 +109,9 @@ def test_a_reader_that_leaves_is_no_complaint(argv, unbuffered):
     assert done.stderr == ""
 
 
-def test_a_full_disk_behind_stdout_is_one_line():
-    done = _shell("flaxmobile --help > /dev/full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_behind_stdout_is_one_line(unbuffered):
+    done = _shell("flaxmobile --help > /dev/full", PYTHONUNBUFFERED=unbuffered)
     assert done.returncode == 1
     assert done.stderr == "flaxmobile: error: No space left on device\n"
 

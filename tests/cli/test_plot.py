@@ -54,14 +54,19 @@ def test_many_classes_make_the_picture_taller(tmp_path, photo):
     assert many[0] > 3 * few[0]
 
 
-def test_long_names_and_signs_of_mathematics_leave_the_layout_alone(tmp_path, photo):
-    names = [
-        "rose",
-        "$\\frac{",
-        "a name as long as nobody would ever want to see it in a picture " * 3,
-    ]
-    pictures = [_plot(tmp_path, [photo], [[(name, 0.5)]]) for name in names]
-    for picture in pictures:
-        assert picture.shape == pictures[0].shape
-        assert (_columns(picture, TRACK) == _columns(pictures[0], TRACK)).all()
-        assert (picture[:, -4:] == 255).all()
+@pytest.mark.parametrize("name", ["$\\frac{$", "W" * 62, "a name that goes on and on " * 9])
+def test_long_names_and_signs_of_mathematics_leave_the_layout_alone(tmp_path, photo, name):
+    usual, odd = (_plot(tmp_path, [photo], [[(label, 0.5)]]) for label in ("rose", name))
+    assert odd.shape == usual.shape
+    assert (_columns(odd, TRACK) == _columns(usual, TRACK)).all()
+
+
+def test_a_name_that_is_too_long_ends_before_its_probability(tmp_path, photo):
+    picture = _plot(tmp_path, [photo], [[("a name that goes on and on " * 9, 0.5)]])
+    track = _columns(picture, TRACK)
+    text = np.flatnonzero((picture < 100).all(-1).any(0))
+    text = text[text > track.min()]
+    name, probability = text[text < track.max() - 55], text[text >= track.max() - 55]
+    assert name.size
+    assert probability.size
+    assert name.max() < track.max() - 90

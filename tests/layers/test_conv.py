@@ -6,6 +6,11 @@ import torch
 from flax import linen as nn
 
 from flaxmobile.layers import Conv, ConvNorm, relu6
+from tests.networks import randomised
+
+
+def normal(*shape):
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
@@ -34,13 +39,17 @@ def test_parameters_and_outputs_are_those_of_flax(options, dtype):
         use_bias=options.get("use_bias", True),
         dtype=dtype,
     )
-    x = jax.random.normal(jax.random.key(0), (2, 9, 16, 6))
-    variables, peers = (jax.jit(module.init)(jax.random.key(1), x) for module in (ours, theirs))
+    x = normal(2, 9, 16, 6)
+    variables, peers = (
+        jax.eval_shape(module.init, jax.random.key(1), x) for module in (ours, theirs)
+    )
     describe = lambda tree: jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree)  # noqa: E731
     assert describe(variables) == describe(peers)
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
 
-    y, expected = jax.jit(lambda *a: (ours.apply(*a), theirs.apply(*a)))(peers, x)
+    y, expected = jax.jit(lambda *a: (ours.apply(*a), theirs.apply(*a)))(
+        randomised(jax.eval_shape(ours.init, jax.random.key(0), x)), x
+    )
     assert y.dtype == dtype
     scale = float(jnp.abs(expected).max())
     np.testing.assert_allclose(
@@ -69,8 +78,8 @@ def test_kernels_start_as_torchvisions(module, channels, torch_shape):
 
 
 def test_a_depthwise_convolution_of_one_channel_is_an_ordinary_one():
-    x = jax.random.normal(jax.random.key(0), (1, 8, 8, 1))
-    variables = Conv(4, 3).init(jax.random.key(1), x)
+    x = normal(1, 8, 8, 1)
+    variables = randomised(jax.eval_shape(Conv(4, 3).init, jax.random.key(0), x))
     assert variables["params"]["kernel"].shape == (3, 3, 1, 4)
     np.testing.assert_allclose(
         Conv(4, 3, groups=1).apply(variables, x),
@@ -81,9 +90,9 @@ def test_a_depthwise_convolution_of_one_channel_is_an_ordinary_one():
 
 
 def test_conv_norm_is_convolution_normalization_activation():
-    x = jax.random.normal(jax.random.key(0), (4, 8, 8, 6))
+    x = normal(4, 8, 8, 6)
     module = ConvNorm(10, 3, stride=2, activation=relu6, norm_epsilon=1e-3)
-    variables = module.init(jax.random.key(1), x)
+    variables = randomised(jax.eval_shape(module.init, jax.random.key(0), x))
     shapes = jax.tree.map(jnp.shape, variables)
     assert shapes["params"] == {
         "conv": {"kernel": (3, 3, 6, 10)},
@@ -93,17 +102,21 @@ def test_conv_norm_is_convolution_normalization_activation():
     kernel = variables["params"]["conv"]["kernel"]
     conv = nn.Conv(10, (3, 3), strides=2, padding=1, use_bias=False)
     y = np.asarray(conv.apply({"params": {"kernel": kernel}}, x))
+    norm, stats = (
+        jax.tree.map(np.asarray, variables[kind]["norm"]) for kind in ("params", "batch_stats")
+    )
     for train in (False, True):
-        mean, var = (y.mean((0, 1, 2)), y.var((0, 1, 2))) if train else (0, 1)
-        normalized = (y - mean) / np.sqrt(var + 1e-3)
+        used = {"mean": y.mean((0, 1, 2)), "var": y.var((0, 1, 2))} if train else stats
+        normalized = (y - used["mean"]) / np.sqrt(used["var"] + 1e-3)
+        expected = np.clip(normalized * norm["scale"] + norm["bias"], 0, 6)
         actual, _ = module.apply(variables, x, train, mutable=["batch_stats"])
-        np.testing.assert_allclose(actual, np.clip(normalized, 0, 6), rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_frozen_norm_trains_with_the_running_statistics():
-    x = jax.random.normal(jax.random.key(0), (4, 8, 8, 6))
+    x = normal(4, 8, 8, 6)
     module = ConvNorm(10, frozen_norm=True)
-    variables = module.init(jax.random.key(1), x)
+    variables = randomised(jax.eval_shape(module.init, jax.random.key(0), x))
     y, updates = module.apply(variables, x, train=True, mutable=["batch_stats"])
     np.testing.assert_array_equal(y, module.apply(variables, x))
     jax.tree.map(np.testing.assert_array_equal, updates["batch_stats"], variables["batch_stats"])
@@ -111,7 +124,7 @@ def test_frozen_norm_trains_with_the_running_statistics():
 
 def test_folded_has_a_bias_and_no_normalization():
     x = jnp.zeros((4, 8, 8, 6))
-    variables = ConvNorm(10, 3, folded=True).init(jax.random.key(1), x)
+    variables = randomised(jax.eval_shape(ConvNorm(10, 3, folded=True).init, jax.random.key(0), x))
     assert jax.tree.map(jnp.shape, variables) == {
         "params": {"conv": {"kernel": (3, 3, 6, 10), "bias": (10,)}}
     }

@@ -21,12 +21,12 @@ def test_drops_the_given_share_and_scales_up_the_rest(rate):
 
 
 def test_inference_is_the_default_and_changes_nothing():
-    x = jax.random.normal(jax.random.key(0), (4, 8))
+    x = jnp.linspace(-1, 1, 32).reshape(4, 8)
     np.testing.assert_array_equal(Dropout(0.5).apply({}, x), x)
 
 
 def test_rate_zero_needs_no_key():
-    x = jax.random.normal(jax.random.key(0), (4, 8))
+    x = jnp.linspace(-1, 1, 32).reshape(4, 8)
     np.testing.assert_array_equal(Dropout(0.0).apply({}, x, deterministic=False), x)
     with pytest.raises(InvalidRngError, match="dropout"):
         Dropout(0.5).apply({}, x, deterministic=False)
@@ -44,7 +44,7 @@ def test_the_gradient_is_the_mask():
 
 
 def test_the_mask_is_the_same_on_one_device_under_sharded_jit_and_under_pmap():
-    x = jax.random.normal(jax.random.key(0), (16, 5))
+    x = jnp.linspace(1, 2, 80).reshape(16, 5)
     drop = lambda x: Dropout(0.5).apply({}, x, deterministic=False, rngs=KEYS)  # noqa: E731
     alone = drop(x)
     mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))

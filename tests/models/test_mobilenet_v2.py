@@ -1,137 +1,214 @@
-"""MobileNet V2: the paper's ablations, its sizes, and dilation in place of stride."""
+import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import traverse_util
+from flax import linen as nn
+from jax import lax
 
-from flaxmobile import InputError, create_backbone, create_model
-from flaxmobile.layers import relu6
+from flaxmobile import create_backbone, create_model
+from flaxmobile.errors import InputError
+from flaxmobile.layers import round_channels
 from flaxmobile.models.mobilenet_v2 import SHORTCUTS, InvertedResidual
-from flaxmobile.weights import abstract_variables
-from tests.networks import random_variables, randomised
-
-IMAGES = jax.random.normal(jax.random.key(7), (2, 8, 8, 16))
+from tests.networks import randomised
 
 
-def block(**options):
-    """A block with random variables; its output, and its named intermediate results."""
-    module = InvertedResidual(**{"features": 16, "expansion": 2, **options})
-    variables = randomised(module.init(jax.random.key(0), IMAGES))
-    output, state = module.apply(variables, IMAGES, capture_intermediates=True)
-    flat = traverse_util.flatten_dict(state["intermediates"], sep="/")
-    return output, {name: value[0] for name, value in flat.items()}, variables
+def normal(*shape):
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
 
 
-def test_the_shortcut_between_bottlenecks_adds_the_input():
-    output, inside, _ = block()
-    np.testing.assert_allclose(output, inside["project/__call__"] + IMAGES, atol=1e-6)
+def conv_norm(variables, name, x, *, stride=1, dilation=1, activate=True):
+    """Convolution, inference normalization and ReLU6 in the most direct way."""
+    kernel = variables["params"][name]["conv"]["kernel"]
+    pad = kernel.shape[0] // 2 * dilation
+    y = lax.conv_general_dilated(
+        x,
+        kernel,
+        (stride, stride),
+        [(pad, pad), (pad, pad)],
+        rhs_dilation=(dilation, dilation),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=x.shape[-1] // kernel.shape[2],
+    )
+    norm, stats = (
+        jax.tree.map(np.asarray, variables[kind][name]["norm"])
+        for kind in ("params", "batch_stats")
+    )
+    y = (np.asarray(y) - stats["mean"]) / np.sqrt(stats["var"] + 1e-5) * norm["scale"]
+    y += norm["bias"]
+    return np.clip(y, 0, 6) if activate else y
 
 
-@pytest.mark.parametrize("options", [{"stride": 2}, {"features": 24}, {"shortcut": "none"}])
-def test_there_is_no_shortcut_where_shapes_differ_or_none_is_wanted(options):
-    output, inside, _ = block(**options)
-    np.testing.assert_array_equal(output, inside["project/__call__"])
+@pytest.mark.parametrize("linear", [True, False])
+@pytest.mark.parametrize("shortcut", SHORTCUTS)
+@pytest.mark.parametrize(
+    ("features", "expansion", "stride", "dilation"),
+    [(8, 6, 1, 1), (8, 6, 1, 2), (16, 6, 1, 1), (8, 6, 2, 1), (8, 1, 1, 1)],
+)
+def test_block_is_what_the_paper_draws(features, expansion, stride, dilation, shortcut, linear):
+    block = InvertedResidual(
+        features, expansion, stride=stride, dilation=dilation, shortcut=shortcut, linear=linear
+    )
+    x = normal(2, 8, 10, 8)
+    variables = randomised(jax.eval_shape(block.init, jax.random.key(0), x))
+    units = {"depthwise", "project"}
+    units |= {"expand"} if expansion > 1 else set()
+    units |= {"shortcut"} if shortcut == "projection" and stride == 1 else set()
+    assert set(variables["params"]) == set(variables["batch_stats"]) == units
+
+    expanded = conv_norm(variables, "expand", x) if expansion > 1 else x
+    y = conv_norm(variables, "depthwise", expanded, stride=stride, dilation=dilation)
+    if shortcut == "expansion" and stride == 1:
+        y = y + expanded
+    y = conv_norm(variables, "project", y, activate=not linear)
+    if shortcut == "bottleneck" and stride == 1 and features == 8:
+        y = y + x
+    if shortcut == "projection" and stride == 1:
+        y = y + conv_norm(variables, "shortcut", x, activate=False)
+    actual = jax.jit(block.apply)(variables, x)
+    np.testing.assert_allclose(actual, y, rtol=1e-5, atol=1e-5 * np.abs(y).max())
 
 
-def test_the_shortcut_between_expansions_adds_before_the_projection():
-    output, inside, variables = block(shortcut="expansion")
-    np.testing.assert_array_equal(output, inside["project/__call__"])
-    wide = inside["expand/__call__"] + inside["depthwise/__call__"]
-    kernel = variables["params"]["project"]["conv"]["kernel"][0, 0]
-    np.testing.assert_allclose(inside["project/conv/__call__"], wide @ kernel, rtol=1e-4, atol=1e-4)
+def test_an_unknown_shortcut_names_the_nearest():
+    says = r"'bottelneck' \(did you mean 'bottleneck'\?\); accepted: bottleneck, .*projection"
+    with pytest.raises(InputError, match=says):
+        InvertedResidual(8, shortcut="bottelneck").init(jax.random.key(0), normal(1, 8, 8, 8))
+    with pytest.raises(InputError, match=says):
+        create_model("v2", shortcut="bottelneck")
 
 
-def test_the_projection_shortcut_adds_a_convolved_input_in_every_stride_1_block():
-    output, inside, variables = block(shortcut="projection", features=24)
-    added = inside["project/__call__"] + inside["shortcut/__call__"]
-    np.testing.assert_allclose(output, added, atol=1e-6)
-    assert variables["params"]["shortcut"]["conv"]["kernel"].shape == (1, 1, 16, 24)
-    assert "shortcut" not in block(shortcut="projection", stride=2)[2]["params"]
+def blocks_of(model, size=64):
+    """The network's blocks in the order of execution, as (stage, block) -> module."""
+    found = {}
+
+    def record(call, args, kwargs, context):
+        if isinstance(context.module, InvertedResidual) and context.method_name == "__call__":
+            stage, block = context.module.name.removeprefix("stage").split("_block")
+            found[int(stage), int(block)] = context.module
+        return call(*args, **kwargs)
+
+    images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+    with nn.intercept_methods(record):
+        jax.eval_shape(model.init, jax.random.key(0), images)
+    return found
 
 
-def test_the_bottleneck_is_linear_unless_it_is_not_wanted():
-    linear, inside, _ = block(shortcut="none")
-    clipped, _, _ = block(shortcut="none", linear=False)
-    assert float(linear.min()) < 0
-    np.testing.assert_allclose(clipped, relu6(inside["project/__call__"]), atol=1e-6)
-
-
-def test_expansion_1_has_no_expansion_layer():
-    assert set(block(expansion=1)[2]["params"]) == {"depthwise", "project"}
+def test_network_is_table_2():
+    blocks = blocks_of(create_model("v2"))
+    rows = [  # stage: t, c, n, s
+        (1, 1, 16, 1, 1),
+        (2, 6, 24, 2, 2),
+        (3, 6, 32, 3, 2),
+        (4, 6, 64, 4, 2),
+        (5, 6, 96, 3, 1),
+        (6, 6, 160, 3, 2),
+        (7, 6, 320, 1, 1),
+    ]
+    expected = {
+        (stage, block): (t, c, s if block == 1 else 1)
+        for stage, t, c, n, s in rows
+        for block in range(1, n + 1)
+    }
+    assert {
+        place: (block.expansion, block.features, block.stride) for place, block in blocks.items()
+    } == expected
+    assert {block.dilation for block in blocks.values()} == {1}
+    assert all(block.linear for block in blocks.values())
 
 
 @pytest.mark.parametrize("shortcut", SHORTCUTS)
-@pytest.mark.parametrize("linear", [True, False])
-def test_the_network_takes_the_ablations(shortcut, linear):
-    variables = abstract_variables(create_model("v2", shortcut=shortcut, linear=linear))
-    projections = [name for name, group in variables["params"].items() if "shortcut" in group]
-    stride_1 = ["stage1_block1", "stage5_block1", "stage7_block1"]
-    stride_1 += [f"stage{s}_block{b}" for s, n in ((2, 2), (3, 3), (4, 4), (5, 3), (6, 3))
-                 for b in range(2, n + 1)]  # fmt: skip
-    assert sorted(projections) == (sorted(stride_1) if shortcut == "projection" else [])
-
-
-def test_unknown_shortcut_is_refused():
-    with pytest.raises(InputError, match="did you mean 'bottleneck'"):
-        create_model("v2", shortcut="bottlneck")
-    with pytest.raises(InputError, match="did you mean 'bottleneck'"):
-        block(shortcut="bottlneck")
+@pytest.mark.parametrize("output_stride", [8, 32])
+def test_ablations_reach_every_block_but_the_first_of_a_stage_that_shrinks(shortcut, output_stride):
+    blocks = blocks_of(
+        create_model("v2", shortcut=shortcut, linear=False, output_stride=output_stride)
+    )
+    shrinking = {(stage, 1) for stage in (2, 3, 4, 6)}
+    for place, block in blocks.items():
+        assert block.shortcut == ("none" if place in shrinking else shortcut)
+        assert not block.linear
 
 
 @pytest.mark.parametrize(
-    ("alpha", "stem", "last_stage", "head"),
-    [(0.1, 8, 32, 1280), (0.33, 16, 104, 1280), (1.0, 32, 320, 1280), (2.0, 64, 640, 2560)],
+    ("alpha", "widths", "last"),
+    [
+        (0.1, [8, 8, 8, 8, 8, 16, 16, 32], 1280),
+        (0.33, [16, 8, 8, 16, 24, 32, 56, 104], 1280),
+        (1.0, [32, 16, 24, 32, 64, 96, 160, 320], 1280),
+        (1.4, [48, 24, 32, 48, 88, 136, 224, 448], 1792),
+        (2.0, [64, 32, 48, 64, 128, 192, 320, 640], 2560),
+    ],
 )
-def test_any_width_above_zero(alpha, stem, last_stage, head):
-    params = abstract_variables(create_model("v2", alpha=alpha))["params"]
-    assert params["stem"]["conv"]["kernel"].shape[-1] == stem
-    assert params["stage7_block1"]["project"]["conv"]["kernel"].shape[-1] == last_stage
-    assert params["classifier"]["kernel"].shape == (head, 1000)
+def test_any_width_builds_and_the_last_layer_never_shrinks(alpha, widths, last):
+    model = create_model("v2", alpha=alpha, num_classes=7)
+    images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    params = jax.eval_shape(model.init, jax.random.key(0), images)["params"]
+    names = ["stem", *(f"stage{number}_block1" for number in range(1, 8))]
+    kernels = [params[name].get("project", params[name])["conv"]["kernel"] for name in names]
+    assert [kernel.shape[-1] for kernel in kernels] == widths
+    assert (
+        params["head"]["conv"]["kernel"].shape[-1] == last == round_channels(1280 * max(1, alpha))
+    )
+    assert params["classifier"]["kernel"].shape == (last, 7)
 
 
-@pytest.mark.parametrize("size", [(32, 32), (33, 47), (64, 32), (97, 161)])
-def test_any_size_from_32(size):
-    backbone = create_backbone("v2", alpha=0.1)
-    images = jnp.zeros((1, *size, 3))
-    features = jax.eval_shape(lambda: backbone.init_with_output(jax.random.key(0), images)[0])
-    for stride, feature in features.items():
-        assert feature.shape[1:3] == tuple(-(-side // stride) for side in size)
+@pytest.mark.parametrize("padding", ["symmetric", "same"])
+@pytest.mark.parametrize("size", [(32, 32), (33, 47), (224, 35), (97, 96)])
+def test_any_size_from_32_gives_maps_of_the_size_over_the_stride_rounded_up(size, padding):
+    backbone = create_backbone("v2", alpha=0.35, padding=padding)
+    images = jax.ShapeDtypeStruct((2, *size, 3), jnp.float32)
+    features, _ = jax.eval_shape(backbone.init_with_output, jax.random.key(0), images)
+    assert {stride: f.shape[:3] for stride, f in features.items()} == {
+        stride: (2, math.ceil(size[0] / stride), math.ceil(size[1] / stride))
+        for stride in (2, 4, 8, 16, 32)
+    }
+    model = create_model("v2", alpha=0.35, padding=padding, num_classes=5)
+    assert jax.eval_shape(model.init_with_output, jax.random.key(0), images)[0].shape == (2, 5)
 
 
-@pytest.fixture(scope="module")
-def strided():
-    """The ordinary network at 64×64 and its features."""
-    backbone = create_backbone("v2", alpha=0.1)
-    images = jax.random.normal(jax.random.key(1), (1, 64, 64, 3))
-    variables = random_variables(backbone)
-    return images, variables, jax.jit(backbone.apply)(variables, images)
+def test_an_odd_rectangle_gives_finite_logits():
+    model = create_model("v2", alpha=0.35, num_classes=5)
+    images = normal(1, 33, 47, 3)
+    logits = jax.jit(model.apply)(
+        randomised(jax.eval_shape(model.init, jax.random.key(0), images)), images
+    )
+    assert np.isfinite(logits).all()
+    assert np.ptp(logits) > 0
 
 
-@pytest.mark.parametrize(("output_stride", "skip"), [(16, {32: 2}), (8, {16: 2, 32: 4})])
-def test_dilation_computes_the_strided_features_and_those_between(strided, output_stride, skip):
-    """Under symmetric padding, the dilated map at every skip-th pixel is the strided map."""
-    images, variables, features = strided
-    backbone = create_backbone("v2", alpha=0.1, output_stride=output_stride)
-    dilated = jax.jit(backbone.apply)(variables, images)
-    assert max(dilated) == output_stride
-    last = dilated[output_stride]
-    assert last.shape[1] == 64 // output_stride
-    step = skip[32]
-    np.testing.assert_allclose(last[:, ::step, ::step], features[32], rtol=1e-4, atol=1e-4)
-    for stride in set(dilated) - {output_stride}:
-        np.testing.assert_array_equal(dilated[stride], features[stride])
+@pytest.mark.parametrize("output_stride", [8, 16])
+def test_a_dilated_network_computes_the_strided_networks_features_at_more_places(output_stride):
+    """The à trous property: every n-th pixel of the dilated maps is the strided network's."""
+    images = normal(2, 64, 96, 3)
+    strided = create_backbone("v2", alpha=0.35)
+    dilated = create_backbone("v2", alpha=0.35, output_stride=output_stride)
+    layout = jax.eval_shape(strided.init, jax.random.key(0), images)
+    assert jax.eval_shape(dilated.init, jax.random.key(0), images) == layout
+
+    variables = randomised(jax.eval_shape(strided.init, jax.random.key(0), images))
+    coarse, fine = (jax.jit(net.apply)(variables, images) for net in (strided, dilated))
+    assert sorted(fine) == [stride for stride in (2, 4, 8, 16) if stride <= output_stride]
+    deepest = fine[output_stride]
+    assert deepest.shape[1:3] == (64 // output_stride, 96 // output_stride)
+    step = 32 // output_stride
+    scale = np.abs(coarse[32]).max()
+    np.testing.assert_allclose(deepest[:, ::step, ::step], coarse[32], rtol=1e-5, atol=1e-5 * scale)
+    assert np.abs(deepest[:, 1::step, 1::step] - coarse[32]).max() > 0.01 * scale
+    for stride in fine:
+        if stride < output_stride:
+            np.testing.assert_allclose(
+                fine[stride], coarse[stride], rtol=1e-5, atol=1e-5 * np.abs(fine[stride]).max()
+            )
 
 
-def test_the_dilated_network_has_the_same_variables():
-    trees = [abstract_variables(create_model("v2", output_stride=s)) for s in (8, 16, 32)]
-    assert trees[0] == trees[1] == trees[2]
-
-
-def test_tensorflow_padding_differs_from_symmetric(strided):
-    images, variables, features = strided
-    backbone = create_backbone("v2", alpha=0.1, out_strides=(4,), padding="same")
-    same = jax.jit(backbone.apply)(variables, images)
-    assert same[4].shape == features[4].shape
-    assert not np.allclose(same[4], features[4])
+def test_a_backbone_has_all_but_the_last_convolution_and_the_classifier():
+    images = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+    model, backbone = create_model("v2"), create_backbone("v2")
+    whole, part = (
+        jax.eval_shape(net.init, jax.random.key(0), images)["params"] for net in (model, backbone)
+    )
+    assert set(whole) - set(part) == {"head", "classifier"}
+    shallow = create_backbone("v2", out_strides=(4, 8))
+    assert set(jax.eval_shape(shallow.init, jax.random.key(0), images)["params"]) == {
+        name for name in part if name == "stem" or name[5] in "123"
+    }

@@ -297,6 +297,7 @@ def test_a_label_outside_the_classes_names_the_record(tmp_path):
         ("toy_manual", ["cannot be prepared", "Ask the authors."]),
         ("toy_photos/large", ["toy_photos/large", "BuilderConfig large not found"]),
         ("toy_photos:9.9.9", ["cannot be opened", "9.9.9", "1.0.0"]),
+        ("toy_photos/", ["'toy_photos/' cannot be opened", "dataset_name[/config_name]"]),
         ("toy_photo", ["unknown dataset 'toy_photo'", "did you mean 'toy_photos'?"]),
         ("digit", ["unknown", "did you mean 'digits'?", "digits, folder:PATH", "TFDS"]),
         ("imagenet2021", ["unknown", "did you mean 'imagenet2012'?"]),
