@@ -59,7 +59,7 @@ def to_flax(rule: Rule, model_name: str, tensors: Arrays, alpha: float | None = 
     """
     claims = _claims(rule.layout, tensors)
     first = {name: tensors[claimants[0]] for name, claimants in claims.items()}
-    options, problems = _read_options(rule, first, alpha)
+    options, problems = read_options(rule, first, alpha)
     model = create_model(model_name, **options)
     targets = _targets(rule, model)
     counters = {_counter(rule.layout, name) for name in targets}
@@ -113,6 +113,32 @@ def from_flax(rule: Rule, model: Network, variables: Tree) -> dict[str, np.ndarr
     return tensors
 
 
+def read_options(rule: Rule, tensors: Arrays, alpha: float | None = None) -> tuple[Tree, list[str]]:
+    """Read width and number of classes from the shapes of the tensors.
+
+    Args:
+      rule: how the origin stores the network.
+      tensors: by the origin's names.
+      alpha: the width that the user expects; by default any.
+
+    Returns:
+      Options of `create_model`, and a problem if the width is another one.
+    """
+    found = {module: _output_channels(rule, tensors, module) for module in rule.widths(1.0)}
+
+    def agreement(candidate: float) -> int:
+        return sum(found[module] == width for module, width in rule.widths(candidate).items())
+
+    best, problems = max(_ALPHAS, key=agreement), []
+    if alpha is not None and agreement(alpha) >= agreement(best):
+        best = alpha
+    elif alpha is not None:
+        problems.append(f"--alpha is {alpha}, the tensors have the widths of alpha {best}")
+    options = {**rule.options, "alpha": best}
+    classes = _output_channels(rule, tensors, "classifier")
+    return (options if classes is None else {**options, "num_classes": classes}), problems
+
+
 def count_known(rule: Rule, tensors: Arrays) -> int:
     """How many of a file's names belong to a module of the rule."""
     modules = set(rule.modules.values())
@@ -150,23 +176,6 @@ def _counter(layout: Layout, name: str) -> str | None:
     """The name of the counter beside a tensor, if it has one."""
     module, _, leaf = name.rpartition(".")
     return f"{module}.{layout.counter.name}" if leaf == layout.counter.beside else None
-
-
-def _read_options(rule: Rule, tensors: Arrays, alpha: float | None) -> tuple[Tree, list[str]]:
-    """Options of `create_model` as the shapes tell them, and a problem if alpha is another."""
-    found = {module: _output_channels(rule, tensors, module) for module in rule.widths(1.0)}
-
-    def agreement(candidate: float) -> int:
-        return sum(found[module] == width for module, width in rule.widths(candidate).items())
-
-    best, problems = max(_ALPHAS, key=agreement), []
-    if alpha is not None and agreement(alpha) >= agreement(best):
-        best = alpha
-    elif alpha is not None:
-        problems.append(f"--alpha is {alpha}, the tensors have the widths of alpha {best}")
-    options = {**rule.options, "alpha": best}
-    classes = _output_channels(rule, tensors, "classifier")
-    return (options if classes is None else {**options, "num_classes": classes}), problems
 
 
 def _output_channels(rule: Rule, tensors: Arrays, module: str) -> int | None:

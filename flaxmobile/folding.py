@@ -6,6 +6,7 @@ import numpy as np
 
 from flaxmobile.errors import InputError
 from flaxmobile.layers import Network
+from flaxmobile.variables import abstract_variables, check_variables
 
 Tree = dict[str, Any]
 
@@ -30,6 +31,7 @@ def fold_batch_norm(model: Network, variables: Tree) -> tuple[Network, Tree]:
         raise InputError(
             f"variables hold {sorted(variables)}; accepted: params and batch_stats of this model"
         )
+    check_variables(abstract_variables(model), variables, "the given tree")
     params = _fold(variables["params"], variables["batch_stats"], model.norm_epsilon)
     return model.clone(folded=True), {"params": params}
 

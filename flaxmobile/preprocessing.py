@@ -2,11 +2,12 @@
 
 import dataclasses
 import io
+import math
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from flaxmobile.errors import InputError, unknown
 
@@ -15,6 +16,17 @@ INTERPOLATIONS = {
     "bicubic": Image.Resampling.BICUBIC,
     "nearest": Image.Resampling.NEAREST,
 }
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation -> turn. `ImageOps.exif_transpose` fails where other EXIF entries are bad."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -44,9 +56,17 @@ class Preprocessing:
         """Check the numbers, which may come from a file."""
         if self.interpolation not in INTERPOLATIONS:
             raise unknown("interpolation", self.interpolation, INTERPOLATIONS)
-        if self.image_size < 1 or (self.resize_size or self.image_size) < 1:
-            raise InputError(f"image_size {self.image_size} and resize_size must be at least 1")
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+        sizes = (self.image_size, self.image_size if self.resize_size is None else self.resize_size)
+        if not all(isinstance(size, int) and size >= 1 for size in sizes):
+            raise InputError(
+                f"image_size {self.image_size} and resize_size {self.resize_size} must be whole "
+                "numbers of at least 1"
+            )
+        numbers = len(self.mean) == len(self.std) == 3 and all(
+            isinstance(number, int | float) and math.isfinite(number)
+            for number in (*self.mean, *self.std)
+        )
+        if not numbers or min(self.std) <= 0:
             raise InputError(f"mean {self.mean} and std {self.std} must be 3 numbers, std above 0")
 
     def crop(self, image: Image.Image) -> Image.Image:
@@ -107,16 +127,20 @@ def read_image(encoded: bytes, name: str) -> Image.Image:
             return to_rgb(image)
     except UnidentifiedImageError:
         raise InputError(f"{name} is not an image that can be read (JPEG, PNG, …)") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Exception as error:  # damaged bytes raise anything, from struct.error to RuntimeError
         raise InputError(f"{name} cannot be read as an image: {error}") from None
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """Turn upright and convert any mode (grey, palette, 16 bit, alpha, CMYK) to RGB."""
-    image = ImageOps.exif_transpose(image)
+    image.load()  # a TIFF turns itself
+    turn = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    if turn is not None:
+        image = image.transpose(turn)
     if image.mode.startswith("I") or image.mode == "F":  # PIL clips these instead of scaling
         values = np.asarray(image, np.float64)
-        top = 65535.0 if values.max(initial=0) > 255 else 255.0
+        wide = image.mode.startswith("I;16") or values.max(initial=0) > 255
+        top = 65535.0 if wide else 255.0
         image = Image.fromarray((values.clip(0, top) * (255 / top)).round().astype(np.uint8))
     if image.has_transparency_data:
         rgba = image.convert("RGBA")

@@ -117,9 +117,11 @@ def create_backbone(
     Raises:
       InputError: an unknown name or option, or a stride that the network cannot give.
     """
-    network = get_spec(name).network
+    _check_type("output_stride", output_stride, int)
     if out_strides is None:
-        out_strides = tuple(s for s in network.endpoint_strides if s <= output_stride)
+        offered = get_spec(name).network.endpoint_strides
+        out_strides = tuple(s for s in offered if s <= output_stride)
+    _check_type("out_strides", out_strides, tuple | list)
     return _build(name, {**options, "output_stride": output_stride}, out_strides=tuple(out_strides))
 
 
@@ -148,7 +150,7 @@ def _build(name: str, options: dict[str, Any], **extra: Any) -> Network:
 def as_dtype(dtype: Any) -> jnp.dtype:
     """Turn a floating-point type or its name into a dtype."""
     try:
-        found = jnp.dtype(dtype)
+        found = jnp.dtype(dtype if dtype is not None else "None")  # numpy takes None for float64
     except TypeError:
         raise unknown("dtype", dtype, DTYPES) from None
     if found.name not in DTYPES:

@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
-from flax import traverse_util
 
 from flaxmobile.errors import InputError
 from flaxmobile.layers import Network
 from flaxmobile.preprocessing import Preprocessing
 from flaxmobile.registry import as_dtype, create_model, resolve_name
+from flaxmobile.variables import abstract_variables, check_variables
 
 Tree = dict[str, Any]
 
@@ -74,7 +73,7 @@ def save_weights(
     if names is not None and len(names) != model.num_classes:
         raise InputError(f"{len(names)} class names were given for {model.num_classes} classes")
     variables = jax.tree.map(np.asarray, variables)
-    _check_same(_layout(abstract_variables(model)), _layout(variables), "the given variables")
+    check_variables(abstract_variables(model), variables, "the given tree")
     directory.parent.mkdir(parents=True, exist_ok=True)
     draft = directory.with_name(f".{directory.name}.{os.getpid()}.tmp")
     shutil.rmtree(draft, ignore_errors=True)
@@ -94,6 +93,9 @@ def save_weights(
         }
         (draft / _DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
         _replace(draft, directory)
+    except (OSError, ValueError) as error:  # tensorstore raises ValueError on a full disk
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"{directory} cannot be written: {reason}") from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
@@ -111,7 +113,11 @@ def load_weights(directory: str | os.PathLike[str]) -> tuple[Network, Tree]:
     directory = Path(directory)
     description = _read_description(directory)
     model = _described_model(directory, description)
-    for name, digest in description["sha256"].items():
+    sums = description["sha256"]
+    for name in _files(directory / _VARIABLES):
+        if f"{_VARIABLES}/{name}" not in sums:
+            raise InputError(f"{_VARIABLES}/{name} has no SHA-256 in {directory / _DESCRIPTION}")
+    for name, digest in sums.items():
         path = directory / name
         if not path.is_file():
             raise InputError(f"{path} is missing: the weights directory is incomplete")
@@ -121,7 +127,7 @@ def load_weights(directory: str | os.PathLike[str]) -> tuple[Network, Tree]:
     with ocp.StandardCheckpointer() as checkpointer:
         path = (directory / _VARIABLES).absolute()
         stored = checkpointer.metadata(path).item_metadata.tree
-        _check_same(_layout(expected), _layout(stored), str(directory))
+        check_variables(expected, stored, str(directory))
         device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         target = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), expected
@@ -150,12 +156,6 @@ def load_options(directory: str | os.PathLike[str]) -> tuple[str, Tree]:
     return description["model"], description["options"]
 
 
-def abstract_variables(model: Network) -> Tree:
-    """Shapes and dtypes of a model's variables as `jax.ShapeDtypeStruct`; computes nothing."""
-    images = jax.ShapeDtypeStruct((1, model.min_image_size, model.min_image_size, 3), jnp.float32)
-    return dict(jax.eval_shape(model.init, jax.random.key(0), images))
-
-
 def _described_model(directory: Path, description: Tree) -> Network:
     try:
         return create_model(description["model"], **description["options"])
@@ -179,27 +179,11 @@ def _read_description(directory: Path) -> Tree:
         raise InputError(
             f"{path} has format {description.get('format')}; this version reads format {_FORMAT}"
         )
-    description.setdefault("class_names", None)
+    names, count = description.setdefault("class_names", None), description.get("num_classes")
+    named = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    if names is not None and not (named and len(names) == count):
+        raise InputError(f"{path} is damaged: class_names must be null or {count} names")
     return description
-
-
-def _layout(variables: Tree) -> dict[str, str]:
-    flat = traverse_util.flatten_dict(variables, sep="/")
-    return {path: f"{np.dtype(leaf.dtype)}{list(leaf.shape)}" for path, leaf in flat.items()}
-
-
-def _check_same(expected: dict[str, str], found: dict[str, str], where: str) -> None:
-    problems = [f"{path} is missing" for path in expected if path not in found]
-    problems += [
-        f"{path} is not a parameter of the model" for path in found if path not in expected
-    ]
-    problems += [
-        f"{path} is {found[path]}, the model has {expected[path]}"
-        for path in expected
-        if path in found and found[path] != expected[path]
-    ]
-    if problems:
-        raise InputError(f"{where} does not fit the model: {'; '.join(problems)}")
 
 
 def _files(directory: Path) -> Iterator[str]:

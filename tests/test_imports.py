@@ -16,6 +16,7 @@ FLOORS = (
     ("flaxmobile.layers",),
     ("flaxmobile.models",),
     ("flaxmobile.registry",),
+    ("flaxmobile.variables",),
     ("flaxmobile.folding", "flaxmobile.summary", "flaxmobile.weights"),
     ("flaxmobile",),
     ("flaxmobile.cli",),

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from flaxmobile.cli.command import run
+from flaxmobile.cli.command import reading_arguments, run
 from train.config import PROG, read_config
 
 
@@ -14,7 +14,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else list(argv)
 
     def train() -> int:
-        config = read_config(arguments)
+        with reading_arguments(PROG):
+            config = read_config(arguments)
         _keep_compiled_programs()
         if config.plan:
             from train.plan import plan

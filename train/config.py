@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 
 from flaxmobile.cli.command import parse
 from flaxmobile.errors import InputError
-from flaxmobile.registry import resolve_name
+from flaxmobile.registry import create_model, resolve_name
 from train.recipes import get_recipe
 
 PROG = "python -m train"
@@ -105,7 +105,7 @@ class Config:
     """Steps between two checkpoints within an epoch; there is one at the end of each epoch too."""
 
     def check(self) -> None:
-        """Raise InputError for a number that cannot be."""
+        """Raise InputError for a value that cannot be, whatever the data and the devices."""
         accepted = {
             "batch_size": self.batch_size >= 1,
             "epochs": self.epochs >= 1,
@@ -127,6 +127,16 @@ class Config:
         for name, fine in accepted.items():
             if not fine:
                 raise InputError(f"--{flag(name)} is {getattr(self, name)}: out of range")
+        network = create_model(
+            self.model,
+            alpha=1.0 if self.alpha is None else self.alpha,
+            dropout_rate=self.dropout_rate or 0.0,
+        )
+        if self.image_size is not None and self.image_size < network.min_image_size:
+            raise InputError(
+                f"--image-size is {self.image_size}; {self.model} takes "
+                f"{network.min_image_size} or more"
+            )
         if self.freeze_backbone and not self.init_from:
             raise InputError(
                 "--freeze-backbone needs --init-from: there is no trained backbone yet"
@@ -163,10 +173,11 @@ def read_config(argv: Sequence[str]) -> Config:
     """Parse the command line: flags over the resumed run's settings or the recipe's over defaults.
 
     Raises:
-      InputError: an unknown recipe, a number out of range, or a flag that contradicts the run
-        that is resumed.
+      InputError: an unknown network or recipe, a value out of range, or a flag that contradicts
+        the run that is resumed.
     """
-    first = parse(Config, argv, PROG)
+    # --help waits for the second pass, which knows the recipe's defaults.
+    first = parse(Config, [word for word in argv if word not in ("-h", "--help")], PROG)
     continues = first.output and (first.resume or first.eval_only)
     saved = load_config(Path(str(first.output))) if continues else None
     if saved is not None:

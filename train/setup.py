@@ -15,7 +15,6 @@ import numpy as np
 
 from flaxmobile import Metadata, Preprocessing, create_model, load_metadata, load_weights
 from flaxmobile.errors import InputError
-from flaxmobile.layers import Network
 from flaxmobile.registry import get_spec
 from flaxmobile.weights import abstract_variables, load_options
 from train.config import Config
@@ -78,7 +77,7 @@ def prepare(config: Config, devices: Sequence[jax.Device] | None = None) -> Run:
     if config.weights:
         options = _inherited_options(config, options)
     model = create_model(config.model, **options)
-    preprocessing = _preprocessing(config, dataset, model)
+    preprocessing = _preprocessing(config, dataset)
     steps_per_epoch = max(1, len(dataset.train) // config.batch_size)
     total_steps = config.steps or config.epochs * steps_per_epoch
     schedule = make_schedule(config, steps_per_epoch, total_steps)
@@ -180,7 +179,7 @@ def _same_classes(run: Run) -> bool:
     return same_number and names in (None, run.dataset.class_names)
 
 
-def _preprocessing(config: Config, dataset: Dataset, model: Network) -> Preprocessing:
+def _preprocessing(config: Config, dataset: Dataset) -> Preprocessing:
     """The weights' numbers where there are some, else the dataset's or ImageNet's."""
     base = Preprocessing(get_spec(config.model).image_size)
     if dataset.augmentation == "digits":
@@ -188,10 +187,6 @@ def _preprocessing(config: Config, dataset: Dataset, model: Network) -> Preproce
     if config.weights:
         base = load_metadata(config.weights).preprocessing
     size = config.image_size or dataset.image_size or base.image_size
-    if size < model.min_image_size:
-        raise InputError(
-            f"--image-size is {size}; {config.model} takes {model.min_image_size} or more"
-        )
     resize = (
         None if base.resize_size is None else math.ceil(size * base.resize_size / base.image_size)
     )

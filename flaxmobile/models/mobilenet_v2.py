@@ -14,6 +14,7 @@ and torchvision, which agree):
 - Dropout 0.2 before the classifier, which table 2 writes as a 1×1 convolution.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -122,7 +123,7 @@ class MobileNetV2(Network):
     def check(self) -> None:
         """Raise InputError for an option that the network does not offer."""
         super().check()
-        if not self.alpha > 0:
+        if not 0 < self.alpha < math.inf:
             raise InputError(f"alpha is {self.alpha}; accepted: any number above 0")
         if self.shortcut not in SHORTCUTS:
             raise unknown("shortcut", self.shortcut, SHORTCUTS)

@@ -127,7 +127,9 @@ def test_a_truncated_weights_file_is_named(pretrained, capsys):
 )
 def test_resuming_with_contradicting_flags_is_refused(flags, message, capsys):
     assert main([*FLAGS, "--steps", "1", "--output", "run"]) == 0
-    assert main(["--resume", "--output", "run", *flags]) == 1
+    with pytest.raises(SystemExit) as stop:
+        main(["--resume", "--output", "run", *flags])
+    assert stop.value.code == 2
     assert message in capsys.readouterr().err
 
 

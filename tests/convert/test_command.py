@@ -1,0 +1,248 @@
+"""`python -m convert` from the command line to the files."""
+
+import hashlib
+import resource
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+import torch
+from torchvision.models import mobilenet_v2
+
+from convert.__main__ import main
+from flaxmobile import load_metadata, load_weights, save_weights
+from flaxmobile.weights import load_options
+from tests.convert.states import EXPAND, STEM, VARIANCE, random_state
+from tests.networks import random_variables, small_model
+
+
+@pytest.fixture
+def weights(tmp_path):
+    return save(random_state(), tmp_path / "w.pth")
+
+
+def save(content, path):
+    torch.save(content, path)
+    return path
+
+
+def convert(path, output, *flags, model="v2"):
+    return main(["--model", model, "--weights", str(path), "--output", str(output), *flags])
+
+
+def convert_back(directory, output, *flags):
+    return main(["--to-torch", "--weights", str(directory), "--output", str(output), *flags])
+
+
+def error_of(capsys, status, expected_status=1):
+    """The one line of a command that failed."""
+    assert status == expected_status
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert err.startswith("python -m convert: error: ")
+    return err
+
+
+def assert_same_state(found, expected):
+    assert list(found) == list(expected)
+    for name, tensor in expected.items():
+        assert found[name].dtype == tensor.dtype
+        assert torch.equal(found[name], tensor if tensor.ndim else torch.tensor(0))
+
+
+@pytest.mark.parametrize("alpha", [0.35, 1.4])
+def test_torch_to_flax_to_torch_is_identical_to_the_bit(tmp_path, capsys, alpha):
+    state = random_state(alpha)
+    directory, back = tmp_path / "flax", tmp_path / "back.pth"
+    assert convert(save(state, tmp_path / "w.pth"), directory) == 0
+    assert capsys.readouterr().out == (
+        f"found torchvision's mobilenet_v2 with alpha {alpha} and 10 classes\n"
+        "used 262 tensors, ignored 52 (BatchNorm's step counter, which a fixed momentum does not "
+        f"use)\nwrote {directory}\n"
+    )
+    assert convert_back(directory, back) == 0
+    assert f"wrote {back}: 314 tensors" in capsys.readouterr().out
+    found = torch.load(back, weights_only=True)
+    assert_same_state(found, state)
+    network = mobilenet_v2(width_mult=alpha, num_classes=10)
+    network.load_state_dict(found, strict=True)
+    assert_same_state(network.state_dict(), state)
+
+
+def test_flax_to_torch_to_flax_is_identical_to_the_bit(tmp_path):
+    model = small_model()
+    variables = random_variables(model)
+    options = {"alpha": 0.35, "num_classes": 5, "dropout_rate": 0.3, "norm_momentum": 0.99}
+    save_weights(tmp_path / "a", "mobilenet_v2", options, variables)
+    assert convert_back(tmp_path / "a", tmp_path / "w.pth") == 0
+    assert convert(tmp_path / "w.pth", tmp_path / "b") == 0
+    _, found = load_weights(tmp_path / "b")
+    jax.tree.map(np.testing.assert_array_equal, found, variables)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: {"state_dict": state, "epoch": 5},
+        lambda state: {"model": state},
+        lambda state: {f"module.{name}": tensor for name, tensor in state.items()},
+        lambda state: {"state_dict": {f"module.{n}": t for n, t in state.items()}},
+    ],
+    ids=["state_dict", "model", "module", "both"],
+)
+def test_wrapped_files_give_the_same_weights(tmp_path, wrap):
+    state = random_state()
+    assert convert(save(wrap(state), tmp_path / "w.pth"), tmp_path / "flax") == 0
+    assert convert_back(tmp_path / "flax", tmp_path / "back.pth") == 0
+    assert_same_state(torch.load(tmp_path / "back.pth", weights_only=True), state)
+
+
+def test_the_directory_says_what_it_is_and_where_it_comes_from(tmp_path, weights):
+    assert convert(weights, tmp_path / "flax", "--alpha", "0.35") == 0
+    name, options = load_options(tmp_path / "flax")
+    metadata = load_metadata(tmp_path / "flax")
+    assert name == "mobilenet_v2"
+    assert (options["alpha"], options["num_classes"]) == (0.35, 10)
+    assert (options["padding"], options["norm_epsilon"]) == ("symmetric", 1e-5)
+    assert metadata.source == {
+        "origin": "torchvision",
+        "file": "w.pth",
+        "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+    }
+    assert metadata.preprocessing.resize_size == 256
+    assert metadata.class_names is None
+
+
+def test_a_thousand_classes_are_named(tmp_path):
+    assert convert(save(random_state(0.1, 1000), tmp_path / "w.pth"), tmp_path / "flax") == 0
+    assert load_metadata(tmp_path / "flax").class_names[285] == "Egyptian cat"
+
+
+def test_it_runs_from_any_directory(tmp_path, weights):
+    def run(*flags):
+        command = [sys.executable, "-m", "convert", *flags]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+
+    done = run("--model", "v2", "--weights", "w.pth", "--output", "flax")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "wrote flax")
+    done = run("--to-torch", "--weights", "flax", "--output", "missing/there/back.pth")
+    assert done.returncode == 0
+    assert (tmp_path / "missing/there/back.pth").is_file()
+    done = run("--model", "v2", "--weights", "w.pth", "--output", "flax")
+    assert done.returncode == 1
+    assert done.stderr.startswith("python -m convert: error: flax exists already")
+    assert done.stderr.count("\n") == 1
+
+
+def test_damaged_tensors_are_listed_and_nothing_is_written(tmp_path, capsys):
+    state = random_state()
+    del state[STEM]
+    state[EXPAND] = state[EXPAND].double()
+    state[VARIANCE][3] = torch.nan
+    path = save(state, tmp_path / "w.pth")
+    err = error_of(capsys, convert(path, tmp_path / "flax"))
+    assert f"{STEM} is missing" in err
+    assert f"{EXPAND} is float64[" in err
+    assert f"{VARIANCE} holds 1 of 1280 values" in err
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--alpha", "1.4"], "--alpha is 1.4, the tensors have the widths of alpha 0.35"),
+        (["--alpha", "0"], "alpha is 0.0; accepted: any number above 0"),
+        (["--alpha", "nan"], "alpha is nan; accepted: any number above 0"),
+    ],
+)
+def test_a_wrong_alpha_is_refused(tmp_path, capsys, weights, flags, message):
+    assert message in error_of(capsys, convert(weights, tmp_path / "flax", *flags))
+    assert list(tmp_path.iterdir()) == [weights]
+
+
+def test_an_unknown_model_is_refused_with_the_nearest_name(tmp_path, capsys, weights):
+    err = error_of(capsys, convert(weights, tmp_path / "flax", model="mobilenetv2"))
+    assert "unknown model 'mobilenetv2' (did you mean 'mobilenet_v2'?)" in err
+
+
+def test_another_networks_file_is_recognised_as_such(tmp_path, capsys):
+    path = save({"conv1.weight": torch.zeros(3), "bn1.weight": torch.zeros(3)}, tmp_path / "w.pth")
+    err = error_of(capsys, convert(path, tmp_path / "flax"))
+    assert "none of the file's 2 names, such as 'conv1.weight'" in err
+    assert "mobilenet_v2 from torchvision" in err
+
+
+def test_an_existing_output_is_refused_and_stays_as_it_is(tmp_path, capsys, weights):
+    output = tmp_path / "there"
+    output.write_text("precious")
+    for status in (convert(weights, output), convert_back(tmp_path, output)):
+        assert f"{output} exists already" in error_of(capsys, status)
+    assert output.read_text() == "precious"
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_an_output_that_cannot_be_made_is_refused(tmp_path, capsys, weights, back):
+    output = weights / "below-a-file"
+    source = weights
+    if back:
+        assert convert(weights, tmp_path / "flax") == 0
+        capsys.readouterr()
+        source = tmp_path / "flax"
+    status = (convert_back if back else convert)(source, output)
+    assert "Not a directory" in error_of(capsys, status)
+
+
+def test_a_full_disk_leaves_no_torch_file(tmp_path, capsys, weights):
+    assert convert(weights, tmp_path / "flax") == 0
+    capsys.readouterr()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))  # bytes in a file
+    try:
+        status = convert_back(tmp_path / "flax", tmp_path / "new.pth")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "File too large" in error_of(capsys, status)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["flax", "w.pth"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--weights w.pth --output flax", "--model is missing"),
+        ("--to-torch --model v2 --weights flax --output w.pth", "leave these flags out"),
+        ("--to-torch --alpha 1 --weights flax --output w.pth", "leave these flags out"),
+        ("--to-torch --weights nowhere --output new.pth", "nowhere is not a weights directory"),
+        ("--model v2 --weights nowhere.pth --output flax", "nowhere.pth cannot be read"),
+    ],
+)
+def test_flags_that_do_not_go_together_are_refused(tmp_path, capsys, monkeypatch, flags, message):
+    monkeypatch.chdir(tmp_path)
+    assert message in error_of(capsys, main(flags.split()))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--model v2 --weights w.pth", "--output"),
+        ("--model v2 --weights w.pth --output o --source keras", "torchvision"),
+        ("--model v2 --weights w.pth --output o --aplha 1", "--alpha"),
+        ("--model v2 --weights w.pth --output o --alpha wide", "--alpha"),
+    ],
+)
+def test_a_wrong_flag_exits_with_status_2(capsys, flags, message):
+    with pytest.raises(SystemExit) as stop:
+        main(flags.split())
+    assert message in error_of(capsys, stop.value.code, expected_status=2)
+
+
+def test_a_network_that_torchvision_lacks_does_not_go_to_torch(tmp_path, capsys):
+    options = {"alpha": 0.35, "num_classes": 5, "padding": "same"}
+    variables = random_variables(small_model(padding="same"))
+    save_weights(tmp_path / "flax", "mobilenet_v2", options, variables)
+    err = error_of(capsys, convert_back(tmp_path / "flax", tmp_path / "w.pth"))
+    assert "padding is 'same', accepted: 'symmetric'" in err
+    assert not (tmp_path / "w.pth").exists()

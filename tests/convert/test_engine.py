@@ -1,0 +1,236 @@
+"""Strictness: every tensor used once, every parameter filled once, all problems told at once."""
+
+import numpy as np
+import pytest
+import torch
+from flax import traverse_util
+
+from convert import engine
+from convert.rules import RULES
+from flaxmobile import InputError, create_model, list_models
+from flaxmobile.registry import model_options
+from tests.convert.states import DEPTHWISE, EXPAND, STEM, VARIANCE, random_state
+from tests.networks import random_variables, small_model
+
+RULE = RULES["torchvision", "mobilenet_v2"]
+
+
+@pytest.fixture
+def tensors():
+    return {name: tensor.numpy() for name, tensor in random_state().items()}
+
+
+def fill(tensors, alpha=None):
+    return engine.to_flax(RULE, "mobilenet_v2", tensors, alpha)
+
+
+def test_kernels_are_transposed_and_statistics_find_their_place(tensors):
+    found = fill(tensors)
+    params, stats = found.variables["params"], found.variables["batch_stats"]
+    block = params["stage3_block2"]
+    stem = params["stem"]["conv"]["kernel"]
+    assert np.array_equal(stem, tensors[STEM].transpose(2, 3, 1, 0))
+    assert np.array_equal(block["expand"]["conv"]["kernel"][0, 0], tensors[EXPAND][:, :, 0, 0].T)
+    depthwise = block["depthwise"]["conv"]["kernel"]
+    assert np.array_equal(depthwise[:, :, 0], tensors[DEPTHWISE][:, 0].transpose(1, 2, 0))
+    assert np.array_equal(params["classifier"]["kernel"], tensors["classifier.1.weight"].T)
+    assert np.array_equal(stats["head"]["norm"]["var"], tensors[VARIANCE])
+    assert np.array_equal(stats["stem"]["norm"]["mean"], tensors["features.0.1.running_mean"])
+    assert np.array_equal(params["stem"]["norm"]["scale"], tensors["features.0.1.weight"])
+    assert np.array_equal(params["stem"]["norm"]["bias"], tensors["features.0.1.bias"])
+
+
+def test_every_tensor_is_used_or_ignored_with_a_reason(tensors):
+    found = fill(tensors)
+    counters = {name for name in tensors if name.endswith("num_batches_tracked")}
+    assert set(found.ignored) == counters
+    assert set(found.ignored.values()) == {RULE.layout.counter.reason}
+
+
+def test_counters_may_be_absent_as_in_files_of_old(tensors):
+    old = {name: array for name, array in tensors.items() if "num_batches" not in name}
+    assert fill(old).ignored == {}
+
+
+def test_a_counter_of_no_normalization_is_refused(tensors):
+    tensors["features.0.0.num_batches_tracked"] = np.zeros((), np.int64)
+    with pytest.raises(InputError, match=r"features\.0\.0\.num_batches_tracked is unknown"):
+        fill(tensors)
+
+
+@pytest.mark.parametrize("alpha", [0.1, 0.25, 0.35, 0.5, 0.6, 0.75, 1.0, 1.125, 1.3, 1.4, 2.0])
+def test_width_and_classes_are_read_from_the_tensors(alpha):
+    tensors = {name: tensor.numpy() for name, tensor in random_state(alpha, 7).items()}
+    options, problems = engine.read_options(RULE, tensors)
+    assert (options["alpha"], options["num_classes"], problems) == (alpha, 7, [])
+
+
+def test_another_alpha_of_the_same_network_is_kept(tensors):
+    assert fill(tensors, alpha=0.34).options["alpha"] == 0.34
+
+
+def test_another_width_than_expected_is_refused_naming_both(tensors):
+    with pytest.raises(InputError, match=r"--alpha is 1\.4, .* alpha 0\.35$"):
+        fill(tensors, alpha=1.4)
+
+
+def drop(tensors, name):
+    del tensors[name]
+
+
+def rename(tensors, name):
+    tensors[name + "s"] = tensors.pop(name)
+
+
+def reshape(tensors, name):
+    tensors[name] = tensors[name].reshape(*tensors[name].shape, 1)
+
+
+def swap_axes(tensors, name):
+    tensors[name] = np.moveaxis(tensors[name][..., np.newaxis], -1, 0)
+
+
+def shorten(tensors, name):
+    tensors[name] = tensors[name][1:]
+
+
+def as_float64(tensors, name):
+    tensors[name] = tensors[name].astype(np.float64)
+
+
+def as_float16(tensors, name):
+    tensors[name] = tensors[name].astype(np.float16)
+
+
+def as_integer(tensors, name):
+    tensors[name] = tensors[name].astype(np.int32)
+
+
+def put_nan(tensors, name):
+    tensors[name].flat[-1] = np.nan
+
+
+def put_infinity(tensors, name):
+    tensors[name].flat[0] = -np.inf
+
+
+def claim_twice(tensors, name):
+    tensors[f"module.{name}"] = tensors[name]
+
+
+MUTATIONS = {
+    drop: "{name} is missing",
+    rename: "{name} is missing (did you mean '{name}s'?)",
+    reshape: "{name} is float32[",
+    swap_axes: "{name} is float32[1, ",
+    shorten: "{name} is float32[",
+    as_float64: "{name} is float64[",
+    as_float16: "{name} is float16[",
+    as_integer: "{name} is int32[",
+    put_nan: "{name} holds 1 of ",
+    put_infinity: "{name} holds 1 of ",
+    claim_twice: "{name} and module.{name} both claim {name}",
+}
+
+
+@pytest.mark.parametrize("name", [EXPAND, VARIANCE])
+@pytest.mark.parametrize("mutate", MUTATIONS, ids=lambda mutate: mutate.__name__)
+def test_a_damaged_tensor_is_named(tensors, mutate, name):
+    mutate(tensors, name)
+    with pytest.raises(InputError) as caught:
+        fill(tensors)
+    assert MUTATIONS[mutate].format(name=name) in str(caught.value)
+
+
+@pytest.mark.parametrize("mutate", [drop, rename, reshape, shorten, as_float64, put_nan])
+@pytest.mark.parametrize("name", [STEM, "classifier.1.weight", "classifier.1.bias"])
+def test_tensors_that_tell_the_sizes_may_be_damaged_too(tensors, mutate, name):
+    mutate(tensors, name)
+    with pytest.raises(InputError, match=r"classifier\.1\." if "cla" in name else name):
+        fill(tensors)
+
+
+def test_all_problems_are_told_at_once(tensors):
+    drop(tensors, STEM)
+    rename(tensors, EXPAND)
+    reshape(tensors, DEPTHWISE)
+    put_nan(tensors, VARIANCE)
+    claim_twice(tensors, "classifier.1.bias")
+    as_float64(tensors, "features.1.conv.1.weight")
+    with pytest.raises(InputError) as caught:
+        fill(tensors, alpha=0.5)
+    message = str(caught.value)
+    for part in (
+        "mobilenet_v2 with alpha 0.35 and 10 classes",
+        "--alpha is 0.5",
+        f"{STEM} is missing",
+        f"{EXPAND}s is unknown (did you mean '{EXPAND}'?)",
+        f"{DEPTHWISE} is float32[48, 1, 3, 3, 1], accepted: float32[48, 1, 3, 3]",
+        f"{VARIANCE} holds 1 of 1280 values that are NaN or infinite",
+        "both claim classifier.1.bias",
+        "features.1.conv.1.weight is float64[",
+    ):
+        assert part in message
+    assert "\n" not in message
+
+
+def test_a_wrapper_on_some_names_is_refused(tensors):
+    tensors = {("module." + k if "features" in k else k): v for k, v in tensors.items()}
+    with pytest.raises(InputError, match=r"312 of 314 names start with 'module\.'"):
+        fill(tensors)
+
+
+@pytest.mark.parametrize(("origin", "name"), RULES)
+def test_a_rule_names_every_variable_once_and_nothing_else(origin, name):
+    rule = RULES[origin, name]
+    model = small_model(name)
+    tensors = engine.from_flax(rule, model, random_variables(model))
+    found = engine.to_flax(rule, name, tensors)
+    paths = set(traverse_util.flatten_dict(found.variables, sep="/"))
+    assert {path.split("/", 1)[1].rpartition("/")[0] for path in paths} == set(rule.modules)
+    assert name in list_models()
+
+
+@pytest.mark.parametrize(("origin", "name"), RULES)
+def test_a_rules_options_are_those_of_the_network(origin, name):
+    rule = RULES[origin, name]
+    assert set(rule.options) <= set(model_options(name))
+    create_model(name, **rule.options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"padding": "same"}, "padding is 'same', accepted: 'symmetric'"),
+        ({"norm_epsilon": 1e-3}, "norm_epsilon is 0.001, accepted: 1e-05"),
+        ({"shortcut": "projection"}, "shortcut is 'projection', accepted: 'bottleneck'"),
+        ({"linear": False}, "linear is False, accepted: True"),
+        ({"output_stride": 16}, "output_stride is 16, accepted: 32"),
+        ({"folded": True}, "folded is True, accepted: False"),
+        ({"num_classes": 0}, "num_classes is 0, accepted: 1 or more"),
+    ],
+)
+def test_a_network_that_the_origin_does_not_have_is_refused(options, message):
+    model = small_model(**options)
+    with pytest.raises(InputError) as caught:
+        engine.from_flax(RULE, model, random_variables(model))
+    assert message in str(caught.value)
+
+
+def test_weights_that_are_not_finite_are_not_written(tensors):
+    found = fill(tensors)
+    found.variables["params"]["stem"]["conv"]["kernel"][0] = np.nan
+    with pytest.raises(InputError, match="params/stem/conv/kernel holds 144 of 432 values"):
+        engine.from_flax(RULE, found.model, found.variables)
+
+
+@pytest.mark.parametrize("alpha", [0.35, 1.4])
+def test_the_way_there_and_back_changes_no_bit(alpha):
+    state = random_state(alpha)
+    found = fill({name: tensor.numpy() for name, tensor in state.items()})
+    back = engine.from_flax(RULE, found.model, found.variables)
+    assert list(back) == list(state)
+    for name, tensor in state.items():
+        array = torch.tensor(back[name])
+        assert array.dtype == tensor.dtype
+        assert torch.equal(array, torch.zeros_like(tensor) if array.ndim == 0 else tensor)
