@@ -37,21 +37,41 @@ class Config:
     to_torch: Annotated[bool, FlagCreatePairsOff] = False
     """Write a torch state dict instead."""
 
+    def check(self) -> None:
+        """Raise InputError for values that cannot be or that do not go together."""
+        if self.to_torch:
+            if self.model is not None or self.alpha is not None:
+                raise InputError(
+                    "--to-torch reads model and alpha from --weights: leave these flags out"
+                )
+        elif self.model is None:
+            raise InputError("--model is missing: the name of the network whose weights these are")
+        else:
+            create_model(self.model, **({} if self.alpha is None else {"alpha": self.alpha}))
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    config = command.parse(Config, sys.argv[1:] if argv is None else argv, PROG)
-    return command.run(PROG, lambda: (convert_back if config.to_torch else convert)(config))
+
+    def run() -> None:
+        config = command.parse(Config, sys.argv[1:] if argv is None else argv, PROG)
+        with command.reading_arguments(PROG):
+            config.check()
+        if config.output.exists():
+            raise InputError(
+                f"{config.output} exists already; remove it or choose another --output"
+            )
+        if config.to_torch:
+            convert_back(config)
+        else:
+            convert(config)
+
+    return command.run(PROG, run)
 
 
 def convert(config: Config) -> None:
     """Write a weights directory from a file of reference weights."""
-    if config.model is None:
-        raise InputError("--model is missing: the name of the network whose weights these are")
-    name = resolve_name(config.model)
-    if config.alpha is not None:
-        create_model(name, alpha=config.alpha)  # refuses a value that no network has
-    _refuse_existing(config.output)
+    name = resolve_name(str(config.model))
     source = read_source(config.weights)
     origin, rule = _recognise(name, config.source, source)
     found = engine.to_flax(rule, name, source.tensors, config.alpha)
@@ -68,9 +88,6 @@ def convert(config: Config) -> None:
 
 def convert_back(config: Config) -> None:
     """Write a torch state dict from a weights directory."""
-    if config.model is not None or config.alpha is not None:
-        raise InputError("--to-torch reads model and alpha from --weights: leave these flags out")
-    _refuse_existing(config.output)
     name, _ = load_options(config.weights)
     rules = _rules_of(name, config.source)
     origin, rule = next(iter(rules.items()))
@@ -79,12 +96,6 @@ def convert_back(config: Config) -> None:
     write_torch(config.output, tensors)
     print(f"found {name} with {engine.size_of(model)}")
     print(f"wrote {config.output}: {len(tensors)} tensors under {origin}'s names")
-
-
-def _refuse_existing(output: Path) -> None:
-    """Before any work is done."""
-    if output.exists():
-        raise InputError(f"{output} exists already; remove it or choose another --output")
 
 
 def _rules_of(name: str, source: str) -> dict[str, Rule]:

@@ -11,7 +11,7 @@ from convert.rule import Layout, Rule
 from flaxmobile.errors import InputError, nearest
 from flaxmobile.layers import Network
 from flaxmobile.registry import create_model
-from flaxmobile.weights import abstract_variables
+from flaxmobile.variables import abstract_variables
 
 Tree = dict[str, Any]
 Arrays = Mapping[str, np.ndarray]

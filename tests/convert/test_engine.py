@@ -10,9 +10,15 @@ from convert.rules import RULES
 from flaxmobile import InputError, create_model, list_models
 from flaxmobile.registry import model_options
 from tests.convert.states import DEPTHWISE, EXPAND, STEM, VARIANCE, random_state
-from tests.networks import random_variables, small_model
+from tests.networks import abstract, random_variables, small_model
 
 RULE = RULES["torchvision", "mobilenet_v2"]
+
+
+@pytest.fixture(autouse=True)
+def traced_once(monkeypatch):
+    """The same shapes, remembered from test to test."""
+    monkeypatch.setattr(engine, "abstract_variables", abstract)
 
 
 @pytest.fixture
@@ -50,6 +56,12 @@ def test_every_tensor_is_used_or_ignored_with_a_reason(tensors):
 def test_counters_may_be_absent_as_in_files_of_old(tensors):
     old = {name: array for name, array in tensors.items() if "num_batches" not in name}
     assert fill(old).ignored == {}
+
+
+def test_a_tensor_too_many_is_refused(tensors):
+    tensors["features.19.weight"] = np.zeros(3, np.float32)
+    with pytest.raises(InputError, match=r"features\.19\.weight is unknown$"):
+        fill(tensors)
 
 
 def test_a_counter_of_no_normalization_is_refused(tensors):
@@ -165,7 +177,7 @@ def test_all_problems_are_told_at_once(tensors):
         "--alpha is 0.5",
         f"{STEM} is missing",
         f"{EXPAND}s is unknown (did you mean '{EXPAND}'?)",
-        f"{DEPTHWISE} is float32[48, 1, 3, 3, 1], accepted: float32[48, 1, 3, 3]",
+        f"{DEPTHWISE} is float32[96, 1, 3, 3, 1], accepted: float32[96, 1, 3, 3]",
         f"{VARIANCE} holds 1 of 1280 values that are NaN or infinite",
         "both claim classifier.1.bias",
         "features.1.conv.1.weight is float64[",

@@ -169,11 +169,8 @@ def test_what_exists_is_not_overwritten(reference, capsys):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--weights", "none.pth", "--output", "out"], "--model is missing"),
         (["--model", "v2", "--weights", "none.pth", "--output", "out"], "none.pth cannot be read"),
-        (["--model", "w2", "--weights", "none.pth", "--output", "out"], "did you mean 'v2'"),
         (["--to-torch", "--weights", "nowhere", "--output", "x.pth"], "not a weights directory"),
-        (["--to-torch", "--model", "v2", "--weights", "w", "--output", "x"], "leave these flags"),
     ],
 )
 def test_wrong_flags_give_one_line(flags, message, capsys):
