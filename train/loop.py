@@ -22,6 +22,10 @@ from train.signals import StopSignals
 from train.step import Metrics, TrainState, create_state
 
 
+_MANY_IMAGES = 2000
+"""Below this, threads evaluate a split before worker processes have started (3 s and more)."""
+
+
 def train(config: Config) -> int:
     """Do what the settings say and return the exit status.
 
@@ -203,7 +207,7 @@ def evaluate(
         source,
         preprocessing=run.preprocessing,
         batch_size=run.config.batch_size,
-        workers=run.workers,
+        workers=run.workers if len(source) >= _MANY_IMAGES else 0,
         on_bad_image=run.config.on_bad_image,
     )
     with closing(batches):

@@ -19,6 +19,14 @@ from train.digits import Digits
 
 _FORMAT = "array_record"
 
+_CANNOT_PREPARE = (
+    OSError,  # no network, no space, no permission
+    AssertionError,  # files that the user must fetch are not there
+    tfds.download.DownloadError,
+    tfds.download.download_manager.NonMatchingChecksumError,
+    tfds.download.extractor.ExtractError,
+)
+
 
 def open_digits(data_dir: str | None) -> Dataset:
     """Open the embedded digits; they are written to TFDS's directory on the first call."""
@@ -117,7 +125,7 @@ def _prepared(name: str, data_dir: str | None) -> Any:
 def _builder(name: str, data_dir: str | None) -> Any:
     try:
         return tfds.builder(name, data_dir=data_dir)
-    except _TFDS_ERRORS as error:
+    except (OSError, ValueError, AssertionError, TypeError, ImportError) as error:
         found = tfds.list_builders(with_community_datasets=False)
         if re.split("[/:]", name)[0] in found:
             problem = f"TFDS dataset {name!r} cannot be opened: {_one_line(error)}"
@@ -153,7 +161,7 @@ def _prepare(name: str, builder: Any) -> None:
             f"TFDS dataset {name!r} cannot be prepared: {missing}; TFDS needs it once, for this "
             "(TensorFlow: pip install tensorflow-cpu)"
         ) from error
-    except _TFDS_ERRORS as error:
+    except _CANNOT_PREPARE as error:
         if builder.is_prepared():  # by another process that was faster
             return
         raise InputError(
@@ -172,9 +180,6 @@ def _check_network(builder: Any) -> None:
             socket.getaddrinfo(host, None)
             return
     raise OSError(f"no network, {', '.join(sorted(map(str, hosts)))} cannot be found")
-
-
-_TFDS_ERRORS = (OSError, ValueError, AssertionError, TypeError, ImportError)
 
 
 def _one_line(error: Exception) -> str:

@@ -53,13 +53,19 @@ def training_pass(model, variables, images, labels):
     return loss, *aux, gradients
 
 
+def double(name):
+    """A model and its variables in float64: the same numbers, whatever the order of sums."""
+    variables = jax.tree.map(np.float64, random_variables(small_model(name)))
+    return small_model(name, dropout_rate=0.0, dtype="float64"), variables
+
+
 @cache
-def trained(name, dtype="float64"):
-    """A training pass on one device, by default in float64: exact, whatever the order of sums."""
-    model = small_model(name, dropout_rate=0.0, dtype=dtype)
-    with jax.enable_x64(dtype == "float64"):
+def trained(name):
+    """A training pass on one device."""
+    with jax.enable_x64(True):
+        model, variables = double(name)
         step = jax.jit(partial(training_pass, model), compiler_options=QUICK)
-        return jax.device_get(step(random_variables(model), *batch()))
+        return jax.device_get(step(variables, *batch()))
 
 
 @every_model
@@ -73,19 +79,26 @@ def test_training_gives_every_parameter_a_gradient(name):
 
 @every_model
 def test_bfloat16_trains_close_to_float64(name):
-    """Each of some 50 layers rounds to 8 bits (0.2 percent), and ReLU6 flips a few signs."""
-    for got, want in zip(trained(name, "bfloat16"), trained(name), strict=True):
+    """Up to what rounding to 8 bits does to 50 random layers, which ReLU6 and BatchNorm amplify.
+
+    Correlations measured for MobileNet V2: logits 0.98, statistics 0.9999, gradients 0.42 (with
+    XLA's own convolutions 0.99, 0.9999 and 0.57; in float32 1.0, 1.0 and 1.0).
+    """
+    model = small_model(name, dropout_rate=0.0, dtype="bfloat16")
+    step = jax.jit(partial(training_pass, model), compiler_options=QUICK)
+    loss, *trees = jax.device_get(step(random_variables(model), *batch()))
+    exact, *exact_trees = trained(name)
+    np.testing.assert_allclose(loss, exact, rtol=0.1)
+    for got, want, least in zip(trees, exact_trees, (0.95, 0.999, 0.3), strict=True):
         a, b = (np.concatenate(list(map(np.ravel, jax.tree.leaves(tree)))) for tree in (got, want))
         assert np.isfinite(a).all()
-        print(
-            np.linalg.norm(a - b) / np.linalg.norm(b), a @ b / np.linalg.norm(a) / np.linalg.norm(b)
-        )
+        assert a.dtype == np.float32
+        assert a @ b / np.linalg.norm(a) / np.linalg.norm(b) > least
 
 
 def spread(name, how):
     """What `trained` gives, over eight devices."""
-    model = small_model(name, dropout_rate=0.0, dtype="float64")
-    variables, arrays = random_variables(model), batch()
+    (model, variables), arrays = double(name), batch()
     if how == "jit":
         mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
         variables = jax.device_put(variables, NamedSharding(mesh, PartitionSpec()))
@@ -117,7 +130,7 @@ def test_eight_devices_give_the_numbers_of_one(name, how):
     with jax.enable_x64(True):
         results = spread(name, how)
     for got, want in zip(results, trained(name), strict=True):
-        chex.assert_trees_all_close(got, want, rtol=1e-6, atol=1e-9)
+        chex.assert_trees_all_close(got, want, rtol=1e-8, atol=1e-10)
 
 
 @cache
@@ -238,16 +251,16 @@ def test_a_backbone_trains_inside_a_users_module(name):
 
 @every_model
 def test_nnx_users_train_the_same_network(name):
-    model = small_model(name, dropout_rate=0.0, dtype="float64")
+    model, variables = double(name)
     images, _ = batch()
-    variables = random_variables(model)
     with jax.enable_x64(True):
         wrapped = nnx.eval_shape(lambda: nnx.bridge.ToNNX(model, nnx.Rngs(0)).lazy_init(images))
+        wrapped.to_nnx__rngs = nnx.Rngs(0)
         flat = {k: v for kind in variables.values() for k, v in flatten_dict(kind).items()}
         nnx.update(wrapped, unflatten_dict(flat))
         logits = nnx.jit(lambda net, x: net(x, train=True, mutable=["batch_stats"]))(
             wrapped, images
         )
     state = flatten_dict(nnx.to_pure_dict(nnx.state(wrapped, nnx.BatchStat)))
-    chex.assert_trees_all_close(logits, trained(name)[1], rtol=1e-6, atol=1e-9)
-    chex.assert_trees_all_close(unflatten_dict(state), trained(name)[2], rtol=1e-6, atol=1e-9)
+    chex.assert_trees_all_close(logits, trained(name)[1], rtol=1e-8, atol=1e-10)
+    chex.assert_trees_all_close(unflatten_dict(state), trained(name)[2], rtol=1e-8, atol=1e-10)

@@ -222,9 +222,14 @@ class ToyRemote(ToyPhotos):
         raise AssertionError("the network was tried")
 
 
+class ToyGone(ToyPhotos):
+    def _split_generators(self, dl_manager):
+        raise tfds.download.DownloadError("images.zip: 404")
+
+
 class ToyBug(ToyPhotos):
     def example(self, split, number):
-        raise KeyError("a defect of the dataset's own code")
+        raise TypeError("a defect of the dataset's own code")
 
 
 def labels(source):
@@ -295,6 +300,7 @@ def test_a_label_outside_the_classes_names_the_record(tmp_path):
         ("toy_no_images", ["image (Image) and label (ClassLabel)", "has text, label"]),
         ("toy_floats", ["image (Image) and label (ClassLabel)"]),
         ("toy_manual", ["cannot be prepared", "Ask the authors."]),
+        ("toy_gone", ["'toy_gone' is not in", "cannot be prepared there", "images.zip: 404"]),
         ("toy_photos/large", ["toy_photos/large", "BuilderConfig large not found"]),
         ("toy_photos:9.9.9", ["cannot be opened", "9.9.9", "1.0.0"]),
         ("toy_photos/", ["'toy_photos/' cannot be opened", "dataset_name[/config_name]"]),
@@ -337,7 +343,7 @@ def test_a_proxy_is_trusted_to_know_the_hosts(tmp_path, monkeypatch):
 
 
 def test_defects_of_a_dataset_keep_their_traceback(tmp_path):
-    with pytest.raises(KeyError, match="own code"):
+    with pytest.raises(TypeError, match="own code"):
         open_dataset("toy_bug", str(tmp_path))
 
 
