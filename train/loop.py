@@ -21,7 +21,6 @@ from train.setup import Run, abstract_state, describe, initial_variables, prepar
 from train.signals import StopSignals
 from train.step import Metrics, TrainState, create_state
 
-
 _MANY_IMAGES = 2000
 """Below this, threads evaluate a split before worker processes have started (3 s and more)."""
 

@@ -1,11 +1,14 @@
 """What a training step needs on a TPU slice that is not there: `--plan v5e:2x2`."""
 
+import contextlib
 import importlib.util
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.experimental.compilation_cache import compilation_cache
 
 from flaxmobile.errors import InputError
 from train.config import Config
@@ -26,7 +29,8 @@ def plan(config: Config) -> int:
     """
     devices = topology_devices(str(config.plan))
     run = prepare(config, devices)
-    compiled = compile_train_step(run)
+    with _no_program_cache():
+        compiled = compile_train_step(run)
     memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
     per_chip = config.batch_size // len(devices)
     rows = {
@@ -42,6 +46,19 @@ def plan(config: Config) -> int:
     for name, value in rows.items():
         print(f"  {name:<26}{value:>14}")
     return 0
+
+
+@contextlib.contextmanager
+def _no_program_cache() -> Iterator[None]:
+    """Within, nothing is cached on disk: a TPU's program cannot be read back without a TPU."""
+    enabled = jax.config.values["jax_enable_compilation_cache"]
+    jax.config.update("jax_enable_compilation_cache", False)
+    compilation_cache.reset_cache()
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_compilation_cache", enabled)
+        compilation_cache.reset_cache()
 
 
 def compile_train_step(run: Run) -> Any:

@@ -29,6 +29,14 @@ def test_plan_compiles_the_training_step_for_a_tpu_slice(parallel, model, capsys
     assert numbers["memory traffic per image"] > 0
 
 
+def test_planning_twice_does_not_read_a_cached_tpu_program(capsys):
+    flags = [*FLAGS, "--plan", "v5e:2x2"]
+    assert main(flags) == 0
+    first = capsys.readouterr().out
+    assert main(flags) == 0
+    assert capsys.readouterr().out == first
+
+
 def test_unknown_topology_gives_one_line(capsys):
     assert main([*FLAGS, "--plan", "v99:2x2"]) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
