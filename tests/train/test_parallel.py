@@ -15,7 +15,7 @@ from train.step import Objective, create_state
 
 STEPS, BATCH = 3, 16
 RNG = np.random.default_rng(0)
-IMAGES = RNG.integers(0, 256, (STEPS, BATCH, 32, 32, 3), np.uint8)
+IMAGES = RNG.integers(0, 256, (STEPS, BATCH, 64, 64, 3), np.uint8)
 LABELS = RNG.integers(0, 5, (STEPS, BATCH)).astype(np.int32)
 
 
@@ -24,9 +24,9 @@ def run(model, name, devices, variables):
     parallel = make_parallel(name, BATCH, devices)
     objective = Objective(
         model.clone(axis_name=parallel.axis_name),
-        Preprocessing(32),
-        optax.sgd(0.05, 0.9),
-        lambda step: 0.05,
+        Preprocessing(64),
+        optax.sgd(0.005, 0.9),
+        lambda step: 0.005,
         axis_name=parallel.axis_name,
     )
     step, key = parallel.train_step(objective), jax.random.key(1)
@@ -48,7 +48,7 @@ def one_device(request):
     model = Tiny(**options)
     if request.param == "mobilenet_v2":
         model = create_model("v2", alpha=0.1, **options)
-    variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+    variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
     variables = jax.tree.map(np.asarray, variables)
     return model, variables, run(model, "jit", jax.devices()[:1], variables)
 
