@@ -18,6 +18,7 @@ _LIBTPU_SETTINGS = {  # else libtpu asks a metadata server which TPU this machin
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_ACCELERATOR_TYPE": "v5litepod-4",
     "TPU_WORKER_HOSTNAMES": "localhost",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # to compile only: no chip is taken from anyone
 }
 
 
@@ -93,5 +94,6 @@ def topology_devices(name: str) -> list[jax.Device]:
     except Exception as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(
-            f"unknown TPU topology {name!r} ({reason}); examples: v5e:2x2, v6e:4x4, v5p:2x2x1"
+            f"libtpu cannot compile for topology {name!r} ({reason}); examples of topologies: "
+            "v5e:2x2, v6e:4x4, v5p:2x2x1"
         ) from None
