@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from tyro.conf import FlagCreatePairsOff
 
 from convert import engine
+from convert.options import count_known, size_of
 from convert.rule import Rule
 from convert.rules import RULES
 from convert.sources import Source, read_source, write_torch
@@ -30,7 +31,7 @@ class Config:
     """Weights directory to make; with --to-torch a file."""
     model: str | None = None
     """Name or alias of the network; `flaxmobile list` shows them."""
-    source: Literal["auto", "torchvision"] = "auto"
+    source: Literal["auto", "torchvision", "timm"] = "auto"
     """Whose names the file has; auto recognises them."""
     alpha: float | None = None
     """Width multiplier, to be checked against the file's."""
@@ -81,7 +82,7 @@ def convert(config: Config) -> None:
     save_weights(config.output, name, found.options, found.variables, metadata)
     used, ignored = len(source.tensors) - len(found.ignored), len(found.ignored)
     reasons = f" ({', '.join(sorted(set(found.ignored.values())))})" if ignored else ""
-    print(f"found {origin}'s {name} with {engine.size_of(found.model)}")
+    print(f"found {origin}'s {name} with {size_of(found.model)}")
     print(f"used {used} tensors, ignored {ignored}{reasons}")
     print(f"wrote {config.output}")
 
@@ -94,7 +95,7 @@ def convert_back(config: Config) -> None:
     model, variables = load_weights(config.weights)
     tensors = engine.from_flax(rule, model, variables)
     write_torch(config.output, tensors)
-    print(f"found {name} with {engine.size_of(model)}")
+    print(f"found {name} with {size_of(model)}")
     print(f"wrote {config.output}: {len(tensors)} tensors under {origin}'s names")
 
 
@@ -111,8 +112,8 @@ def _rules_of(name: str, source: str) -> dict[str, Rule]:
 def _recognise(name: str, source: str, file: Source) -> tuple[str, Rule]:
     """The origin that knows most of the file's names."""
     rules = _rules_of(name, source)
-    origin = max(rules, key=lambda origin: engine.count_known(rules[origin], file.tensors))
-    if engine.count_known(rules[origin], file.tensors) == 0:
+    origin = max(rules, key=lambda origin: count_known(rules[origin], file.tensors))
+    if count_known(rules[origin], file.tensors) == 0:
         raise InputError(
             f"none of the file's {len(file.tensors)} names, such as {next(iter(file.tensors))!r}, "
             f"belongs to {name} from {' or '.join(rules)}; is it another network's?"

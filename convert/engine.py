@@ -1,12 +1,13 @@
 """Strict application of a rule, both ways: every tensor used once, every parameter filled once."""
 
-from collections import defaultdict
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from flax import traverse_util
 
+from convert.options import claims_of, read_options, size_of
 from convert.rule import Layout, Rule
 from flaxmobile.errors import InputError, nearest
 from flaxmobile.layers import Network
@@ -15,9 +16,6 @@ from flaxmobile.variables import abstract_variables
 
 Tree = dict[str, Any]
 Arrays = Mapping[str, np.ndarray]
-
-# Rounding makes many alphas the same network; of those that fit, the roundest is meant.
-_ALPHAS = [step / 1000 for grid in (100, 50, 10, 1) for step in range(grid, 4001, grid)]
 
 
 class Converted(NamedTuple):
@@ -57,7 +55,7 @@ def to_flax(rule: Rule, model_name: str, tensors: Arrays, alpha: float | None = 
       InputError: a tensor that is missing, unknown, of another shape or dtype, not finite, or
         claimed twice, or another width than expected; lists all of them with the nearest names.
     """
-    claims = _claims(rule.layout, tensors)
+    claims = claims_of(rule.layout, tensors)
     first = {name: tensors[claimants[0]] for name, claimants in claims.items()}
     options, problems = read_options(rule, first, alpha)
     model = create_model(model_name, **options)
@@ -92,9 +90,9 @@ def from_flax(rule: Rule, model: Network, variables: Tree) -> dict[str, np.ndarr
       InputError: the origin's network lacks an option of this one, or a parameter is not finite.
     """
     problems = [
-        f"{option} is {getattr(model, option)!r}, accepted: {value!r}"
-        for option, value in rule.options.items()
-        if getattr(model, option) != value
+        f"{option} is {getattr(model, option)!r}, accepted: {_listed(values)}"
+        for option, values in _accepted(rule).items()
+        if getattr(model, option) not in values
     ]
     if model.num_classes == 0:
         problems.append("num_classes is 0, accepted: 1 or more")
@@ -113,61 +111,29 @@ def from_flax(rule: Rule, model: Network, variables: Tree) -> dict[str, np.ndarr
     return tensors
 
 
-def read_options(rule: Rule, tensors: Arrays, alpha: float | None = None) -> tuple[Tree, list[str]]:
-    """Read width and number of classes from the shapes of the tensors.
-
-    Args:
-      rule: how the origin stores the network.
-      tensors: by the origin's names.
-      alpha: the width that the user expects; by default any.
-
-    Returns:
-      Options of `create_model`, and a problem if the width is another one.
-    """
-    found = {module: _output_channels(rule, tensors, module) for module in rule.widths(1.0)}
-
-    def agreement(candidate: float) -> int:
-        return sum(found[module] == width for module, width in rule.widths(candidate).items())
-
-    best, problems = max(_ALPHAS, key=agreement), []
-    if alpha is not None and agreement(alpha) >= agreement(best):
-        best = alpha
-    elif alpha is not None:
-        problems.append(f"--alpha is {alpha}, the tensors have the widths of alpha {best}")
-    options = {**rule.options, "alpha": best}
-    classes = _output_channels(rule, tensors, "classifier")
-    return (options if classes is None else {**options, "num_classes": classes}), problems
+def _accepted(rule: Rule) -> dict[str, list[Any]]:
+    """The values that an origin's networks have, by option."""
+    names = dict.fromkeys(name for variant in rule.variants for name in variant)
+    varied = {name: [v[name] for v in rule.variants if name in v] for name in names}
+    return {**{name: [value] for name, value in rule.options.items()}, **varied}
 
 
-def count_known(rule: Rule, tensors: Arrays) -> int:
-    """How many of a file's names belong to a module of the rule."""
-    modules = set(rule.modules.values())
-    return sum(name.rpartition(".")[0] in modules for name in _claims(rule.layout, tensors))
-
-
-def size_of(model: Network) -> str:
-    """Say which of its sizes a network has."""
-    return f"alpha {model.alpha} and {model.num_classes} classes"
-
-
-def _claims(layout: Layout, tensors: Arrays) -> dict[str, list[str]]:
-    """The origin's names -> the file's names for them."""
-    claims = defaultdict(list)
-    for name in tensors:
-        claims[name.removeprefix(layout.wrapper)].append(name)
-    return dict(claims)
+def _listed(values: Sequence[Any]) -> str:
+    return " or ".join(dict.fromkeys(map(repr, values)))
 
 
 def _targets(rule: Rule, model: Network) -> dict[str, Target]:
     """The origin's names of all variables, in its order."""
-    modules, leaves = list(rule.modules), list(rule.layout.leaves)
+    options = {field.name: getattr(model, field.name) for field in dataclasses.fields(model)}
+    modules = dict(rule.modules(options))
+    order, leaves = list(modules), list(rule.layout.leaves)
     ordered = []
     for path, leaf in traverse_util.flatten_dict(abstract_variables(model), sep="/").items():
         collection, *parts, last = path.split("/")
         module, kind = "/".join(parts), f"{collection}/{last}"
         shape = tuple(leaf.shape[i] for i in np.argsort(rule.layout.axes[leaf.ndim]))
-        name = f"{rule.modules[module]}.{rule.layout.leaves[kind]}"
-        position = modules.index(module), leaves.index(kind)
+        name = f"{modules[module]}.{rule.layout.leaves[kind]}"
+        position = order.index(module), leaves.index(kind)
         ordered.append((position, name, Target(path, shape, np.dtype(leaf.dtype))))
     return {name: target for _, name, target in sorted(ordered)}
 
@@ -176,13 +142,6 @@ def _counter(layout: Layout, name: str) -> str | None:
     """The name of the counter beside a tensor, if it has one."""
     module, _, leaf = name.rpartition(".")
     return f"{module}.{layout.counter.name}" if leaf == layout.counter.beside else None
-
-
-def _output_channels(rule: Rule, tensors: Arrays, module: str) -> int | None:
-    kernel = tensors.get(f"{rule.modules[module]}.{rule.layout.leaves['params/kernel']}")
-    if kernel is None or kernel.ndim not in rule.layout.axes:
-        return None
-    return kernel.shape[rule.layout.axes[kernel.ndim][-1]]
 
 
 def _name_problems(

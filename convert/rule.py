@@ -1,9 +1,12 @@
 """What a rule is: how an origin stores a network, as data that is read both ways."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from flaxmobile.preprocessing import Preprocessing
+
+Options = Mapping[str, Any]
+"""Of `flaxmobile.create_model`."""
 
 
 class Counter(NamedTuple):
@@ -50,15 +53,19 @@ class Rule(NamedTuple):
 
     Attributes:
       layout: of its framework.
-      modules: our path of a module -> its name, in network order, such as
-        "stage3_block2/expand/conv" -> "features.5.conv.0.0".
+      modules: options of the network -> pairs of our path of a module and its name, in the origin's
+        order, such as ("stage3_block2/expand/conv", "features.5.conv.0.0").
       options: of `create_model`, under which our outputs are the origin's.
-      widths: alpha -> the output channels of modules that tell one width from another.
       facts: (SHA-256 of a file, its number of classes) -> what is known about it.
+      widths: options -> our path of a module -> its output channels, for modules that tell one
+        width from another; None where the network has no `alpha` above 0 of the user's choice.
+      variants: options that the origin's files differ in, told apart by names and widths; the first
+        is the origin's default.
     """
 
     layout: Layout
-    modules: Mapping[str, str]
-    options: Mapping[str, Any]
-    widths: Callable[[float], Mapping[str, int]]
+    modules: Callable[[Options], Iterable[tuple[str, str]]]
+    options: Options
     facts: Callable[[str, int], Facts]
+    widths: Callable[[Options], Mapping[str, int]] | None = None
+    variants: Sequence[Options] = ({},)

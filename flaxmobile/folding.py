@@ -27,12 +27,13 @@ def fold_batch_norm(model: Network, variables: Tree) -> tuple[Network, Tree]:
     """
     if model.folded:
         raise InputError("the model is folded already")
-    if "params" not in variables or "batch_stats" not in variables:
+    expected = abstract_variables(model)
+    if not set(expected) <= set(variables):
         raise InputError(
-            f"variables hold {sorted(variables)}; accepted: params and batch_stats of this model"
+            f"variables hold {sorted(variables)}; accepted: {' and '.join(expected)} of this model"
         )
-    check_variables(abstract_variables(model), variables, "the given tree")
-    params = _fold(variables["params"], variables["batch_stats"], model.norm_epsilon)
+    check_variables(expected, variables, "the given tree")
+    params = _fold(variables["params"], variables.get("batch_stats", {}), model.norm_epsilon)
     return model.clone(folded=True), {"params": params}
 
 

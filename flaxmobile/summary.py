@@ -20,7 +20,7 @@ class Row(NamedTuple):
       kind: "conv 3x3", "conv 1x1", "depthwise 3x3", "norm" or "dense".
       output: shape of its output without the batch, (h, w, c) or (c,).
       params: trainable parameters.
-      macs: multiply-adds for one image.
+      macs: multiply-adds for one image; 0 for auxiliary classifiers, which run in training only.
     """
 
     path: str
@@ -107,8 +107,14 @@ def summarize(model: Network, image_size: int = 224) -> Summary:
 
     images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32)
     with nn.intercept_methods(record):
-        jax.eval_shape(model.init, jax.random.key(0), images)
-    return Summary(image_size, tuple(rows))
+        variables = jax.eval_shape(model.init, jax.random.key(0), images)
+        made, rows = rows, []
+        jax.eval_shape(model.apply, variables, images)
+    executed = {row.path for row in rows}
+    return Summary(
+        image_size,
+        tuple(row if row.path in executed else row._replace(macs=0) for row in made),
+    )
 
 
 def _row(path: str, shapes: dict[str, Any], given: tuple[int, ...], output: tuple[int, ...]) -> Row:

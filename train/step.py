@@ -9,7 +9,7 @@ import optax
 from jax import Array, lax
 
 from flaxmobile import Preprocessing
-from flaxmobile.layers import Network
+from flaxmobile.layers import AUX_LOGITS, Network
 
 Tree = Any
 Metrics = dict[str, Array]
@@ -71,7 +71,7 @@ def create_state(objective: Objective, variables: dict[str, Tree]) -> TrainState
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=variables["params"],
-        batch_stats=variables["batch_stats"],
+        batch_stats=variables.get("batch_stats", {}),
         opt_state=objective.optimizer.init(trained),
         # A copy: the step donates its state, and a buffer can be donated once.
         ema=jax.tree.map(jnp.copy, dict(variables)) if objective.ema_decay else None,
@@ -101,13 +101,16 @@ def train_step(
             {"params": {**trained, **frozen}, "batch_stats": state.batch_stats},
             normalize(images, objective.preprocessing),
             train=True,
-            mutable=["batch_stats"],
+            mutable=["batch_stats", AUX_LOGITS],
             rngs={"dropout": jax.random.fold_in(key, state.step)},
         )
         targets = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
         targets = optax.smooth_labels(targets, objective.label_smoothing)
         loss = optax.softmax_cross_entropy(logits, targets).mean()
-        return loss, (updates["batch_stats"], logits)
+        for auxiliary in jax.tree.leaves(updates.get(AUX_LOGITS)):
+            share = optax.softmax_cross_entropy(auxiliary, targets).mean()
+            loss += objective.model.aux_weight * share
+        return loss, (updates.get("batch_stats", {}), logits)
 
     (loss, (batch_stats, logits)), gradients = jax.value_and_grad(loss_of, has_aux=True)(trained)
     metrics = {"loss": loss, **_hits(logits, labels, jnp.full(labels.shape, 1 / labels.size))}

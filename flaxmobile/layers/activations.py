@@ -1,6 +1,13 @@
 """Activations with the reference implementations' gradients."""
 
+from collections.abc import Callable
+
+import jax
 from jax import Array, lax
+
+Activation = Callable[[Array], Array]
+
+relu = jax.nn.relu
 
 
 def relu6(x: Array) -> Array:
@@ -10,3 +17,13 @@ def relu6(x: Array) -> Array:
     """
     zero, six = (lax.full_like(x, bound, shape=()) for bound in (0, 6))
     return lax.clamp(zero, x, six)
+
+
+def hard_sigmoid(x: Array) -> Array:
+    """relu6(x + 3) / 6: MobileNet V3's gate (Howard et al. 2019, section 5.2)."""
+    return relu6(x + 3) * (1 / 6)
+
+
+def hard_swish(x: Array) -> Array:
+    """The input times `hard_sigmoid`: MobileNet V3's activation (Howard et al. 2019, section 5.2)."""
+    return x * hard_sigmoid(x)

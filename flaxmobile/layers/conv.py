@@ -1,16 +1,15 @@
 """Convolution, and convolution with normalization and activation: the unit of every network."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
+from flaxmobile.errors import InputError
+from flaxmobile.layers.activations import Activation
 from flaxmobile.layers.norm import BatchNorm
-from flaxmobile.ops import Padding, dense_conv, depthwise_conv, pointwise_conv
-
-Activation = Callable[[Array], Array]
+from flaxmobile.ops import Padding, dense_conv, depthwise_conv, grouped_conv, pointwise_conv
 
 kernel_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 """He et al. 2015 over the outputs, torchvision's choice for this family."""
@@ -24,7 +23,8 @@ class Conv(nn.Module):
       kernel_size: one number for a square kernel, or (height, width).
       stride: of both axes.
       dilation: of both axes.
-      groups: 1, or the number of input channels for a depthwise convolution.
+      groups: a divisor of both numbers of channels; the number of input channels makes the
+        convolution depthwise, with features / groups outputs per channel.
       padding: see `flaxmobile.ops.make_window`.
       use_bias: add a bias per output channel.
       dtype: type of the arithmetic; parameters are float32.
@@ -42,6 +42,11 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Convolve x [n, h, w, c] to [n, h', w', features]."""
+        if x.shape[-1] % self.groups or self.features % self.groups:
+            raise InputError(
+                f"{x.shape[-1]} input and {self.features} output channels cannot be divided into "
+                f"{self.groups} groups"
+            )
         size = self.kernel_size
         height, width = (size, size) if isinstance(size, int) else size
         shape = (height, width, x.shape[-1] // self.groups, self.features)
@@ -54,8 +59,9 @@ class Conv(nn.Module):
         }
         if self.groups == x.shape[-1] > 1:
             y = depthwise_conv(x, kernel, **window)
-        elif (height, width) == (1, 1) and self.groups == 1:
-            y = pointwise_conv(x, kernel, strides=self.stride)
+        elif (height, width) == (1, 1):
+            mix = pointwise_conv if self.groups == 1 else grouped_conv
+            y = mix(x, kernel, strides=self.stride)
         else:
             y = dense_conv(x, kernel, **window)
         if self.use_bias:

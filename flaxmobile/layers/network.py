@@ -15,6 +15,9 @@ from flaxmobile.layers.dropout import Dropout
 
 PADDINGS = ("symmetric", "same")
 
+AUX_LOGITS = "aux_logits"
+"""Collection into which a network with auxiliary classifiers sows their logits in training."""
+
 
 class Network(nn.Module):
     """A classifier, or with `out_strides` a backbone: one module, so one tree of parameters.
@@ -44,6 +47,8 @@ class Network(nn.Module):
     dtype: Any = jnp.float32
 
     min_image_size: ClassVar[int] = 32
+    aux_weight: ClassVar[float] = 0.0
+    """Of the mean loss of each of the logits that training sows under `AUX_LOGITS`."""
     output_strides: ClassVar[tuple[int, ...]] = (8, 16, 32)
     endpoint_strides: ClassVar[tuple[int, ...]] = (2, 4, 8, 16, 32)
 
@@ -103,17 +108,32 @@ class Network(nn.Module):
 
     def classify(self, x: Array, train: bool) -> Array:
         """Pool x [n, h, w, c], drop, and classify to [n, num_classes] (or [n, c])."""
-        wide = jnp.promote_types(self.dtype, jnp.float32)
-        x = x.mean((1, 2), dtype=wide)  # [n, c]
-        if self.num_classes == 0:
-            return x
+        x = self.pool(x)
+        return x if self.num_classes == 0 else self.logits(x, train)
+
+    def pool(self, x: Array) -> Array:
+        """Average x [n, h, w, c] to [n, c] in float32 or wider."""
+        return x.mean((1, 2), dtype=jnp.promote_types(self.dtype, jnp.float32))
+
+    def logits(self, x: Array, train: bool, use_bias: bool = True) -> Array:
+        """Drop pooled features x [n, c] and classify them to [n, num_classes]."""
         x = Dropout(self.dropout_rate, self.axis_name, name="dropout")(x, deterministic=not train)
         return nn.Dense(
             self.num_classes,
+            use_bias,
             kernel_init=nn.initializers.normal(0.01),
-            dtype=wide,
+            dtype=jnp.promote_types(self.dtype, jnp.float32),
             name="classifier",
         )(x)
+
+    def runs_auxiliary(self, train: bool) -> bool:
+        """Whether auxiliary classifiers are computed: in training, and to make their parameters."""
+        return train or self.is_initializing()
+
+    def sow_auxiliary(self, name: str, logits: Array) -> None:
+        """Give the logits [n, num_classes] of an auxiliary classifier to the training step."""
+        if not self.is_initializing():
+            self.sow(AUX_LOGITS, name, logits)
 
 
 def _listed(numbers: Iterable[int]) -> str:

@@ -22,7 +22,14 @@ from flax import linen as nn
 from jax import Array
 
 from flaxmobile.errors import InputError, unknown
-from flaxmobile.layers import Activation, ConvNorm, Network, relu6, round_channels
+from flaxmobile.layers import (
+    Activation,
+    ConvNorm,
+    Network,
+    plan_strides,
+    relu6,
+    round_channels,
+)
 
 
 class Stage(NamedTuple):
@@ -137,28 +144,26 @@ class MobileNetV2(Network):
         x = conv(
             round_channels(STEM_CHANNELS * self.alpha), 3, stride=2, activation=relu6, name="stem"
         )(x, train)  # [n, h/2, w/2, 32]
-        endpoints, stride, dilation = {2: x}, 2, 1
-        for number, stage in enumerate(STAGES, start=1):
-            step, wider = stage.stride, 1
-            if stride * step > self.output_stride:
-                step, wider = 1, stage.stride  # the stage dilates instead of shrinking
-            if stride * step > self.deepest_stride:
+        endpoints = {2: x}
+        blocks = [
+            (f"stage{number}_block{block}", stage, stage.stride if block == 1 else 1)
+            for number, stage in enumerate(STAGES, start=1)
+            for block in range(1, stage.blocks + 1)
+        ]
+        steps = plan_strides((stride for *_, stride in blocks), self.output_stride, before=2)
+        for (name, stage, stride), step in zip(blocks, steps, strict=True):
+            if step.total > self.deepest_stride:
                 break
-            stride *= step
-            for block in range(1, stage.blocks + 1):
-                shrinks = block == 1 and stage.stride > 1
-                x = InvertedResidual(
-                    round_channels(stage.channels * self.alpha),
-                    stage.expansion,
-                    stride=step if block == 1 else 1,
-                    dilation=dilation if block == 1 else dilation * wider,
-                    shortcut="none" if shrinks else self.shortcut,
-                    linear=self.linear,
-                    conv=conv,
-                    name=f"stage{number}_block{block}",
-                )(x, train)
-            dilation *= wider
-            endpoints[stride] = x
+            x = endpoints[step.total] = InvertedResidual(
+                round_channels(stage.channels * self.alpha),
+                stage.expansion,
+                stride=step.stride,
+                dilation=step.dilation,
+                shortcut=self.shortcut if stride == 1 else "none",
+                linear=self.linear,
+                conv=conv,
+                name=name,
+            )(x, train)
         if self.out_strides is not None:
             return {stride: endpoints[stride] for stride in self.out_strides}
         x = conv(

@@ -2,6 +2,7 @@
 
 from flaxmobile.ops.dense import dense_conv
 from flaxmobile.ops.depthwise import depthwise_conv
+from flaxmobile.ops.grouped import grouped_conv
 from flaxmobile.ops.pointwise import pointwise_conv
 from flaxmobile.ops.window import Padding, Window, make_window, output_size
 
@@ -10,6 +11,7 @@ __all__ = [
     "Window",
     "dense_conv",
     "depthwise_conv",
+    "grouped_conv",
     "make_window",
     "output_size",
     "pointwise_conv",

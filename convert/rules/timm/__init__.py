@@ -1,0 +1,1 @@
+"""timm: the names of its state dicts, one module per network."""

@@ -1,0 +1,1 @@
+"""torchvision: the names of its state dicts, one module per network."""

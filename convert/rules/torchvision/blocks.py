@@ -1,0 +1,9 @@
+"""Names of torchvision's building blocks."""
+
+from collections.abc import Iterator
+
+
+def conv_norm(ours: str, theirs: str) -> Iterator[tuple[str, str]]:
+    """Its `Conv2dNormActivation`: a Sequential of convolution and normalization."""
+    yield f"{ours}/conv", f"{theirs}.0"
+    yield f"{ours}/norm", f"{theirs}.1"

@@ -1,0 +1,33 @@
+"""Attention over channels."""
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import Array
+
+from flaxmobile.layers.activations import Activation, hard_sigmoid, relu
+from flaxmobile.layers.conv import Conv
+
+
+class SqueezeExcite(nn.Module):
+    """Scale each channel by a gate that sees the mean of all (Hu et al. 2018, figure 2).
+
+    Attributes:
+      squeezed: channels between the two 1×1 convolutions, which have biases.
+      activation: after the first.
+      gate: after the second.
+      dtype: type of the arithmetic.
+    """
+
+    squeezed: int
+    activation: Activation = relu
+    gate: Activation = hard_sigmoid
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Scale x [n, h, w, c] by its gate [n, 1, 1, c]."""
+        wide = jnp.promote_types(x.dtype, jnp.float32)
+        mean = x.mean((1, 2), keepdims=True, dtype=wide)  # [n, 1, 1, c]
+        y = Conv(self.squeezed, dtype=self.dtype, name="reduce")(mean)
+        y = Conv(x.shape[-1], dtype=self.dtype, name="expand")(self.activation(y))
+        return x * self.gate(y)

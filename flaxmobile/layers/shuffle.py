@@ -1,0 +1,12 @@
+"""Channel shuffle (ShuffleNet, Zhang et al. 2018, figure 1c)."""
+
+from jax import Array
+
+
+def channel_shuffle(x: Array, groups: int) -> Array:
+    """Deal the channels of x [..., c] out, so that each group of c / groups gets some of all.
+
+    Output channel i * groups + j is channel i of input group j.
+    """
+    *lead, channels = x.shape
+    return x.reshape(*lead, groups, channels // groups).swapaxes(-1, -2).reshape(*lead, channels)
