@@ -77,6 +77,15 @@ def test_width_and_classes_are_read_from_the_tensors(alpha):
     assert (options["alpha"], options["num_classes"], problems) == (alpha, 7, [])
 
 
+@pytest.mark.parametrize("alpha", [0.35, 1.4])
+@pytest.mark.parametrize(("origin", "name"), RULES)
+def test_a_rules_widths_are_those_of_the_network(origin, name, alpha):
+    params = abstract(create_model(name, alpha=alpha))["params"]
+    kernels = traverse_util.flatten_dict(params, sep="/")
+    for module, width in RULES[origin, name].widths(alpha).items():
+        assert kernels[f"{module}/kernel"].shape[-1] == width
+
+
 def test_another_alpha_of_the_same_network_is_kept(tensors):
     assert fill(tensors, alpha=0.34).options["alpha"] == 0.34
 

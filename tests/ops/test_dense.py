@@ -15,7 +15,7 @@ CASES = [
     dense((8, 8), (3, 3), 3, 8),
     dense((9, 9), (3, 3), 3, 5, strides=2, padding="symmetric", batch=1),
     dense((8, 9), (3, 3), 3, 5, strides=2, batch=3),
-    dense((9, 8), (5, 5), 3, 8, strides=(1, 2), padding=((1, 2), (0, 3)), dilation=2),
+    dense((9, 8), (5, 5), 3, 8, strides=(1, 2), padding=((1, 2), (0, 3)), dilation=(2, 1)),
     dense((9, 9), (7, 7), 4, 8, strides=2, padding="symmetric"),
     dense((9, 8), (1, 7), 1, 8, padding="VALID"),
     dense((2, 3), (5, 7), 3, 8, strides=2, padding="symmetric", dilation=2),

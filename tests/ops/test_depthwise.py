@@ -20,7 +20,7 @@ CASES = [
     depthwise((8, 8), (3, 3), strides=2, padding="symmetric"),
     depthwise((9, 7), (3, 3), strides=2, padding="symmetric", batch=3),
     depthwise((9, 8), (3, 3), strides=2, padding="VALID", dilation=2, multiplier=2),
-    depthwise((9, 8), (3, 3), padding=((0, 2), (3, 1)), dilation=2),
+    depthwise((9, 8), (3, 3), padding=((0, 2), (3, 1)), dilation=(2, 1)),
     depthwise((8, 9), (3, 3), strides=(1, 2), batch=3),
     depthwise((7, 8), (5, 5), padding="VALID", multiplier=2),
     depthwise((8, 8), (5, 5), strides=2),
@@ -30,7 +30,7 @@ CASES = [
     depthwise((9, 9), (7, 7), batch=3),
     depthwise((10, 9), (7, 7), strides=2, padding="symmetric", multiplier=2, batch=1),
     depthwise((8, 9), (7, 7), strides=2, padding=((4, 0), (1, 5))),
-    depthwise((15, 14), (7, 7), strides=(1, 2), padding="VALID", dilation=2),
+    depthwise((9, 14), (7, 7), strides=(1, 2), padding="VALID", dilation=(1, 2)),
     depthwise((8, 9), (1, 7), strides=2),
     depthwise((9, 8), (7, 1), padding="symmetric", dilation=2, multiplier=2),
     depthwise((9, 8), (2, 4), strides=2, batch=3),  # even kernels pad one side more
