@@ -25,5 +25,5 @@ def hard_sigmoid(x: Array) -> Array:
 
 
 def hard_swish(x: Array) -> Array:
-    """The input times `hard_sigmoid`: MobileNet V3's activation (Howard et al. 2019, section 5.2)."""
+    """Input times `hard_sigmoid`: MobileNet V3's activation (Howard et al. 2019, section 5.2)."""
     return x * hard_sigmoid(x)

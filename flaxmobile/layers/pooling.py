@@ -1,6 +1,7 @@
 """Pooling with the reference implementations' geometry."""
 
 import math
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -79,7 +80,7 @@ def _window_sum(x: Array, size: int, window: Window) -> Array:
     )
 
 
-def _ceil_pads(image: tuple[int, int], size: int, window: Window) -> tuple[tuple[int, int], ...]:
+def _ceil_pads(image: Sequence[int], size: int, window: Window) -> tuple[tuple[int, int], ...]:
     pads = []
     for length, stride, (low, high), whole in zip(
         image, window.strides, window.padding, output_size(image, (size, size), window), strict=True

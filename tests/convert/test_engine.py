@@ -7,8 +7,7 @@ from flax import traverse_util
 
 from convert import engine
 from convert.rules import RULES
-from flaxmobile import InputError, create_model, list_models
-from flaxmobile.registry import model_options
+from flaxmobile import InputError, create_model
 from tests.convert.states import DEPTHWISE, EXPAND, STEM, VARIANCE, random_state
 from tests.networks import abstract, random_variables, small_model
 
@@ -78,12 +77,15 @@ def test_width_and_classes_are_read_from_the_tensors(alpha):
 
 
 @pytest.mark.parametrize("alpha", [0.35, 1.4])
-@pytest.mark.parametrize(("origin", "name"), RULES)
+@pytest.mark.parametrize(("origin", "name"), [key for key, rule in RULES.items() if rule.widths])
 def test_a_rules_widths_are_those_of_the_network(origin, name, alpha):
-    params = abstract(create_model(name, alpha=alpha))["params"]
-    kernels = traverse_util.flatten_dict(params, sep="/")
-    for module, width in RULES[origin, name].widths(alpha).items():
-        assert kernels[f"{module}/kernel"].shape[-1] == width
+    rule = RULES[origin, name]
+    for variant in rule.variants:
+        options = {**rule.options, "alpha": alpha, **variant}
+        params = abstract(create_model(name, **options))["params"]
+        kernels = traverse_util.flatten_dict(params, sep="/")
+        for module, width in rule.widths(options).items():
+            assert kernels[f"{module}/kernel"].shape[-1] == width
 
 
 def test_another_alpha_of_the_same_network_is_kept(tensors):
@@ -201,22 +203,26 @@ def test_a_wrapper_on_some_names_is_refused(tensors):
         fill(tensors)
 
 
-@pytest.mark.parametrize(("origin", "name"), RULES)
-def test_a_rule_names_every_variable_once_and_nothing_else(origin, name):
-    rule = RULES[origin, name]
-    model = small_model(name)
-    tensors = engine.from_flax(rule, model, random_variables(model))
-    found = engine.to_flax(rule, name, tensors)
-    paths = set(traverse_util.flatten_dict(found.variables, sep="/"))
-    assert {path.split("/", 1)[1].rpartition("/")[0] for path in paths} == set(rule.modules)
-    assert name in list_models()
+VARIANTS = [
+    (origin, name, variant) for (origin, name), rule in RULES.items() for variant in rule.variants
+]
 
 
-@pytest.mark.parametrize(("origin", "name"), RULES)
-def test_a_rules_options_are_those_of_the_network(origin, name):
+@pytest.mark.parametrize(("origin", "name", "variant"), VARIANTS, ids=str)
+def test_a_rule_names_every_variable_once_and_is_recognised(origin, name, variant):
     rule = RULES[origin, name]
-    assert set(rule.options) <= set(model_options(name))
-    create_model(name, **rule.options)
+    options = {**({"alpha": 0.5} if rule.widths else {}), **rule.options, **variant}
+    model = create_model(name, num_classes=7, **options)
+    variables = random_variables(model)
+    found = engine.to_flax(rule, name, engine.from_flax(rule, model, variables))
+    assert found.options == {**options, "num_classes": 7}
+    flat, expected = (traverse_util.flatten_dict(t, sep="/") for t in (found.variables, variables))
+    assert flat.keys() == expected.keys()
+    for path, array in expected.items():
+        assert np.array_equal(flat[path], array), path
+    modules = [module for module, _ in rule.modules(options)]
+    assert set(modules) == {path.split("/", 1)[1].rpartition("/")[0] for path in flat}
+    assert len(modules) == len(set(modules))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,153 @@
+"""MobileNet V2 against torchvision: blocks, logits, training steps."""
+
+from functools import cache, partial
+
+import jax
+import numpy as np
+import optax
+import pytest
+import torch
+from torchvision.models import mobilenet_v2
+
+from convert.rules import RULES
+from flaxmobile.layers import ConvNorm, round_channels
+from flaxmobile.models.mobilenet_v2 import STAGES, InvertedResidual
+from tests.models.parity import (
+    NUM_CLASSES,
+    assert_all_close,
+    assert_block_agrees,
+    assert_logits_agree,
+    assert_training_step_agrees,
+    batch_of,
+    block,
+    double,
+    gradients_of,
+    published,
+    shifted_depthwise,
+    statistics_of,
+    to_torch,
+    torch_loss,
+)
+
+every_size = pytest.mark.parametrize(
+    ("alpha", "size"), [(alpha, size) for alpha in (0.35, 0.5, 1.0, 1.4) for size in (96, 224)]
+)
+
+
+@cache
+def pair(alpha):
+    network = mobilenet_v2(width_mult=alpha, num_classes=NUM_CLASSES, dropout=0.0)
+    return published(RULES["torchvision", "mobilenet_v2"], "mobilenet_v2", network, alpha)
+
+
+# Where a block of table 2 stands in torchvision's list, by our name of it.
+POSITIONS = {
+    f"stage{number}_block{block}": 1 + sum(s.blocks for s in STAGES[: number - 1]) + block - 1
+    for number, stage in enumerate(STAGES, start=1)
+    for block in range(1, stage.blocks + 1)
+}
+
+
+def block_name(path, expansion):
+    """torchvision's name inside a block: a list of layers, of which the last two are the unit's."""
+    unit, leaf = path.split("/")
+    layers = ["depthwise"] if expansion == 1 else ["expand", "depthwise"]
+    if unit == "project":
+        return f"conv.{len(layers) + (leaf == 'norm')}"
+    return f"conv.{layers.index(unit)}.{0 if leaf == 'conv' else 1}"
+
+
+@pytest.mark.parametrize(
+    ("alpha", "name", "stride", "shortcut", "size"),
+    [
+        (0.35, "stage1_block1", 1, False, 12),  # expansion 1
+        (0.25, "stage1_block1", 1, True, 12),  # expansion 1, as many channels out as in
+        (0.35, "stage2_block1", 2, False, 12),
+        (0.35, "stage2_block1", 2, False, 13),
+        (0.25, "stage2_block1", 2, False, 12),  # no shortcut, though as many channels out as in
+        (0.35, "stage2_block2", 1, True, 12),
+        (0.35, "stage5_block1", 1, False, 12),
+        (1.0, "stage7_block1", 1, False, 7),
+    ],
+)
+def test_block_agrees(alpha, name, stride, shortcut, size):
+    stage = STAGES[int(name[5]) - 1]
+    theirs = mobilenet_v2(width_mult=alpha).features[POSITIONS[name]]
+    assert theirs.stride == stride
+    assert theirs.use_res_connect == shortcut
+    ours = InvertedResidual(
+        round_channels(stage.channels * alpha),
+        stage.expansion,
+        stride,
+        conv=partial(ConvNorm, dtype=np.float64),
+    )
+    channels = theirs.conv[0][0].in_channels
+    names = partial(block_name, expansion=stage.expansion)
+    assert_block_agrees(block(theirs, ours, channels, names=names), (4, size, size, channels))
+
+
+@every_size
+def test_logits_agree(alpha, size):
+    assert_logits_agree(pair(alpha), size)
+
+
+@every_size
+def test_training_step_agrees(alpha, size):
+    assert_training_step_agrees(pair(alpha), size)
+
+
+def test_two_steps_of_sgd_agree():
+    """With the same gradient: the second step is the first that momentum changes."""
+    network = double(pair(0.35).torch).train()
+    images, labels = batch_of(96, 2, np.float64)
+    torch_loss(network(to_torch(images)), torch.tensor(labels), 0).backward()
+    params = {name: p.detach().numpy().copy() for name, p in network.named_parameters()}
+    gradients = gradients_of(network)
+    with jax.enable_x64(True):
+        optimizer = optax.sgd(0.1, momentum=0.9)
+        state = optimizer.init(params)
+        for _ in range(2):
+            updates, state = optimizer.update(gradients, state)
+            params = optax.apply_updates(params, updates)
+    theirs = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
+    for _ in range(2):
+        theirs.step()
+    expected = {name: p.detach().numpy() for name, p in network.named_parameters()}
+    assert_all_close(params, expected, 1e-12)
+
+
+@pytest.mark.parametrize(("alpha", "size"), [(0.35, 96), (1.4, 224)])
+def test_statistics_in_float32_agree_with_torchs_in_float64(alpha, size):
+    """torch's own float32 ones are off by up to 1.1e-5."""
+    images, _ = batch_of(size, 2, np.float32)
+    network = double(pair(alpha).torch).train()
+    with torch.no_grad():
+        network(to_torch(images.astype(np.float64)))
+    _, model, variables, back = pair(alpha)
+    forward = jax.jit(partial(model.apply, train=True, mutable=["batch_stats"]))
+    _, updates = forward(variables, images)
+    assert_all_close(back({**variables, **updates}), statistics_of(network), 1e-5)
+
+
+@pytest.mark.parametrize("multiplier", [1, 2])
+@pytest.mark.parametrize(("kernel", "dilation"), [(3, 1), ((1, 5), 1), (3, 2)])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("size", [8, 9])
+def test_the_reference_depthwise_is_torchs_own(size, stride, kernel, dilation, multiplier):
+    torch.manual_seed(0)
+    conv = torch.nn.Conv2d(
+        6, 6 * multiplier, kernel, stride, 1, groups=6, dilation=dilation
+    ).double()
+    x = torch.randn(2, 6, size, size, dtype=torch.float64, requires_grad=True)
+    results = []
+    for form in (conv, partial(shifted_depthwise, conv)):
+        y = form(x)
+        results.append([y, *torch.autograd.grad((y**2).sum(), (x, conv.weight))])
+    for own, shifted in zip(*results, strict=True):
+        assert torch.allclose(own, shifted, rtol=0, atol=1e-12)
+
+
+def test_the_comparison_sees_a_wrong_momentum():
+    wrong = pair(0.35).flax.clone(norm_momentum=0.99)
+    with pytest.raises(AssertionError, match="running_mean differs"):
+        assert_training_step_agrees(pair(0.35)._replace(flax=wrong), 96)
