@@ -29,8 +29,9 @@ def fold_batch_norm(model: Network, variables: Tree) -> tuple[Network, Tree]:
         raise InputError("the model is folded already")
     expected = abstract_variables(model)
     if not set(expected) <= set(variables):
+        collections = " and ".join(sorted(expected, reverse=True))
         raise InputError(
-            f"variables hold {sorted(variables)}; accepted: {' and '.join(expected)} of this model"
+            f"variables hold {sorted(variables)}; accepted: {collections} of this model"
         )
     check_variables(expected, variables, "the given tree")
     params = _fold(variables["params"], variables.get("batch_stats", {}), model.norm_epsilon)

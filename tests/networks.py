@@ -1,13 +1,14 @@
 """Small networks for tests, and variables in which every parameter matters."""
 
 from functools import cache
+from typing import Any
 
 import jax
 import numpy as np
 
 import flaxmobile
 from flaxmobile.layers import Network
-from flaxmobile.registry import model_options
+from flaxmobile.registry import get_spec, model_options
 
 
 @cache
@@ -37,15 +38,24 @@ def randomised(variables, seed: int = 0):
     return jax.tree_util.tree_map_with_path(draw, variables)
 
 
+SMALL: dict[str, dict[str, Any]] = {}
+"""Options of the smallest variant that still has every kind of layer, where alpha is not enough."""
+
+
 def small_model(name: str = "mobilenet_v2", **options):
-    """The narrowest network that is tested, with 5 classes."""
-    return flaxmobile.create_model(name, **{**_narrow(name), "num_classes": 5, **options})
+    """The smallest network that is tested, with 5 classes."""
+    return flaxmobile.create_model(name, **{**small_options(name), "num_classes": 5, **options})
 
 
 def small_backbone(name: str = "mobilenet_v2", **options):
-    """The narrowest backbone that is tested."""
-    return flaxmobile.create_backbone(name, **{**_narrow(name), **options})
+    """The smallest backbone that is tested."""
+    return flaxmobile.create_backbone(name, **{**small_options(name), **options})
 
 
-def _narrow(name: str):
-    return {"alpha": 0.35} if "alpha" in model_options(name) else {}
+def small_options(name: str):
+    return SMALL.get(name, {"alpha": 0.35} if "alpha" in model_options(name) else {})
+
+
+def small_size(name: str) -> int:
+    """Side of images that are quick and leave more than one pixel where that can be."""
+    return max(64, get_spec(name).network.min_image_size)

@@ -4,9 +4,8 @@ import pytest
 
 import flaxmobile
 from flaxmobile.registry import get_spec
-from tests.networks import abstract, random_variables, small_backbone, small_model
+from tests.networks import abstract, random_variables, small_backbone, small_model, small_size
 
-IMAGES = np.random.default_rng(1).normal(size=(2, 40, 33, 3)).astype(np.float32)
 every_model = pytest.mark.parametrize("name", flaxmobile.list_models())
 
 
@@ -16,7 +15,9 @@ def test_outputs_stay_the_same(name, create):
     model = create(name)
     variables = random_variables(model)
     folded, folded_variables = flaxmobile.fold_batch_norm(model, variables)
-    expected, found = jax.jit(lambda a, b: (model.apply(a, IMAGES), folded.apply(b, IMAGES)))(
+    size = small_size(name)
+    images = np.random.default_rng(1).normal(size=(2, size, size + 7, 3)).astype(np.float32)
+    expected, found = jax.jit(lambda a, b: (model.apply(a, images), folded.apply(b, images)))(
         variables, folded_variables
     )
     assert jax.tree.structure(found) == jax.tree.structure(expected)
@@ -31,7 +32,7 @@ def test_no_normalization_is_left(name):
     folded, variables = flaxmobile.fold_batch_norm(model, random_variables(model))
     assert folded.folded
     assert set(variables) == {"params"}
-    kinds = {row.kind for row in flaxmobile.summarize(folded, 32).rows}
+    kinds = {row.kind for row in flaxmobile.summarize(folded, small_size(name)).rows}
     assert "norm" not in kinds
     assert "conv 1x1" in kinds
 

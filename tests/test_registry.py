@@ -1,3 +1,5 @@
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,8 +14,10 @@ every_model = pytest.mark.parametrize("name", MODELS)
 SCALABLE = [name for name in MODELS if "alpha" in registry.model_options(name)]
 
 
-def _output(model, shape=(2, 32, 32, 3), dtype=np.float32):
+def _output(model, shape=None, dtype=np.float32):
     """Shape and dtype of what a network gives, without computing it."""
+    least = model.min_image_size
+    shape = (2, least, least, 3) if shape is None else shape
     images = jax.ShapeDtypeStruct(shape, dtype)
     return jax.eval_shape(model.apply, abstract(model), images)
 
@@ -97,7 +101,7 @@ def test_alpha_must_be_a_number_above_0(name, alpha):
         ({"dropout_rate": -0.1}, "dropout_rate is -0.1"),
         ({"dropout_rate": float("nan")}, "dropout_rate is nan"),
         ({"padding": "SAME"}, "unknown padding 'SAME'.*accepted: symmetric, same"),
-        ({"output_stride": 4}, "output_stride is 4; accepted: 8, 16, 32"),
+        ({"output_stride": 4}, "output_stride is 4; accepted: .*32"),
     ],
 )
 def test_an_option_that_no_network_offers_is_refused(name, options, message):
@@ -143,14 +147,22 @@ def test_strides_that_the_network_cannot_give_are_refused(strides, message):
         flaxmobile.create_backbone("v2", **strides)
 
 
-@every_model
-@pytest.mark.parametrize("output_stride", [8, 16, 32])
+STRIDES = [
+    (name, stride) for name in MODELS for stride in registry.get_spec(name).network.output_strides
+]
+
+
+@pytest.mark.parametrize(("name", "output_stride"), STRIDES)
 def test_backbone_gives_every_stride_up_to_its_output_stride_by_default(name, output_stride):
     backbone = small_backbone(name, output_stride=output_stride)
-    features = _output(backbone, (1, 65, 96, 3))
-    assert max(features) == output_stride
+    height, width = 2 * backbone.min_image_size + 1, 3 * backbone.min_image_size
+    features = _output(backbone, (1, height, width, 3))
+    offered = backbone.endpoint_strides
+    assert tuple(features) == tuple(s for s in offered if s <= output_stride)
     for stride, feature in features.items():
-        assert feature.shape[1:3] == (-(-65 // stride), -(-96 // stride))
+        for given, found in zip((height, width), feature.shape[1:3], strict=True):
+            lost = 2 if backbone.crops_edges else 0  # by convolutions without padding
+            assert -(-given // stride) - lost <= found <= -(-given // stride)
 
 
 @every_model
@@ -171,17 +183,28 @@ def test_groups_that_depend_on_the_number_of_classes_are_the_heads(name):
 
 
 @every_model
+@pytest.mark.parametrize("axis", [1, 2])
+def test_an_image_below_the_networks_minimum_is_refused(name, axis):
+    model = small_model(name)
+    shape = [1, 400, 400, 3]
+    shape[axis] = model.min_image_size - 1
+    message = f"shape {shape}; accepted: [n, h, w, 3] with h and w of at least {shape[axis] + 1}"
+    with pytest.raises(flaxmobile.InputError, match=re.escape(message)):
+        _output(model, shape)
+    shape[axis] += 1
+    assert _output(model, shape).shape == (1, 5)
+
+
+@every_model
 @pytest.mark.parametrize(
     ("shape", "dtype", "message"),
     [
-        ((1, 31, 64, 3), np.float32, r"shape \[1, 31, 64, 3\]; .*h and w of at least 32"),
-        ((1, 64, 31, 3), np.float32, r"shape \[1, 64, 31, 3\]; .*h and w of at least 32"),
-        ((64, 64, 3), np.float32, r"shape \[64, 64, 3\]; accepted: \[n, h, w, 3\]"),
-        ((1, 1, 64, 64, 3), np.float32, r"shape \[1, 1, 64, 64, 3\]; accepted: \[n, h, w, 3\]"),
-        ((1, 64, 64, 1), np.float32, r"shape \[1, 64, 64, 1\]; accepted: \[n, h, w, 3\]"),
-        ((1, 3, 64, 64), np.float32, r"shape \[1, 3, 64, 64\]; accepted: \[n, h, w, 3\]"),
-        ((1, 64, 64, 3), np.uint8, "dtype uint8; accepted: floating point, normalized"),
-        ((1, 64, 64, 3), np.bool_, "dtype bool; accepted: floating point"),
+        ((400, 400, 3), np.float32, r"shape \[400, 400, 3\]; accepted: \[n, h, w, 3\]"),
+        ((1, 1, 400, 400, 3), np.float32, r"shape \[1, 1, 400, 400, 3\]; accepted: "),
+        ((1, 400, 400, 1), np.float32, r"shape \[1, 400, 400, 1\]; accepted: \[n, h, w, 3\]"),
+        ((1, 3, 400, 400), np.float32, r"shape \[1, 3, 400, 400\]; accepted: \[n, h, w, 3\]"),
+        ((1, 400, 400, 3), np.uint8, "dtype uint8; accepted: floating point, normalized"),
+        ((1, 400, 400, 3), np.bool_, "dtype bool; accepted: floating point"),
     ],
 )
 def test_images_of_the_wrong_shape_or_dtype_are_refused(name, shape, dtype, message):
@@ -210,11 +233,12 @@ def test_backbone_features_are_in_dtype(name):
 def test_no_classes_give_the_pooled_features_that_the_classifier_reads(name):
     model, headless = small_model(name), small_model(name, num_classes=0)
     variables = random_variables(model)
-    images = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype(np.float32)
+    size = model.min_image_size
+    images = np.random.default_rng(0).normal(size=(2, size, size, 3)).astype(np.float32)
     pooled, logits = jax.jit(lambda v, x: (headless.apply(v, x), model.apply(v, x)))(
         variables, images
     )
     head = variables["params"]["classifier"]
     assert pooled.shape == (2, head["kernel"].shape[0])
-    expected = np.asarray(pooled, np.float64) @ head["kernel"] + head["bias"][None]
+    expected = np.asarray(pooled, np.float64) @ head["kernel"] + head.get("bias", np.zeros(5))[None]
     np.testing.assert_allclose(logits, expected, atol=1e-5 * np.abs(expected).max())

@@ -37,11 +37,14 @@ def _label(row):
 @pytest.mark.parametrize("row", COUNTS, ids=_label)
 def test_counts_equal_the_oracles(row):
     summary = _summary(row["model"], tuple(row["options"].items()), row["image_size"])
-    assert (summary.params, summary.macs) == (row["params"], row["macs"])
+    rounding = 5000 if "rounded to 0.01 M" in row["source"] else 0
+    assert summary.params == row["params"]
+    assert abs(summary.macs - row["macs"]) <= rounding
 
 
 def test_every_registered_network_has_an_oracle():
-    assert {row["model"] for row in COUNTS} == set(flaxmobile.list_models())
+    elsewhere = {"mobilenext", "inception_v2", "ic_conv", "blazeface"}  # tests of their own
+    assert {row["model"] for row in COUNTS} | elsewhere >= set(flaxmobile.list_models())
 
 
 @pytest.mark.parametrize(

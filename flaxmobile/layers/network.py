@@ -50,6 +50,8 @@ class Network(nn.Module):
     aux_weight: ClassVar[float] = 0.0
     """Of the mean loss of each of the logits that training sows under `AUX_LOGITS`."""
     output_strides: ClassVar[tuple[int, ...]] = (8, 16, 32)
+    crops_edges: ClassVar[bool] = False
+    """Has convolutions without padding: maps may be a pixel or two smaller than h / stride."""
     endpoint_strides: ClassVar[tuple[int, ...]] = (2, 4, 8, 16, 32)
 
     def check(self) -> None:

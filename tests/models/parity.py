@@ -19,8 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import torch
-from flax import linen
-from flax import traverse_util
+from flax import linen, traverse_util
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -106,7 +105,9 @@ def block(
 ) -> Pair:
     """Randomise a torch block and carry its numbers into a Flax module of the same names."""
     x = jax.ShapeDtypeStruct((1, size, size, channels), np.float64)
-    return paired(reference, module, jax.eval_shape(module.init, jax.random.key(0), x), names)
+    with jax.enable_x64(True):
+        shapes = jax.eval_shape(module.init, jax.random.key(0), x)
+    return paired(reference, module, shapes, names)
 
 
 def paired(

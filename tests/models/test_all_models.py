@@ -14,7 +14,15 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import flaxmobile
-from tests.networks import random_variables, randomised, small_backbone, small_model
+from flaxmobile.layers import AUX_LOGITS
+from flaxmobile.registry import get_spec
+from tests.networks import (
+    random_variables,
+    randomised,
+    small_backbone,
+    small_model,
+    small_size,
+)
 
 every_model = pytest.mark.parametrize("name", flaxmobile.list_models())
 
@@ -39,15 +47,23 @@ def batch(count=16, size=64):
     return rng.normal(size=(count, size, size, 3)).astype(np.float32), np.arange(count) % 5
 
 
+def batch_of(name, count=16):
+    return batch(count, small_size(name))
+
+
 def training_pass(model, variables, images, labels):
     """(loss, logits, new statistics, gradients); no dropout, for the sake of comparison."""
 
     def loss_of(params):
         logits, updates = model.apply(
-            {**variables, "params": params}, images, train=True, mutable=["batch_stats"]
+            {**variables, "params": params}, images, train=True, mutable=["batch_stats", AUX_LOGITS]
         )
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-        return losses.mean(), (logits, updates["batch_stats"])
+        outputs = [logits, *jax.tree.leaves(updates.get(AUX_LOGITS))]
+        loss = sum(
+            optax.softmax_cross_entropy_with_integer_labels(output, labels).mean()
+            for output in outputs
+        )
+        return loss, (logits, updates["batch_stats"])
 
     (loss, aux), gradients = jax.value_and_grad(loss_of, has_aux=True)(variables["params"])
     return loss, *aux, gradients
@@ -65,7 +81,7 @@ def trained(name):
     with jax.enable_x64(True):
         model, variables = double(name)
         step = jax.jit(partial(training_pass, model), compiler_options=QUICK)
-        return jax.device_get(step(variables, *batch()))
+        return jax.device_get(step(variables, *batch_of(name)))
 
 
 @every_model
@@ -86,7 +102,7 @@ def test_bfloat16_trains_close_to_float64(name):
     """
     model = small_model(name, dropout_rate=0.0, dtype="bfloat16")
     step = jax.jit(partial(training_pass, model), compiler_options=QUICK)
-    loss, *trees = jax.device_get(step(random_variables(model), *batch()))
+    loss, *trees = jax.device_get(step(random_variables(model), *batch_of(name)))
     exact, *exact_trees = trained(name)
     np.testing.assert_allclose(loss, exact, rtol=0.1)
     for got, want, least in zip(trees, exact_trees, (0.95, 0.999, 0.3), strict=True):
@@ -98,7 +114,7 @@ def test_bfloat16_trains_close_to_float64(name):
 
 def spread(name, how):
     """What `trained` gives, over eight devices."""
-    (model, variables), arrays = double(name), batch()
+    (model, variables), arrays = double(name), batch_of(name)
     if how == "jit":
         mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
         variables = jax.device_put(variables, NamedSharding(mesh, PartitionSpec()))
@@ -149,7 +165,7 @@ def inference(name):
 @every_model
 def test_inference_is_the_default_and_leaves_the_statistics_alone(name):
     model, variables, apply, _ = inference(name)
-    images, _ = batch()
+    images, _ = batch_of(name)
     logits, updates = apply(variables, images)
     chex.assert_trees_all_equal(updates["batch_stats"], variables["batch_stats"])
     assert np.abs(logits - trained(name)[1]).max() > 1e-3  # training is something else
@@ -167,7 +183,7 @@ def test_inference_is_the_default_and_leaves_the_statistics_alone(name):
 @every_model
 def test_a_second_batch_compiles_nothing(name):
     model, variables, apply, traces = inference(name)
-    images, _ = batch()
+    images, _ = batch_of(name)
     first, _ = apply(variables, images)
     second, _ = apply(random_variables(model, seed=1), images[::-1].copy())
     assert traces == [images.shape]
@@ -178,12 +194,10 @@ def test_a_second_batch_compiles_nothing(name):
 @pytest.mark.parametrize("name", sorted(set(CHANNELS) & set(flaxmobile.list_models())))
 def test_backbone_channels_are_the_published_ones(name):
     backbone = flaxmobile.create_backbone(name)
-    images = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
+    size = get_spec(name).image_size
+    images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
     features, _ = jax.eval_shape(backbone.init_with_output, jax.random.key(0), images)
-    assert {stride: f.shape for stride, f in features.items()} == {
-        stride: (1, 224 // stride, 224 // stride, channels)
-        for stride, channels in CHANNELS[name].items()
-    }
+    assert {stride: f.shape[-1] for stride, f in features.items()} == CHANNELS[name]
 
 
 @every_model
@@ -194,7 +208,7 @@ def test_a_backbone_reads_the_classifiers_variables(name):
     part = {kind: {group: whole[kind][group] for group in own[kind]} for kind in own}
     assert jax.tree.map(np.shape, part) == jax.tree.map(np.shape, own)
     features = jax.jit(backbone.apply)
-    images, _ = batch(1)
+    images, _ = batch_of(name, 1)
     assert features.lower(whole, images).as_text() == features.lower(part, images).as_text()
 
 
@@ -218,12 +232,13 @@ class Segmenter(nn.Module):
 @every_model
 def test_a_backbone_trains_inside_a_users_module(name):
     """On the task to find the bright pixels."""
-    backbone = small_backbone(name, out_strides=(4, 8))
+    backbone = small_backbone(name, out_strides=get_spec(name).network.endpoint_strides[-2:])
     model = Segmenter(backbone, classes=2)
-    images, _ = batch(4)
-    pooled = nn.avg_pool(images.mean(-1, keepdims=True), (4, 4), (4, 4))[..., 0]
-    targets = (pooled > 0).astype(np.int32)
-    variables = randomised(jax.eval_shape(model.init, jax.random.key(0), images))
+    images, _ = batch_of(name, 4)
+    logits, shapes = jax.eval_shape(model.init_with_output, jax.random.key(0), images)
+    bright = jax.image.resize(images.mean(-1), logits.shape[:3], "linear") > 0
+    targets = bright.astype(np.int32)
+    variables = randomised(shapes)
     assert jax.tree.map(jnp.shape, variables["params"]["backbone"]) == jax.tree.map(
         jnp.shape, random_variables(backbone)["params"]
     )
@@ -252,7 +267,7 @@ def test_a_backbone_trains_inside_a_users_module(name):
 @every_model
 def test_nnx_users_train_the_same_network(name):
     model, variables = double(name)
-    images, _ = batch()
+    images, _ = batch_of(name)
     with jax.enable_x64(True):
         wrapped = nnx.eval_shape(lambda: nnx.bridge.ToNNX(model, nnx.Rngs(0)).lazy_init(images))
         wrapped.to_nnx__rngs = nnx.Rngs(0)
