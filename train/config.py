@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from flaxmobile.cli.command import parse
+from flaxmobile.cli.options import read_options
 from flaxmobile.errors import InputError
 from flaxmobile.registry import create_model, resolve_name
 from train.recipes import get_recipe
@@ -33,7 +34,9 @@ class Config:
     model: str = "mobilenet_v2"
     """Name or alias of the network; `flaxmobile list` shows them."""
     alpha: float | None = None
-    """Width multiplier; by default that of --init-from, else 1."""
+    """Width multiplier; by default that of --init-from, else the network's."""
+    options: tuple[str, ...] = ()
+    """More options of the network, such as groups=8 or aux_logits=true."""
     dataset: str = "digits"
     """digits (embedded), folder:PATH (class folders under train/ and val/, optional test/), or the
     name of any TFDS dataset."""
@@ -127,11 +130,7 @@ class Config:
         for name, fine in accepted.items():
             if not fine:
                 raise InputError(f"--{flag(name)} is {getattr(self, name)}: out of range")
-        network = create_model(
-            self.model,
-            alpha=1.0 if self.alpha is None else self.alpha,
-            dropout_rate=self.dropout_rate or 0.0,
-        )
+        network = create_model(self.model, **self.network_options)
         if self.image_size is not None and self.image_size < network.min_image_size:
             raise InputError(
                 f"--image-size is {self.image_size}; {self.model} takes "
@@ -145,6 +144,11 @@ class Config:
             raise InputError("--eval-only needs --init-from WEIGHTS, or --output RUN")
         if self.resume and not self.output:
             raise InputError("--resume needs --output: the directory of the run to continue")
+
+    @property
+    def network_options(self) -> dict[str, Any]:
+        """Options of `create_model` that the flags give."""
+        return read_options(self.options, alpha=self.alpha, dropout_rate=self.dropout_rate)
 
     @property
     def weights(self) -> str | None:

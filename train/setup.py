@@ -68,22 +68,21 @@ def prepare(config: Config, devices: Sequence[jax.Device] | None = None) -> Run:
     parallel = make_parallel(config.parallel, config.batch_size, devices)
     dataset = open_dataset(config.dataset, config.data_dir)
     options: Options = {
-        "alpha": 1.0 if config.alpha is None else config.alpha,
+        **(_inherited_options(config, len(dataset.class_names)) if config.weights else {}),
+        **config.network_options,
         "num_classes": len(dataset.class_names),
         "dtype": config.dtype,
     }
-    if config.dropout_rate is not None:
-        options["dropout_rate"] = config.dropout_rate
-    if config.weights:
-        options = _inherited_options(config, options)
     model = create_model(config.model, **options)
+    if hasattr(model, "alpha"):
+        options["alpha"] = model.alpha
     preprocessing = _preprocessing(config, dataset)
     steps_per_epoch = max(1, len(dataset.train) // config.batch_size)
     total_steps = config.steps or config.epochs * steps_per_epoch
     schedule = make_schedule(config, steps_per_epoch, total_steps)
     return Run(
         config=dataclasses.replace(
-            config, alpha=options["alpha"], image_size=preprocessing.image_size
+            config, alpha=options.get("alpha"), image_size=preprocessing.image_size
         ),
         dataset=dataset,
         options=options,
@@ -118,7 +117,8 @@ def initial_variables(run: Run) -> dict[str, Any]:
         trained = jax.tree.map(np.asarray, dict(trained))
         head = get_spec(run.config.model).head
         if not _same_classes(run):
-            trained["params"] |= {name: variables["params"][name] for name in head}
+            for collection, groups in variables.items():
+                trained[collection] |= {name: groups[name] for name in head if name in groups}
         variables = trained
     return variables
 
@@ -135,9 +135,10 @@ def describe(run: Run, output: Path, state: Any, first_step: int) -> str:
     data, size = run.dataset, run.preprocessing.image_size
     test = "" if data.test is None else f", {len(data.test)} test"
     devices = jax.devices()
+    width = "" if run.config.alpha is None else f" alpha {run.config.alpha:g}"
     begin = f"continues after step {first_step} of" if first_step else "trains for"
     return (
-        f"{run.config.model} alpha {run.options['alpha']:g}, {params:,} parameters, on "
+        f"{run.config.model}{width}, {params:,} parameters, on "
         f"{run.config.dataset} at {size}×{size}: {len(data.train)} training, "
         f"{len(data.validation)} validation{test} images of {len(data.class_names)} classes\n"
         f"{begin} {run.total_steps} steps of {run.config.batch_size} images on {len(devices)} "
@@ -152,23 +153,29 @@ def default_output(config: Config) -> Path:
     return Path("runs") / f"{config.model}-{dataset.replace(':', '-')}-{time}"
 
 
-def _inherited_options(config: Config, wanted: Options) -> Options:
-    """Complete the options by those of the weights to start from (their padding, say)."""
+def _inherited_options(config: Config, num_classes: int) -> Options:
+    """The options of the weights to start from (their width and padding, say)."""
     name, options = load_options(str(config.weights))
-    alpha = options.get("alpha", 1.0)
-    if name != config.model or config.alpha not in (None, alpha):
+    if name != config.model:
         raise InputError(
-            f"{config.weights} holds {name} with alpha {alpha}, not {config.model} with alpha "
-            f"{wanted['alpha']}; take --model {name} --alpha {alpha}, or other weights"
+            f"{config.weights} holds {name}, not {config.model}; take --model {name}, or other "
+            "weights"
         )
+    for option, value in config.network_options.items():
+        there = options.get(option, getattr(create_model(name), option))
+        if value != there and option != "dropout_rate":
+            raise InputError(
+                f"{config.weights} holds {name} with {option} {there}, not {value}; leave it out, "
+                "or take other weights"
+            )
     if options.get("folded") and not config.eval_only:
         raise InputError(f"{config.weights} has folded normalization and cannot be trained")
     classes = options.get("num_classes", 1000)
-    if config.eval_only and classes != wanted["num_classes"]:
+    if config.eval_only and classes != num_classes:
         raise InputError(
-            f"{config.weights} has {classes} classes, {config.dataset} has {wanted['num_classes']}"
+            f"{config.weights} has {classes} classes, {config.dataset} has {num_classes}"
         )
-    return {**options, **wanted, "alpha": alpha}
+    return options
 
 
 def _same_classes(run: Run) -> bool:

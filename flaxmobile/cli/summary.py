@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import tyro
 
 from flaxmobile.cli.command import parse, reading_arguments
+from flaxmobile.cli.options import read_options
 from flaxmobile.registry import create_model, get_spec
 from flaxmobile.summary import summarize
 
@@ -23,6 +24,8 @@ class Config:
     """Side of the input in pixels; by default the size that the network's accuracy is given at."""
     num_classes: int | None = None
     """Width of the classifier, 0 for none; by default the network's."""
+    options: tuple[str, ...] = ()
+    """More options of the network, such as groups=8 or flavour=paper."""
     json: bool = False
     """Print JSON for machines instead of the table."""
 
@@ -30,12 +33,8 @@ class Config:
 def main(prog: str, argv: Sequence[str]) -> None:
     """Print the counts."""
     config = parse(Config, argv, prog)
-    options = {
-        name: value
-        for name in ("alpha", "num_classes")
-        if (value := getattr(config, name)) is not None
-    }
     with reading_arguments(prog):
+        options = read_options(config.options, alpha=config.alpha, num_classes=config.num_classes)
         size = get_spec(config.model).image_size if config.image_size is None else config.image_size
         summary = summarize(create_model(config.model, **options), size)
     print(json.dumps(summary.to_json(), indent=2) if config.json else summary)

@@ -96,8 +96,9 @@ def test_a_classifier_of_the_same_classes_is_kept(pretrained):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--model", "v2"], "holds tiny with alpha 1.0, not mobilenet_v2"),
-        (["--alpha", "0.5"], "holds tiny with alpha 1.0, not tiny with alpha 0.5"),
+        (["--model", "v2"], "holds tiny, not mobilenet_v2; take --model tiny"),
+        (["--alpha", "0.5"], "holds tiny with alpha 1.0, not 0.5"),
+        (["--options", "padding=symmetric"], "holds tiny with padding same, not symmetric"),
         (["--eval-only"], "has 7 classes, folder:flowers has 5"),
     ],
 )

@@ -1,0 +1,29 @@
+"""Options of a network on a command line: `--options groups=8 flavour=paper`."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from flaxmobile.errors import InputError
+
+
+def read_options(words: Sequence[str], **flags: Any) -> dict[str, Any]:
+    """Turn NAME=VALUE words, and flags of their own that are not None, into options.
+
+    A value is JSON (`8`, `true`, `[4, 7, 3]`), or else a word. `create_model` checks the result.
+
+    Raises:
+      InputError: a word without a name and a value, or a name given twice.
+    """
+    options = {name: value for name, value in flags.items() if value is not None}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not name or not equals:
+            raise InputError(f"--options has {word!r}; accepted: NAME=VALUE, such as groups=8")
+        if name in options:
+            raise InputError(f"--options gives {name} twice, or beside --{name.replace('_', '-')}")
+        try:
+            options[name] = json.loads(text)
+        except ValueError:
+            options[name] = text
+    return options
