@@ -31,7 +31,7 @@ class Config:
     """Weights directory to make; with --to-torch a file."""
     model: str | None = None
     """Name or alias of the network; `flaxmobile list` shows them."""
-    source: Literal["auto", "torchvision", "timm"] = "auto"
+    source: Literal["auto", "torchvision", "timm", "timm-tf"] = "auto"
     """Whose names the file has; auto recognises them."""
     alpha: float | None = None
     """Width multiplier, to be checked against the file's."""
@@ -112,11 +112,17 @@ def _rules_of(name: str, source: str) -> dict[str, Rule]:
 def _recognise(name: str, source: str, file: Source) -> tuple[str, Rule]:
     """The origin that knows most of the file's names."""
     rules = _rules_of(name, source)
-    origin = max(rules, key=lambda origin: count_known(rules[origin], file.tensors))
-    if count_known(rules[origin], file.tensors) == 0:
+    known = {origin: count_known(rule, file.tensors) for origin, rule in rules.items()}
+    origin, *others = [name for name in known if known[name] == max(known.values())]
+    if known[origin] == 0:
         raise InputError(
             f"none of the file's {len(file.tensors)} names, such as {next(iter(file.tensors))!r}, "
             f"belongs to {name} from {' or '.join(rules)}; is it another network's?"
+        )
+    if others:
+        raise InputError(
+            f"{name} has the same names from {' and '.join([origin, *others])}, which pad and "
+            "normalize differently: say with --source whose the file is"
         )
     return origin, rules[origin]
 

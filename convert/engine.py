@@ -35,9 +35,17 @@ class Converted(NamedTuple):
 
 
 class Target(NamedTuple):
-    """Where a tensor goes, and how the origin stores it."""
+    """Where a tensor goes, and how the origin stores it.
+
+    Attributes:
+      path: of our leaf.
+      ours: shape of our leaf.
+      shape: of the origin's tensor.
+      dtype: of both.
+    """
 
     path: str
+    ours: tuple[int, ...]
     shape: tuple[int, ...]
     dtype: np.dtype
 
@@ -71,7 +79,9 @@ def to_flax(rule: Rule, model_name: str, tensors: Arrays, alpha: float | None = 
         )
     axes = rule.layout.axes
     variables = {
-        target.path: np.ascontiguousarray(first[name].transpose(axes[len(target.shape)]))
+        target.path: np.ascontiguousarray(
+            first[name].transpose(axes[len(target.shape)]).reshape(target.ours)
+        )
         for name, target in targets.items()
     }
     ignored = {claims[name][0]: rule.layout.counter.reason for name in claims if name in counters}
@@ -103,7 +113,9 @@ def from_flax(rule: Rule, model: Network, variables: Tree) -> dict[str, np.ndarr
     for name, target in _targets(rule, model).items():
         array = np.asarray(flat[target.path])
         problems += _not_finite(target.path, array)
-        tensors[name] = array.transpose(np.argsort(rule.layout.axes[array.ndim]))
+        axes = rule.layout.axes[len(target.shape)]
+        array = array.reshape([target.shape[axis] for axis in axes])
+        tensors[name] = array.transpose(np.argsort(axes))
         if counter := _counter(rule.layout, name):
             tensors[counter] = np.zeros((), np.int64)
     if problems:
@@ -131,10 +143,13 @@ def _targets(rule: Rule, model: Network) -> dict[str, Target]:
     for path, leaf in traverse_util.flatten_dict(abstract_variables(model), sep="/").items():
         collection, *parts, last = path.split("/")
         module, kind = "/".join(parts), f"{collection}/{last}"
-        shape = tuple(leaf.shape[i] for i in np.argsort(rule.layout.axes[leaf.ndim]))
+        lead = (1, 1) if module in rule.as_convolutions and last == "kernel" else ()
+        lifted = (*lead, *leaf.shape)
+        shape = tuple(lifted[i] for i in np.argsort(rule.layout.axes[len(lifted)]))
         name = f"{modules[module]}.{rule.layout.leaves[kind]}"
         position = order.index(module), leaves.index(kind)
-        ordered.append((position, name, Target(path, shape, np.dtype(leaf.dtype))))
+        target = Target(path, leaf.shape, shape, np.dtype(leaf.dtype))
+        ordered.append((position, name, target))
     return {name: target for _, name, target in sorted(ordered)}
 
 

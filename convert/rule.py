@@ -61,6 +61,7 @@ class Rule(NamedTuple):
         width from another; None where the network has no `alpha` above 0 of the user's choice.
       variants: options that the origin's files differ in, told apart by names and widths; the first
         is the origin's default.
+      as_convolutions: our paths of dense layers that the origin stores as 1×1 convolutions.
     """
 
     layout: Layout
@@ -69,3 +70,4 @@ class Rule(NamedTuple):
     facts: Callable[[str, int], Facts]
     widths: Callable[[Options], Mapping[str, int]] | None = None
     variants: Sequence[Options] = ({},)
+    as_convolutions: Sequence[str] = ()

@@ -4,8 +4,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from flaxmobile.detection import detect_faces
+    from flaxmobile.dilation_search import load_dilations, save_dilations, search_dilations
     from flaxmobile.errors import InputError
     from flaxmobile.folding import fold_batch_norm
+    from flaxmobile.inference import jit_inference
     from flaxmobile.preprocessing import Preprocessing
     from flaxmobile.registry import create_backbone, create_model, list_models
     from flaxmobile.summary import Summary, summarize
@@ -20,17 +23,25 @@ __all__ = [
     "Summary",
     "create_backbone",
     "create_model",
+    "detect_faces",
     "fold_batch_norm",
+    "jit_inference",
     "list_models",
+    "load_dilations",
     "load_metadata",
     "load_weights",
+    "save_dilations",
     "save_weights",
+    "search_dilations",
     "summarize",
 ]
 
 _HOMES = {
+    "detection": ("detect_faces",),
+    "dilation_search": ("load_dilations", "save_dilations", "search_dilations"),
     "errors": ("InputError",),
     "folding": ("fold_batch_norm",),
+    "inference": ("jit_inference",),
     "preprocessing": ("Preprocessing",),
     "registry": ("create_backbone", "create_model", "list_models"),
     "summary": ("Summary", "summarize"),

@@ -9,7 +9,21 @@ import jax.numpy as jnp
 
 from flaxmobile.errors import InputError, unknown
 from flaxmobile.layers import Network
+from flaxmobile.models.blazeface import BlazeFace
+from flaxmobile.models.ic_conv import ICConvNet
+from flaxmobile.models.inception_resnet_v2 import InceptionResNetV2
+from flaxmobile.models.inception_v1 import InceptionV1
+from flaxmobile.models.inception_v2 import InceptionV2
+from flaxmobile.models.inception_v3 import InceptionV3
+from flaxmobile.models.inception_v4 import InceptionV4
+from flaxmobile.models.mnasnet import MnasNet
+from flaxmobile.models.mobilenet_v1 import MobileNetV1
 from flaxmobile.models.mobilenet_v2 import MobileNetV2
+from flaxmobile.models.mobilenet_v3 import MobileNetV3Large, MobileNetV3Small
+from flaxmobile.models.mobilenext import MobileNeXt
+from flaxmobile.models.shufflenet_v1 import ShuffleNetV1
+from flaxmobile.models.shufflenet_v2 import ShuffleNetV2
+from flaxmobile.models.xception import Xception
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +53,17 @@ class Spec:
 
 
 SPECS: dict[str, Spec] = {
+    "mobilenet_v1": Spec(
+        network=MobileNetV1,
+        aliases=("v1",),
+        year=2017,
+        paper=(
+            "MobileNets: Efficient Convolutional Neural Networks for Mobile Vision Applications "
+            "(arXiv:1704.04861)"
+        ),
+        top1=70.9,
+        top1_source="TF-slim MobileNet_v1_1.0_224",
+    ),
     "mobilenet_v2": Spec(
         network=MobileNetV2,
         aliases=("v2",),
@@ -46,6 +71,130 @@ SPECS: dict[str, Spec] = {
         paper="MobileNetV2: Inverted Residuals and Linear Bottlenecks (arXiv:1801.04381)",
         top1=72.154,
         top1_source="torchvision IMAGENET1K_V2",
+    ),
+    "mobilenet_v3_large": Spec(
+        network=MobileNetV3Large,
+        aliases=("v3", "v3-large"),
+        year=2019,
+        paper="Searching for MobileNetV3 (arXiv:1905.02244)",
+        top1=75.274,
+        top1_source="torchvision IMAGENET1K_V2",
+    ),
+    "mobilenet_v3_small": Spec(
+        network=MobileNetV3Small,
+        aliases=("v3-small",),
+        year=2019,
+        paper="Searching for MobileNetV3 (arXiv:1905.02244)",
+        top1=67.668,
+        top1_source="torchvision IMAGENET1K_V1",
+    ),
+    "mobilenext": Spec(
+        network=MobileNeXt,
+        aliases=(),
+        year=2020,
+        paper=(
+            "Rethinking Bottleneck Structure for Efficient Mobile Network Design (arXiv:2007.02269)"
+        ),
+        top1=74.02,
+        top1_source="the authors' MobileNeXt-1.00",
+    ),
+    "mnasnet": Spec(
+        network=MnasNet,
+        aliases=(),
+        year=2018,
+        paper=("MnasNet: Platform-Aware Neural Architecture Search for Mobile (arXiv:1807.11626)"),
+        top1=73.456,
+        top1_source="torchvision IMAGENET1K_V1",
+    ),
+    "shufflenet_v1": Spec(
+        network=ShuffleNetV1,
+        aliases=(),
+        year=2017,
+        paper=(
+            "ShuffleNet: An Extremely Efficient Convolutional Neural Network for Mobile Devices "
+            "(arXiv:1707.01083)"
+        ),
+    ),
+    "shufflenet_v2": Spec(
+        network=ShuffleNetV2,
+        aliases=(),
+        year=2018,
+        paper=(
+            "ShuffleNet V2: Practical Guidelines for Efficient CNN Architecture Design "
+            "(arXiv:1807.11164)"
+        ),
+        top1=69.362,
+        top1_source="torchvision IMAGENET1K_V1",
+    ),
+    "inception_v1": Spec(
+        network=InceptionV1,
+        aliases=("googlenet",),
+        year=2014,
+        paper="Going Deeper with Convolutions (arXiv:1409.4842)",
+        top1=69.778,
+        top1_source="torchvision IMAGENET1K_V1",
+        head=("auxiliary1", "auxiliary2", "classifier"),
+    ),
+    "inception_v2": Spec(
+        network=InceptionV2,
+        aliases=(),
+        year=2015,
+        paper=(
+            "Batch Normalization: Accelerating Deep Network Training by Reducing Internal "
+            "Covariate Shift (arXiv:1502.03167)"
+        ),
+    ),
+    "inception_v3": Spec(
+        network=InceptionV3,
+        aliases=(),
+        year=2015,
+        paper="Rethinking the Inception Architecture for Computer Vision (arXiv:1512.00567)",
+        image_size=299,
+        top1=77.294,
+        top1_source="torchvision IMAGENET1K_V1",
+        head=("auxiliary", "classifier"),
+    ),
+    "inception_v4": Spec(
+        network=InceptionV4,
+        aliases=(),
+        year=2016,
+        paper=(
+            "Inception-v4, Inception-ResNet and the Impact of Residual Connections on Learning "
+            "(arXiv:1602.07261)"
+        ),
+        image_size=299,
+    ),
+    "inception_resnet_v2": Spec(
+        network=InceptionResNetV2,
+        aliases=(),
+        year=2016,
+        paper=(
+            "Inception-v4, Inception-ResNet and the Impact of Residual Connections on Learning "
+            "(arXiv:1602.07261)"
+        ),
+        image_size=299,
+    ),
+    "xception": Spec(
+        network=Xception,
+        aliases=(),
+        year=2016,
+        paper="Xception: Deep Learning with Depthwise Separable Convolutions (arXiv:1610.02357)",
+        image_size=299,
+    ),
+    "ic_conv": Spec(
+        network=ICConvNet,
+        aliases=(),
+        year=2021,
+        paper="Inception Convolution with Efficient Dilation Search (arXiv:2012.13587)",
+    ),
+    "blazeface": Spec(
+        network=BlazeFace,
+        aliases=(),
+        year=2019,
+        paper=(
+            "BlazeFace: Sub-millisecond Neural Face Detection on Mobile GPUs (arXiv:1907.05047)"
+        ),
+        image_size=128,
     ),
 }
 ALIASES = {alias: name for name, spec in SPECS.items() for alias in spec.aliases}
@@ -98,7 +247,7 @@ def create_backbone(
     name: str,
     *,
     out_strides: tuple[int, ...] | None = None,
-    output_stride: int = 32,
+    output_stride: int | None = None,
     **options: Any,
 ) -> Network:
     """Build a feature extractor, whose variables are the classifier's without the head.
@@ -107,7 +256,8 @@ def create_backbone(
       name: a name of `list_models()` or an alias.
       out_strides: which feature maps to return; by default all that the network has. Layers beyond
         the deepest of them are not built.
-      output_stride: the largest stride; beyond it convolutions are dilated instead.
+      output_stride: the largest stride; beyond it convolutions are dilated instead. By default the
+        largest that the network has: 32, of BlazeFace 16.
       **options: as for `create_model`.
 
     Returns:
@@ -117,9 +267,12 @@ def create_backbone(
     Raises:
       InputError: an unknown name or option, or a stride that the network cannot give.
     """
+    network = get_spec(name).network
+    if output_stride is None:
+        output_stride = max(network.output_strides)
     _check_type("output_stride", output_stride, int)
     if out_strides is None:
-        offered = get_spec(name).network.endpoint_strides
+        offered = network.endpoint_strides
         out_strides = tuple(s for s in offered if s <= output_stride)
     _check_type("out_strides", out_strides, tuple | list)
     return _build(name, {**options, "output_stride": output_stride}, out_strides=tuple(out_strides))
@@ -141,7 +294,8 @@ def _build(name: str, options: dict[str, Any], **extra: Any) -> Network:
     values["dtype"] = as_dtype(values.get("dtype", jnp.float32))
     for option, value in values.items():
         if option != "dtype":
-            _check_type(option, value, types_by_name[option])
+            values[option] = _as_tuples(value)  # JSON knows lists only, Flax hashes its fields
+            _check_type(option, values[option], types_by_name[option])
     network = spec.network(**values, **extra)
     network.check()
     return network
@@ -156,6 +310,10 @@ def as_dtype(dtype: Any) -> jnp.dtype:
     if found.name not in DTYPES:
         raise unknown("dtype", found.name, DTYPES)
     return found
+
+
+def _as_tuples(value: Any) -> Any:
+    return tuple(map(_as_tuples, value)) if isinstance(value, list) else value
 
 
 def _check_type(option: str, value: Any, hint: Any) -> None:

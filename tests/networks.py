@@ -38,7 +38,23 @@ def randomised(variables, seed: int = 0):
     return jax.tree_util.tree_map_with_path(draw, variables)
 
 
-SMALL: dict[str, dict[str, Any]] = {}
+SMALL: dict[str, dict[str, Any]] = {
+    "ic_conv": {
+        "alpha": 0.1,
+        "pattern": {
+            "stage1_block2/filter": [[1, 1], [1, 2], [3, 1], [2, 2], [1, 2], [4, 4], [1, 1], [3, 1]]
+        },
+    },
+    "inception_v1": {"alpha": 0.1, "aux_logits": True, "aux_dropout_rate": 0.0},
+    "inception_v2": {"alpha": 0.1},
+    "inception_v3": {"alpha": 0.1, "aux_logits": True},
+    "inception_v4": {"alpha": 0.1, "repeats": (1, 1, 1)},
+    "inception_resnet_v2": {"alpha": 0.1, "repeats": (1, 1, 2)},
+    "mobilenext": {"alpha": 0.1},
+    "shufflenet_v1": {"alpha": 0.25},
+    "shufflenet_v2": {"alpha": 0.5},
+    "xception": {"alpha": 0.1, "middle_blocks": 1},
+}
 """Options of the smallest variant that still has every kind of layer, where alpha is not enough."""
 
 

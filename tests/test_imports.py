@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("flaxmobile", "train", "convert")
+PACKAGES = ("flaxmobile", "train", "convert", "bench")
 FILES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 
 # A module may import those of lower floors, and of its own floor inside its own package.
@@ -17,11 +17,18 @@ FLOORS = (
     ("flaxmobile.models",),
     ("flaxmobile.registry",),
     ("flaxmobile.variables",),
-    ("flaxmobile.folding", "flaxmobile.summary", "flaxmobile.weights"),
+    (
+        "flaxmobile.detection",
+        "flaxmobile.dilation_search",
+        "flaxmobile.folding",
+        "flaxmobile.summary",
+        "flaxmobile.weights",
+    ),
     ("flaxmobile",),
     ("flaxmobile.cli",),
     ("flaxmobile.__main__",),
     ("train", "convert"),
+    ("bench",),
 )
 HEAVY = {"torch", "torchvision", "timm", "tensorflow", "keras", "libtpu", "onnxruntime"}
 

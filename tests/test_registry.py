@@ -88,7 +88,8 @@ def test_a_value_of_the_wrong_type_is_refused(options, message):
 @pytest.mark.parametrize("name", SCALABLE)
 @pytest.mark.parametrize("alpha", [0, 0.0, -1.0, float("nan"), float("inf"), -float("inf")])
 def test_alpha_must_be_a_number_above_0(name, alpha):
-    with pytest.raises(flaxmobile.InputError, match=f"alpha is {alpha}; accepted: .*above 0"):
+    accepted = r"(.*above 0|[\d., ]+)$"  # or the widths that it has
+    with pytest.raises(flaxmobile.InputError, match=f"alpha is {alpha}; accepted: {accepted}"):
         flaxmobile.create_model(name, alpha=alpha)
 
 
@@ -101,7 +102,7 @@ def test_alpha_must_be_a_number_above_0(name, alpha):
         ({"dropout_rate": -0.1}, "dropout_rate is -0.1"),
         ({"dropout_rate": float("nan")}, "dropout_rate is nan"),
         ({"padding": "SAME"}, "unknown padding 'SAME'.*accepted: symmetric, same"),
-        ({"output_stride": 4}, "output_stride is 4; accepted: .*32"),
+        ({"output_stride": 4}, "output_stride is 4; accepted: .*(32|16)"),
     ],
 )
 def test_an_option_that_no_network_offers_is_refused(name, options, message):
@@ -161,7 +162,7 @@ def test_backbone_gives_every_stride_up_to_its_output_stride_by_default(name, ou
     assert tuple(features) == tuple(s for s in offered if s <= output_stride)
     for stride, feature in features.items():
         for given, found in zip((height, width), feature.shape[1:3], strict=True):
-            lost = 2 if backbone.crops_edges else 0  # by convolutions without padding
+            lost = 5 if backbone.crops_edges else 0  # by convolutions without padding
             assert -(-given // stride) - lost <= found <= -(-given // stride)
 
 

@@ -110,6 +110,22 @@ def test_folded_network_does_the_same_multiply_adds_without_normalization():
     assert plain.params - summary.params == channels  # scale and bias became one bias
 
 
+@pytest.mark.parametrize(
+    ("name", "size", "heads"),
+    [("inception_v1", 224, {"auxiliary1", "auxiliary2"}), ("inception_v3", 299, {"auxiliary"})],
+)
+def test_auxiliary_classifiers_are_parameters_that_do_no_multiply_adds(name, size, heads):
+    plain, with_heads = (
+        _summary(name, (("aux_logits", wanted),), size) for wanted in (False, True)
+    )
+    extra = [row for row in with_heads.rows if row.path.split("/")[0] in heads]
+    assert {row.path.split("/")[0] for row in extra} == heads
+    assert {row.macs for row in extra} == {0}
+    assert all(row.params > 0 for row in extra)
+    assert [row for row in with_heads.rows if row not in extra] == list(plain.rows)
+    assert with_heads.params - plain.params == sum(row.params for row in extra)
+
+
 def test_printed_table_has_a_line_per_layer_the_totals_and_the_share():
     summary = _v2(1.4)
     lines = str(summary).splitlines()

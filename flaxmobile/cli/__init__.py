@@ -15,8 +15,12 @@ COMMANDS = {
     "list": "show every network: size, accuracy, paper",
     "summary": "count a network's parameters and multiply-adds, layer by layer",
     "predict": "classify images with a weights directory",
+    "bench": "measure networks side by side with their peers",
 }
-"""Module of this package -> what it does."""
+"""Subcommand -> what it does."""
+
+_ELSEWHERE = {"bench": "bench.command"}
+"""Modules of subcommands that stand above this package: named here, imported when asked for."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"flaxmobile: error: {unknown('command', name, COMMANDS)}", file=sys.stderr)
         return 2
     prog = f"flaxmobile {name}"
-    return run(prog, lambda: importlib.import_module(f"{__name__}.{name}").main(prog, rest))
+    module = _ELSEWHERE.get(name, f"{__name__}.{name}")
+    return run(prog, lambda: importlib.import_module(module).main(prog, rest))
 
 
 def _usage() -> str:

@@ -51,7 +51,7 @@ class Network(nn.Module):
     """Of the mean loss of each of the logits that training sows under `AUX_LOGITS`."""
     output_strides: ClassVar[tuple[int, ...]] = (8, 16, 32)
     crops_edges: ClassVar[bool] = False
-    """Has convolutions without padding: maps may be a pixel or two smaller than h / stride."""
+    """Has convolutions without padding: maps may be up to 5 pixels smaller than h / stride."""
     endpoint_strides: ClassVar[tuple[int, ...]] = (2, 4, 8, 16, 32)
 
     def check(self) -> None:
@@ -129,8 +129,12 @@ class Network(nn.Module):
         )(x)
 
     def runs_auxiliary(self, train: bool) -> bool:
-        """Whether auxiliary classifiers are computed: in training, and to make their parameters."""
-        return train or self.is_initializing()
+        """Whether auxiliary classifiers are computed: in training, and to make their parameters.
+
+        Never in a backbone, nor without classes.
+        """
+        classifies = self.num_classes > 0 and self.out_strides is None
+        return classifies and (train or self.is_initializing())
 
     def sow_auxiliary(self, name: str, logits: Array) -> None:
         """Give the logits [n, num_classes] of an auxiliary classifier to the training step."""

@@ -31,7 +31,9 @@ def max_pool(
     Returns:
       [n, h', w', c].
     """
-    window = make_window(x.shape[1:3], (size, size), stride, padding)
+    spare = stride - 1 if ceil_mode else 0  # as much as the last window may lack
+    reach = [side + spare for side in x.shape[1:3]]
+    window = make_window(reach, (size, size), stride, padding)
     pads = _ceil_pads(x.shape[1:3], size, window) if ceil_mode else window.padding
     return nn.max_pool(x, (size, size), window.strides, pads)
 
@@ -66,6 +68,30 @@ def avg_pool(
         return (total / size**2).astype(x.dtype)
     count = _window_sum(jnp.ones((1, *x.shape[1:3], 1), wide), size, window)
     return (total / count).astype(x.dtype)
+
+
+def adaptive_avg_pool(x: Array, size: int) -> Array:
+    """Take the means of size × size bins, whatever the image's size (PyTorch's bins).
+
+    Bin i of n over a side of s pixels reaches from floor(i s / n) to ceil((i + 1) s / n): bins
+    overlap where n does not divide s, and repeat pixels where s is smaller than n.
+
+    Returns:
+      [n, size, size, c] in x's dtype; the sum is in float32 or wider.
+    """
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    rows, columns = (jnp.asarray(_bins(length, size), wide) for length in x.shape[1:3])
+    means = jnp.einsum("ih,nhwc,jw->nijc", rows, x.astype(wide), columns, precision="highest")
+    return means.astype(x.dtype)
+
+
+def _bins(length: int, count: int) -> np.ndarray:
+    """What each of the pixels [length] weighs in each of the bins [count, length]."""
+    pixel = np.arange(length)
+    begin = np.arange(count)[:, None] * length // count
+    end = -(-(np.arange(count)[:, None] + 1) * length // count)
+    inside = (begin <= pixel) & (pixel < end)
+    return inside / inside.sum(axis=1, keepdims=True)
 
 
 def _window_sum(x: Array, size: int, window: Window) -> Array:

@@ -9,3 +9,11 @@ def round_channels(channels: float, divisor: int = 8) -> int:
     """
     rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * channels else rounded
+
+
+def thin_channels(channels: int, alpha: float, least: int = 16) -> int:
+    """Scale a width and round down, at least to `least`.
+
+    Source: `depth` in TF-slim's Inception networks; the papers have no width multiplier.
+    """
+    return max(int(channels * alpha), least)

@@ -12,24 +12,30 @@ and torchvision, which agree):
 - The first block has expansion 1 and then no expansion convolution.
 - Widths are rounded to multiples of 8; the last 1×1 convolution does not shrink below alpha 1.
 - Dropout 0.2 before the classifier, which table 2 writes as a 1×1 convolution.
+- `split` is section 5.1, memory-efficient inference, which none of the implementations has.
 """
 
+import itertools
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 from flax import linen as nn
-from jax import Array
+from jax import Array, lax
 
 from flaxmobile.errors import InputError, unknown
 from flaxmobile.layers import (
     Activation,
+    BatchNorm,
     ConvNorm,
     Network,
     plan_strides,
     relu6,
     round_channels,
 )
+from flaxmobile.ops import pointwise_conv
 
 
 class Stage(NamedTuple):
@@ -71,6 +77,10 @@ class InvertedResidual(nn.Module):
         "none" nothing.
       linear: leave the projection without activation (the paper's choice; figure 6a).
       activation: of the other layers.
+      split: in how many parts the expanded tensor is computed in inference (section 5.1): one at a
+        time, each expanded, filtered, projected and added up, so that only a part of the wide
+        tensor ever exists. A divisor of its channels; 1 computes it whole, as training does, and
+        so does a block that expands nothing. Same parameters, same output to rounding.
       conv: the convolution unit, with the network's options bound.
     """
 
@@ -81,6 +91,7 @@ class InvertedResidual(nn.Module):
     shortcut: str = "bottleneck"
     linear: bool = True
     activation: Activation = relu6
+    split: int = 1
     conv: Callable[..., nn.Module] = ConvNorm
 
     @nn.compact
@@ -89,22 +100,10 @@ class InvertedResidual(nn.Module):
         if self.shortcut not in SHORTCUTS:
             raise unknown("shortcut", self.shortcut, SHORTCUTS)
         narrow, wide = x, x.shape[-1] * self.expansion
-        if self.expansion != 1:
-            x = self.conv(wide, activation=self.activation, name="expand")(x, train)
-        expanded = x  # [n, h, w, expansion * c]
-        x = self.conv(
-            wide,
-            3,
-            stride=self.stride,
-            dilation=self.dilation,
-            groups=wide,
-            activation=self.activation,
-            name="depthwise",
-        )(x, train)  # [n, h / stride, w / stride, expansion * c]
-        if self.shortcut == "expansion" and self.stride == 1:
-            x += expanded
-        last = None if self.linear else self.activation
-        x = self.conv(self.features, activation=last, name="project")(x, train)
+        if self.split < 1 or (self.expansion != 1 and wide % self.split):
+            raise InputError(f"split is {self.split}; accepted: a divisor of {wide} channels")
+        whole = train or self.is_initializing() or 1 in (self.split, self.expansion)
+        x = self._whole(x, wide, train) if whole else self._in_parts(x, wide)
         if self.stride != 1:
             return x
         if self.shortcut == "projection":
@@ -113,6 +112,69 @@ class InvertedResidual(nn.Module):
             return x + narrow
         return x
 
+    def _whole(self, x: Array, wide: int, train: bool) -> Array:
+        """The block without its shortcut between the narrow ends."""
+        if self.expansion != 1:
+            x = self.conv(wide, activation=self.activation, name="expand")(x, train)
+        expanded = x  # [n, h, w, expansion * c]
+        x = self._depthwise(wide, name="depthwise")(x, train)
+        if self.shortcut == "expansion" and self.stride == 1:
+            x += expanded  # [n, h / stride, w / stride, expansion * c]
+        last = None if self.linear else self.activation
+        return self.conv(self.features, activation=last, name="project")(x, train)
+
+    def _in_parts(self, x: Array, wide: int) -> Array:
+        """The same in inference, with a part of the wide tensors at a time.
+
+        The loop is XLA's, and slices the kernels part by part: unrolled, or with the kernels'
+        parts stacked before it, more would be in memory than is saved.
+        """
+        part = wide // self.split
+        expand = self.conv(part, activation=self.activation, parent=None)
+        depthwise = self._depthwise(part, parent=None)
+        project = self.conv(self.features, parent=None)
+        given = {
+            unit: {kind: tree[unit] for kind, tree in self.variables.items() if unit in tree}
+            for unit in ("expand", "depthwise", "project")
+        }
+        last = given["project"]["params"]["conv"]
+
+        def add(number: Array, total: Array) -> Array:
+            def of(tree: Any, axis: int = -1) -> Any:
+                start = number * part
+                return jax.tree.map(
+                    lambda leaf: lax.dynamic_slice_in_dim(leaf, start, part, axis), tree
+                )
+
+            expanded = expand.apply(of(given["expand"]), x)
+            y = depthwise.apply(of(given["depthwise"]), expanded)
+            if self.shortcut == "expansion" and self.stride == 1:
+                y += expanded
+            y = pointwise_conv(y, of(last["kernel"], axis=2).astype(y.dtype))
+            return total + y.astype(total.dtype)
+
+        rows, columns = (-(-side // self.stride) for side in x.shape[1:3])
+        shape = (len(x), rows, columns, self.features)
+        zeros = jnp.zeros(shape, jnp.promote_types(x.dtype, jnp.float32))
+        y = lax.fori_loop(0, self.split, add, zeros)
+        if project.folded:
+            y = (y + last["bias"].reshape(1, 1, 1, -1)).astype(project.dtype)
+        else:
+            norm = {kind: tree["norm"] for kind, tree in given["project"].items()}
+            y = BatchNorm(epsilon=project.norm_epsilon, dtype=project.dtype).apply(norm, y)
+        return y if self.linear else self.activation(y)
+
+    def _depthwise(self, wide: int, **place: Any) -> nn.Module:
+        return self.conv(
+            wide,
+            3,
+            stride=self.stride,
+            dilation=self.dilation,
+            groups=wide,
+            activation=self.activation,
+            **place,
+        )
+
 
 class MobileNetV2(Network):
     """Table 2 of the paper, at any width.
@@ -120,12 +182,15 @@ class MobileNetV2(Network):
     Attributes:
       alpha: width multiplier, above 0.
       shortcut, linear: the paper's ablations, see `InvertedResidual`.
+      split: parts of every block's expanded tensor in inference, see `InvertedResidual`; a common
+        divisor of their channels.
       The others: see `Network`.
     """
 
     alpha: float = 1.0
     shortcut: str = "bottleneck"
     linear: bool = True
+    split: int = 1
 
     def check(self) -> None:
         """Raise InputError for an option that the network does not offer."""
@@ -134,6 +199,17 @@ class MobileNetV2(Network):
             raise InputError(f"alpha is {self.alpha}; accepted: any number above 0")
         if self.shortcut not in SHORTCUTS:
             raise unknown("shortcut", self.shortcut, SHORTCUTS)
+        wide = math.gcd(
+            *(
+                round_channels(stage.channels * self.alpha) * following.expansion
+                for stage, following in itertools.pairwise(STAGES)
+            )
+        )
+        if self.split < 1 or wide % self.split:
+            raise InputError(
+                f"split is {self.split}; accepted: a common divisor of the expanded channels, "
+                f"which are multiples of {wide}"
+            )
 
     @nn.compact
     def __call__(self, images: Array, train: bool = False) -> Array | dict[int, Array]:
@@ -161,6 +237,7 @@ class MobileNetV2(Network):
                 dilation=step.dilation,
                 shortcut=self.shortcut if stride == 1 else "none",
                 linear=self.linear,
+                split=self.split,
                 conv=conv,
                 name=name,
             )(x, train)

@@ -1,4 +1,5 @@
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -7,11 +8,13 @@ import pytest
 from flax import linen as nn
 from jax import lax
 
-from flaxmobile import create_backbone, create_model
+from flaxmobile import create_backbone, create_model, fold_batch_norm, summarize
 from flaxmobile.errors import InputError
-from flaxmobile.layers import round_channels
+from flaxmobile.layers import ConvNorm, round_channels
 from flaxmobile.models.mobilenet_v2 import SHORTCUTS, InvertedResidual
-from tests.networks import randomised
+from tests.networks import random_variables, randomised
+
+QUICK = {"xla_backend_optimization_level": 0}
 
 
 def normal(*shape):
@@ -212,3 +215,114 @@ def test_a_backbone_has_all_but_the_last_convolution_and_the_classifier():
     assert set(jax.eval_shape(shallow.init, jax.random.key(0), images)["params"]) == {
         name for name in part if name == "stem" or name[5] in "123"
     }
+
+
+def split_block(**options):
+    """A block that expands 8 channels to 48, its input and its variables."""
+    block = InvertedResidual(8, **options)
+    x = normal(2, 9, 10, 8)
+    return block, x, randomised(jax.eval_shape(block.init, jax.random.key(0), x))
+
+
+@pytest.mark.parametrize("folded", [False, True])
+@pytest.mark.parametrize(
+    ("stride", "shortcut", "linear", "padding"),
+    [
+        (1, "bottleneck", True, "symmetric"),
+        (1, "expansion", False, "SAME"),
+        (1, "projection", True, "SAME"),
+        (2, "none", True, "SAME"),
+        (2, "expansion", True, "symmetric"),
+    ],
+)
+def test_a_split_block_gives_the_whole_ones_output(stride, shortcut, linear, padding, folded):
+    block, x, variables = split_block(
+        stride=stride,
+        shortcut=shortcut,
+        linear=linear,
+        conv=partial(ConvNorm, padding=padding, folded=folded),
+    )
+    expected = jax.jit(block.apply)(variables, x)
+    for split in (2, 3, 48):
+        parts = block.clone(split=split)
+        actual = jax.jit(parts.apply)(variables, x)
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5 * scale)
+        assert "while" in jax.jit(parts.apply).lower(variables, x).as_text()
+
+
+def test_split_leaves_training_and_the_parameters_alone():
+    block, x, variables = split_block()
+    parts = block.clone(split=4)
+    assert jax.eval_shape(parts.init, jax.random.key(0), x) == jax.eval_shape(
+        block.init, jax.random.key(0), x
+    )
+    whole, split = (
+        jax.jit(partial(net.apply, train=True, mutable=["batch_stats"])).lower(variables, x)
+        for net in (block, parts)
+    )
+    assert whole.as_text() == split.as_text()
+
+
+def test_a_block_that_expands_nothing_is_not_split():
+    block, x, variables = split_block(expansion=1)
+    whole, split = (jax.jit(net.apply).lower(variables, x) for net in (block, block.clone(split=5)))
+    assert whole.as_text() == split.as_text()
+
+
+def test_the_gradient_of_inference_goes_through_the_parts():
+    block, x, variables = split_block()
+    whole, parts = (
+        jax.grad(lambda x, net=net: jnp.square(net.apply(variables, x)).sum())(x)
+        for net in (block, block.clone(split=4))
+    )
+    np.testing.assert_allclose(parts, whole, rtol=1e-4, atol=1e-5 * np.abs(whole).max())
+
+
+def working_memory(network, variables, shape):
+    images = jax.ShapeDtypeStruct(shape, jnp.float32)
+    compiled = jax.jit(network.apply).lower(variables, images).compile(compiler_options=QUICK)
+    return compiled.memory_analysis().temp_size_in_bytes
+
+
+def test_each_split_of_a_block_needs_less_memory():
+    """Of the block with the widest tensor: 6 times 16 channels at 112×112."""
+    block, shape = InvertedResidual(24, stride=2), (1, 112, 112, 16)
+    variables = jax.eval_shape(block.init, jax.random.key(0), jax.ShapeDtypeStruct(shape, float))
+    one, two, four = (
+        working_memory(block.clone(split=split), variables, shape) for split in (1, 2, 4)
+    )
+    assert two < 0.65 * one
+    assert four < 0.4 * one
+
+
+@pytest.mark.parametrize("folded", [False, True])
+def test_a_split_network_gives_the_same_logits_in_less_memory(folded):
+    model = create_model("v2", num_classes=5)
+    images, variables = normal(1, 224, 224, 3), random_variables(model)
+    if folded:
+        model, variables = fold_batch_norm(model, variables)
+    results, memory = [], []
+    for net in (model, model.clone(split=4)):
+        compiled = jax.jit(net.apply).lower(variables, images).compile(compiler_options=QUICK)
+        results.append(compiled(variables, images))
+        memory.append(compiled.memory_analysis().temp_size_in_bytes)
+    scale = np.abs(results[0]).max()
+    np.testing.assert_allclose(results[1], results[0], rtol=1e-4, atol=1e-4 * scale)
+    assert memory[1] < 0.75 * memory[0]
+
+
+def test_split_is_counted_like_the_whole():
+    whole, split = (summarize(create_model("v2", alpha=0.35, split=n), 64) for n in (1, 4))
+    assert whole == split
+
+
+@pytest.mark.parametrize(
+    ("alpha", "split", "accepted"), [(1.0, 0, 48), (1.0, 5, 48), (1.0, -2, 48), (0.5, 32, 48)]
+)
+def test_a_split_that_does_not_divide_every_block_is_refused(alpha, split, accepted):
+    message = f"split is {split}; accepted: a common divisor of .* multiples of {accepted}"
+    with pytest.raises(InputError, match=message):
+        create_model("v2", alpha=alpha, split=split)
+    with pytest.raises(InputError, match=f"split is {split}; accepted: a divisor of 48"):
+        InvertedResidual(8, split=split).init(jax.random.key(0), normal(1, 8, 8, 8))

@@ -6,19 +6,21 @@ from collections import Counter
 import jax
 import pytest
 
-from flaxmobile.ops import dense_conv, depthwise_conv, pointwise_conv
+from flaxmobile.ops import dense_conv, depthwise_conv, grouped_conv, pointwise_conv
 from flaxmobile.ops.depthwise import shifted
 from tests.ops.conv_oracle import Case, with_gradients
 
 OPS = {
     "depthwise": (depthwise_conv, Case((8, 8), (3, 3), 1, 6, 6, strides=2)),
     "pointwise": (pointwise_conv, Case((8, 8), (1, 1), 6, 8, 6, padding="VALID")),
+    "grouped": (grouped_conv, Case((8, 8), (1, 1), 3, 8, 6, padding="VALID")),
     "stem": (dense_conv, Case((8, 8), (3, 3), 3, 8, 3, strides=2)),
 }
 
 
 def apply(op, case):
-    options = {"strides": case.strides} if op is pointwise_conv else case.options
+    mixes = op in (pointwise_conv, grouped_conv)
+    options = {"strides": case.strides} if mixes else case.options
     return lambda x, kernel: op(x, kernel, **options)
 
 

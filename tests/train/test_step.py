@@ -1,11 +1,14 @@
 """One training step: what is minimized, averaged, frozen and reported."""
 
+from typing import ClassVar
+
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 
 from flaxmobile import Preprocessing
 from tests.train.tiny import Tiny
@@ -55,6 +58,29 @@ def test_loss_is_cross_entropy_with_smoothed_labels(variables, smoothing):
     expected = -(targets * np.asarray(jax.nn.log_softmax(logits))).sum(1).mean()
     _, metrics = one_step(objective(label_smoothing=smoothing), variables)
     np.testing.assert_allclose(metrics["loss"], expected, rtol=1e-5)
+
+
+class WithAuxiliaryHead(Tiny):
+    """Its auxiliary logits are the logits."""
+
+    aux_weight: ClassVar[float] = 0.3
+
+    @nn.compact
+    def __call__(self, images, train=False):
+        logits = Tiny.__call__(self, images, train)
+        if self.runs_auxiliary(train):
+            self.sow_auxiliary("auxiliary", logits)
+        return logits
+
+
+def test_auxiliary_logits_add_their_share_of_the_loss(variables):
+    logits, _ = logits_of(variables)
+    expected = optax.softmax_cross_entropy_with_integer_labels(logits, LABELS).mean()
+    model = WithAuxiliaryHead(num_classes=CLASSES, dropout_rate=0.0)
+    state, metrics = one_step(objective(model), variables)
+    np.testing.assert_allclose(metrics["loss"], 1.3 * expected, rtol=1e-5)
+    plain, _ = one_step(objective(rate=0.13), variables)
+    chex.assert_trees_all_close(state.params, plain.params, rtol=1e-4, atol=1e-5)
 
 
 def test_step_moves_against_the_gradient_and_updates_statistics(variables):

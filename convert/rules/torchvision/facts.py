@@ -1,5 +1,6 @@
 """What torchvision says about its published weights."""
 
+import dataclasses
 from types import ModuleType
 
 from convert.rule import Facts
@@ -27,7 +28,7 @@ def facts(model: str, sha256: str, num_classes: int, standard: Preprocessing = _
     if models is None or num_classes != _IMAGENET_CLASSES:
         return Facts(standard, None, {})
     for weights in models.get_model_weights(model):
-        if weights.url.endswith(f"-{sha256[:8]}.pth"):
+        if sha256.startswith(weights.url.rpartition("-")[2].removesuffix(".pth")):
             preset = weights.transforms()
             preprocessing = Preprocessing(
                 preset.crop_size[0],
@@ -39,6 +40,20 @@ def facts(model: str, sha256: str, num_classes: int, standard: Preprocessing = _
             source = {"weights": weights.name, "url": weights.url, "licence": _LICENCE}
             return Facts(preprocessing, tuple(weights.meta["categories"]), source)
     return Facts(standard, tuple(models._meta._IMAGENET_CATEGORIES), {})
+
+
+def without_transform(found: Facts) -> Facts:
+    """Put what torchvision's `transform_input` does into the preprocessing.
+
+    Its published Inception networks take images normalized by ImageNet's statistics and map them to
+    mean and standard deviation 0.5 first; those that its users train do not unless asked to, and
+    the tensors do not say which of the two they come from.
+    """
+    if not found.source:
+        return found
+    half = (0.5, 0.5, 0.5)
+    preprocessing = dataclasses.replace(found.preprocessing, mean=half, std=half)
+    return found._replace(preprocessing=preprocessing)
 
 
 def _torchvision_models() -> ModuleType | None:

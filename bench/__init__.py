@@ -1,0 +1,1 @@
+"""`flaxmobile bench`: this library and its peers, side by side on the same machine."""

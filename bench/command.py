@@ -1,0 +1,107 @@
+"""The command: which networks, against whom, and what to print."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from bench.measure import Job, measure
+from bench.report import header, plot, surroundings, table, to_json
+from flaxmobile.cli.command import parse, reading_arguments
+from flaxmobile.cli.options import read_options
+from flaxmobile.errors import InputError, unknown
+from flaxmobile.registry import create_model, get_spec, resolve_name
+from flaxmobile.summary import summarize
+
+PEERS = ("flax", "torch", "torch-compiled", "onnxruntime")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Measure networks side by side with their peers on this machine.
+
+    Candidates run in turn, each in a process of its own, with the same weights, threads and
+    allocator settings; they must compute the same numbers. Times are medians.
+    """
+
+    models: tyro.conf.Positional[tuple[str, ...]] = ("mobilenet_v2",)
+    """Names or aliases of networks; `flaxmobile list` shows them."""
+    task: Literal["inference", "train"] = "inference"
+    """inference has its normalization folded; train is a step of SGD with momentum."""
+    batch_size: int = 1
+    """Images per call."""
+    image_size: int | None = None
+    """Side of the images in pixels; by default the network's."""
+    against: str = "flax,torch,onnxruntime"
+    """Peers, separated by commas: flax (plain Flax layers), torch (torchvision or timm, eager,
+    channels_last), torch-compiled, onnxruntime; or none."""
+    options: tuple[str, ...] = ()
+    """Options of the networks, such as alpha=0.5."""
+    rounds: int = 10
+    """Measured calls of each candidate."""
+    json: Path | None = None
+    """File to write everything to."""
+    plot: Path | None = None
+    """PNG file for a picture of latency against multiply-adds."""
+
+    def check(self) -> None:
+        """Raise InputError for values that cannot be."""
+        for peer in self.peers:
+            if peer not in PEERS:
+                raise unknown("--against", peer, (*PEERS, "none"))
+        if self.batch_size < 1 or self.rounds < 1:
+            raise InputError("--batch-size and --rounds are at least 1")
+        for path in (self.json, self.plot):
+            if path is not None and not path.absolute().parent.is_dir():
+                raise InputError(f"{path} cannot be written: its directory does not exist")
+        for job in self.jobs("flaxmobile"):
+            least = create_model(job.model, **job.options).min_image_size
+            if job.image_size < least:
+                raise InputError(f"--image-size is {job.image_size}; {job.model} takes {least} up")
+
+    @property
+    def peers(self) -> list[str]:
+        """Candidates beside ours."""
+        return [] if self.against == "none" else self.against.split(",")
+
+    def jobs(self, candidate: str) -> list[Job]:
+        """What a candidate has to do, one job per network."""
+        options = read_options(self.options)
+        return [
+            Job(
+                candidate,
+                self.task,
+                resolve_name(name),
+                options,
+                self.batch_size,
+                self.image_size or get_spec(name).image_size,
+                len(os.sched_getaffinity(0)),
+            )
+            for name in self.models
+        ]
+
+
+def main(prog: str, argv: Sequence[str]) -> None:
+    """Measure and print."""
+    config = parse(Config, argv, prog)
+    with reading_arguments(prog):
+        config.check()
+    candidates = ["flaxmobile", *config.peers]
+    facts = surroundings(len(os.sched_getaffinity(0)))
+    print(header(facts))
+    reports, points = [], []
+    for jobs in zip(*(config.jobs(candidate) for candidate in candidates), strict=True):
+        results = measure(jobs, config.rounds)
+        print(f"\n{table(jobs[0], results)}", flush=True)
+        reports.append(to_json(jobs[0], results))
+        macs = summarize(create_model(jobs[0].model, **jobs[0].options), jobs[0].image_size).macs
+        milliseconds = results["flaxmobile"].median / config.batch_size * 1e3
+        points.append((jobs[0].model, macs, milliseconds))
+    if config.json is not None:
+        config.json.write_text(json.dumps({**facts, "results": reports}, indent=2) + "\n")
+    if config.plot is not None:
+        plot(config.plot, points)

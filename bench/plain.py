@@ -1,0 +1,65 @@
+"""The same networks with plain `flax.linen.Conv` and `BatchNorm`: what a Flax user would write."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from flax import linen as nn
+from flax.linen.module import InterceptorContext
+
+from flaxmobile.layers import BatchNorm, Conv
+from flaxmobile.ops import make_window
+
+
+@contextmanager
+def plain_layers() -> Iterator[None]:
+    """Within, our networks compute with Flax's own layers, on the same variables.
+
+    Initialise outside: only `apply` is replaced.
+    """
+    with nn.intercept_methods(_replace):
+        yield
+
+
+def _replace(call: Any, args: Any, kwargs: Any, context: InterceptorContext) -> Any:
+    module = context.module
+    if context.method_name != "__call__" or not isinstance(module, Conv | BatchNorm):
+        return call(*args, **kwargs)
+    if isinstance(module, Conv):
+        return _conv(module, *args)
+    return _norm(module, *args, **kwargs)
+
+
+def _conv(module: Conv, x: Any) -> Any:
+    kernel = module.variables["params"]["kernel"]
+    window = make_window(
+        x.shape[1:3], kernel.shape[:2], module.stride, module.padding, module.dilation
+    )
+    conv = nn.Conv(
+        module.features,
+        kernel.shape[:2],
+        window.strides,
+        window.padding,
+        kernel_dilation=window.dilation,
+        feature_group_count=module.groups,
+        use_bias=module.use_bias,
+        dtype=module.dtype,
+    )
+    return conv.apply({"params": module.variables["params"]}, x)
+
+
+def _norm(module: BatchNorm, x: Any, use_running_average: bool = True) -> Any:
+    norm = nn.BatchNorm(
+        use_running_average,
+        momentum=module.momentum,
+        epsilon=module.epsilon,
+        dtype=module.dtype,
+        axis_name=module.axis_name,
+    )
+    variables = {name: module.variables[name] for name in ("params", "batch_stats")}
+    if use_running_average:
+        return norm.apply(variables, x)
+    y, updates = norm.apply(variables, x, mutable=["batch_stats"])
+    for name, value in updates["batch_stats"].items():
+        module.put_variable("batch_stats", name, value)
+    return y

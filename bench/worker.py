@@ -1,0 +1,49 @@
+"""The process of one candidate: `python -m bench.worker JOB OUTPUTS`, driven by `bench.measure`."""
+
+import json
+import os
+import sys
+import time
+
+import numpy as np
+
+from bench.candidates import CANDIDATES, Missing
+from bench.measure import Job
+
+_MIN_SECONDS = 0.1
+"""Calls that are shorter are measured several at a time."""
+
+
+def main() -> None:
+    """Build the candidate, save its outputs, and time a call for every line on stdin."""
+    job, outputs = Job(**json.loads(sys.argv[1])), sys.argv[2]
+    # What libraries print must not get between the answers.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+    def answer(**values: object) -> None:
+        print(json.dumps(values), file=answers, flush=True)
+
+    try:
+        candidate = CANDIDATES[job.candidate](job)
+    except Missing as missing:
+        answer(reason=str(missing))
+        return
+    begin = time.perf_counter()
+    np.save(outputs, candidate.call())
+    first = time.perf_counter() - begin
+    for _ in range(2):
+        candidate.call()
+    begin = time.perf_counter()
+    candidate.call()
+    repeats = max(1, round(_MIN_SECONDS / (time.perf_counter() - begin)))
+    answer(first_call=first, memory=candidate.memory())
+    for _ in sys.stdin:
+        begin = time.perf_counter()
+        for _ in range(repeats):
+            candidate.call()
+        answer(seconds=(time.perf_counter() - begin) / repeats)
+
+
+if __name__ == "__main__":
+    main()

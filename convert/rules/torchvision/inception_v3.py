@@ -1,0 +1,109 @@
+"""torchvision's Inception V3."""
+
+from collections.abc import Iterator
+
+from convert.layouts import TORCH
+from convert.rule import Facts, Options, Rule
+from convert.rules.torchvision.blocks import basic_conv
+from convert.rules.torchvision.facts import facts, without_transform
+from flaxmobile.models import inception_v3
+from flaxmobile.preprocessing import Preprocessing
+
+_STEM = {
+    "stem_conv1": "Conv2d_1a_3x3",
+    "stem_conv2": "Conv2d_2a_3x3",
+    "stem_conv3": "Conv2d_2b_3x3",
+    "stem_conv4": "Conv2d_3b_1x1",
+    "stem_conv5": "Conv2d_4a_3x3",
+}
+_A = {
+    "branch1x1": "branch1x1",
+    "branch5x5_reduce": "branch5x5_1",
+    "branch5x5": "branch5x5_2",
+    "double3x3_reduce": "branch3x3dbl_1",
+    "double3x3_1": "branch3x3dbl_2",
+    "double3x3_2": "branch3x3dbl_3",
+    "pool_project": "branch_pool",
+}
+_B = {
+    "branch3x3": "branch3x3",
+    "double3x3_reduce": "branch3x3dbl_1",
+    "double3x3_1": "branch3x3dbl_2",
+    "double3x3_2": "branch3x3dbl_3",
+}
+_C = {
+    "branch1x1": "branch1x1",
+    "branch7x7_reduce": "branch7x7_1",
+    "branch7x7_1x7": "branch7x7_2",
+    "branch7x7_7x1": "branch7x7_3",
+    "double7x7_reduce": "branch7x7dbl_1",
+    "double7x7_1_7x1": "branch7x7dbl_2",
+    "double7x7_1_1x7": "branch7x7dbl_3",
+    "double7x7_2_7x1": "branch7x7dbl_4",
+    "double7x7_2_1x7": "branch7x7dbl_5",
+    "pool_project": "branch_pool",
+}
+_D = {
+    "branch3x3_reduce": "branch3x3_1",
+    "branch3x3": "branch3x3_2",
+    "branch7x7_reduce": "branch7x7x3_1",
+    "branch7x7_1x7": "branch7x7x3_2",
+    "branch7x7_7x1": "branch7x7x3_3",
+    "branch7x7_3x3": "branch7x7x3_4",
+}
+_E = {
+    "branch1x1": "branch1x1",
+    "branch3x3_reduce": "branch3x3_1",
+    "branch3x3_1x3": "branch3x3_2a",
+    "branch3x3_3x1": "branch3x3_2b",
+    "double3x3_reduce": "branch3x3dbl_1",
+    "double3x3": "branch3x3dbl_2",
+    "double3x3_1x3": "branch3x3dbl_3a",
+    "double3x3_3x1": "branch3x3dbl_3b",
+    "pool_project": "branch_pool",
+}
+_AUXILIARY = {"project": "conv0", "conv5x5": "conv1"}
+LAYERS = {
+    **dict.fromkeys(("mixed5b", "mixed5c", "mixed5d"), _A),
+    "mixed6a": _B,
+    **dict.fromkeys(("mixed6b", "mixed6c", "mixed6d", "mixed6e"), _C),
+    "mixed7a": _D,
+    **dict.fromkeys(("mixed7b", "mixed7c"), _E),
+    "auxiliary": _AUXILIARY,
+}
+"""Module -> our layer in it -> theirs."""
+
+
+def _modules(options: Options) -> Iterator[tuple[str, str]]:
+    for ours, theirs in _STEM.items():
+        yield from basic_conv(ours, theirs)
+    for _, module, _ in inception_v3.BLOCKS:
+        for ours, theirs in LAYERS[module].items():
+            name = module.replace("mixed", "Mixed_")
+            yield from basic_conv(f"{module}/{ours}", f"{name}.{theirs}")
+        if module == "mixed6e" and options["aux_logits"]:
+            for ours, theirs in _AUXILIARY.items():
+                yield from basic_conv(f"auxiliary/{ours}", f"AuxLogits.{theirs}")
+            yield "auxiliary/classifier", "AuxLogits.fc"
+    yield "classifier", "fc"
+
+
+def _facts(sha256: str, num_classes: int) -> Facts:
+    standard = Preprocessing(image_size=299, resize_size=342)
+    return without_transform(facts("inception_v3", sha256, num_classes, standard))
+
+
+INCEPTION_V3 = Rule(
+    layout=TORCH,
+    modules=_modules,
+    options={
+        "alpha": 1.0,
+        "transform_input": False,
+        "padding": "symmetric",
+        "norm_epsilon": 1e-3,
+        "output_stride": 32,
+        "folded": False,
+    },
+    variants=({"aux_logits": True}, {"aux_logits": False}),
+    facts=_facts,
+)

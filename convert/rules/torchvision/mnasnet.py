@@ -1,0 +1,63 @@
+"""torchvision's MNASNet."""
+
+from collections.abc import Iterator, Mapping
+
+from convert.layouts import TORCH
+from convert.rule import Facts, Options, Rule
+from convert.rules.torchvision.facts import facts
+from flaxmobile.layers import round_channels
+from flaxmobile.models import mnasnet
+
+_FIRST_STACK = 8
+"""Index of stage 2 in `layers`: before it stand the layers of the stem and of stage 1, flat."""
+
+
+def _modules(options: Options) -> Iterator[tuple[str, str]]:
+    first = ("stem", "stage1_block1/depthwise", "stage1_block1/project")
+    for ours, index in zip(first, (0, 3, 6), strict=True):
+        yield from _unit(ours, "layers", index)
+    for number, stage in enumerate(mnasnet.STAGES[1:], start=2):
+        for block in range(1, stage.blocks + 1):
+            theirs = f"layers.{_FIRST_STACK + number - 2}.{block - 1}.layers"
+            for layer, index in (("expand", 0), ("depthwise", 3), ("project", 6)):
+                yield from _unit(f"stage{number}_block{block}/{layer}", theirs, index)
+    yield from _unit("head", "layers", _FIRST_STACK + len(mnasnet.STAGES) - 1)
+    yield "classifier", "classifier.1"
+
+
+def _unit(ours: str, theirs: str, index: int) -> Iterator[tuple[str, str]]:
+    yield f"{ours}/conv", f"{theirs}.{index}"
+    yield f"{ours}/norm", f"{theirs}.{index + 1}"
+
+
+def _widths(options: Options) -> Mapping[str, int]:
+    alpha = options["alpha"]
+    channels = {
+        f"stage{number}_block1/project/conv": stage.channels * alpha
+        for number, stage in enumerate(mnasnet.STAGES, start=1)
+    }
+    channels["stem/conv"] = mnasnet.STEM_CHANNELS * alpha
+    return {module: round_channels(width) for module, width in channels.items()}
+
+
+def _facts(sha256: str, num_classes: int) -> Facts:
+    """Of the four widths that are published, each under a name of its own."""
+    found = [
+        facts(f"mnasnet{width}", sha256, num_classes) for width in ("1_0", "0_5", "0_75", "1_3")
+    ]
+    return next((one for one in found if one.source), found[0])
+
+
+MNASNET = Rule(
+    layout=TORCH,
+    modules=_modules,
+    options={
+        "padding": "symmetric",
+        "norm_epsilon": 1e-5,
+        "norm_momentum": 0.9997,
+        "output_stride": 32,
+        "folded": False,
+    },
+    widths=_widths,
+    facts=_facts,
+)

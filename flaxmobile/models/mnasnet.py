@@ -1,0 +1,144 @@
+"""MnasNet-B1: the network that a search for accuracy at a phone's latency found.
+
+Paper: Tan et al., "MnasNet: Platform-Aware Neural Architecture Search for Mobile", CVPR 2019
+(arXiv:1807.11626). The network is the one without squeeze-excite that the paper's table 1 lists as
+MnasNet-B1 and MobileNet V3 starts from; its blocks are figure 7b to 7d.
+
+Where the paper and torchvision differ, we follow torchvision:
+
+- The paper draws the layers of A1 (figure 7a) and not those of B1; ours are torchvision's.
+- Widths, the stem's included, are rounded to multiples of 8; the last 1×1 convolution has 1280
+  channels at every alpha.
+- BatchNorm keeps 0.9997 of the old statistics at each step, the paper's number for TensorFlow.
+- Dropout 0.2 before the classifier.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+from flax import linen as nn
+from jax import Array
+
+from flaxmobile.errors import InputError
+from flaxmobile.layers import Activation, ConvNorm, Network, plan_strides, relu, round_channels
+
+
+class Stage(NamedTuple):
+    """A row of the network: blocks of one kind."""
+
+    expansion: int
+    kernel: int
+    channels: int
+    blocks: int
+    stride: int
+
+
+STAGES = (
+    Stage(expansion=1, kernel=3, channels=16, blocks=1, stride=1),
+    Stage(expansion=3, kernel=3, channels=24, blocks=3, stride=2),
+    Stage(expansion=3, kernel=5, channels=40, blocks=3, stride=2),
+    Stage(expansion=6, kernel=5, channels=80, blocks=3, stride=2),
+    Stage(expansion=6, kernel=3, channels=96, blocks=2, stride=1),
+    Stage(expansion=6, kernel=5, channels=192, blocks=4, stride=2),
+    Stage(expansion=6, kernel=3, channels=320, blocks=1, stride=1),
+)
+STEM_CHANNELS = 32
+HEAD_CHANNELS = 1280
+
+
+class MBConv(nn.Module):
+    """Expand (1×1), filter (depthwise), project (1×1, linear): figures 7b and 7c.
+
+    With expansion 1 and without shortcut it is the paper's SepConv (figure 7d).
+
+    Attributes:
+      features: output channels.
+      expansion: width of the filtered tensor over the input's; 1 leaves the first layer out.
+      kernel_size: of the depthwise convolution, 3 or 5 in the paper.
+      stride: 1 or 2.
+      dilation: of the depthwise convolution.
+      shortcut: add the input to the output where their shapes agree.
+      activation: of all layers but the last.
+      conv: the convolution unit, with the network's options bound.
+    """
+
+    features: int
+    expansion: int = 3
+    kernel_size: int = 3
+    stride: int = 1
+    dilation: int = 1
+    shortcut: bool = True
+    activation: Activation = relu
+    conv: Callable[..., nn.Module] = ConvNorm
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool = False) -> Array:
+        """Map x [n, h, w, c] to [n, ceil(h / stride), ceil(w / stride), features]."""
+        narrow, wide = x, x.shape[-1] * self.expansion
+        if self.expansion != 1:
+            x = self.conv(wide, activation=self.activation, name="expand")(x, train)
+        x = self.conv(
+            wide,
+            self.kernel_size,
+            stride=self.stride,
+            dilation=self.dilation,
+            groups=wide,
+            activation=self.activation,
+            name="depthwise",
+        )(x, train)  # [n, h / stride, w / stride, expansion * c]
+        x = self.conv(self.features, name="project")(x, train)
+        return x + narrow if self.shortcut and x.shape == narrow.shape else x
+
+
+class MnasNet(Network):
+    """MnasNet-B1 as in torchvision, at any width.
+
+    Attributes:
+      alpha: width multiplier, above 0; torchvision publishes 0.5, 0.75, 1.0 and 1.3.
+      The others: see `Network`.
+    """
+
+    alpha: float = 1.0
+    norm_momentum: float = 0.9997
+
+    def check(self) -> None:
+        """Raise InputError for an option that the network does not offer."""
+        super().check()
+        if not 0 < self.alpha < math.inf:
+            raise InputError(f"alpha is {self.alpha}; accepted: any number above 0")
+
+    @nn.compact
+    def __call__(self, images: Array, train: bool = False) -> Array | dict[int, Array]:
+        """Map images [n, h, w, 3] to logits [n, num_classes], or to {stride: features}."""
+        self.check()
+        conv = self.conv_norm()
+        x = self.check_images(images)
+        x = conv(
+            round_channels(STEM_CHANNELS * self.alpha), 3, stride=2, activation=relu, name="stem"
+        )(x, train)  # [n, h/2, w/2, 32]
+        endpoints = {2: x}
+        blocks = [
+            (f"stage{number}_block{block}", stage, stage.stride if block == 1 else 1)
+            for number, stage in enumerate(STAGES, start=1)
+            for block in range(1, stage.blocks + 1)
+        ]
+        steps = plan_strides((stride for *_, stride in blocks), self.output_stride, before=2)
+        for (name, stage, stride), step in zip(blocks, steps, strict=True):
+            if step.total > self.deepest_stride:
+                break
+            x = endpoints[step.total] = MBConv(
+                round_channels(stage.channels * self.alpha),
+                stage.expansion,
+                stage.kernel,
+                stride=step.stride,
+                dilation=step.dilation,
+                # Where narrow widths round to the same number, SepConv still has no shortcut.
+                shortcut=stride == 1 and stage.expansion != 1,
+                conv=conv,
+                name=name,
+            )(x, train)
+        if self.out_strides is not None:
+            return {stride: endpoints[stride] for stride in self.out_strides}
+        x = conv(HEAD_CHANNELS, activation=relu, name="head")(x, train)  # [n, h/32, w/32, 1280]
+        return self.classify(x, train)

@@ -1,0 +1,138 @@
+"""MobileNet V1: depthwise separable convolutions.
+
+Paper: Howard et al., "MobileNets: Efficient Convolutional Neural Networks for Mobile Vision
+Applications", 2017 (arXiv:1704.04861). The network is its table 1, the block its figure 3.
+
+Where the paper and the implementations differ, or these among each other:
+
+- Table 1 gives the last depthwise convolution stride 2 and a 7×7 output; its input is 7×7 too, so
+  its stride is 1, as everywhere else.
+- The paper writes ReLU; TF-slim, Keras and timm have ReLU6, as here.
+- The text of the paper scales widths and says no more. Widths are rounded to multiples of 8 (timm,
+  and TF-slim's networks since MobileNet V2); Keras cuts them to whole numbers. The four widths of
+  the paper, and 1.25, are the same under both.
+- Padding, normalization and dropout are those of TF-slim and Keras, whose weights are the paper's;
+  timm's are `padding="symmetric", norm_epsilon=1e-5, norm_momentum=0.9`. Keras pads a strided
+  depthwise convolution at the bottom and right alone, which is "same" for even sizes.
+- `depth_multiplier` is Keras's: outputs of a depthwise convolution per input channel.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from flax import linen as nn
+from jax import Array
+
+from flaxmobile.errors import InputError
+from flaxmobile.layers import ConvNorm, Network, plan_strides, relu6, round_channels
+
+
+class Stage(NamedTuple):
+    """Rows of table 1 of equal width: the first has the stride."""
+
+    channels: int
+    blocks: int
+    stride: int
+
+
+STAGES = (
+    Stage(channels=64, blocks=1, stride=1),
+    Stage(channels=128, blocks=2, stride=2),
+    Stage(channels=256, blocks=2, stride=2),
+    Stage(channels=512, blocks=6, stride=2),
+    Stage(channels=1024, blocks=2, stride=2),
+)
+STEM_CHANNELS = 32
+
+
+def named_blocks() -> Iterator[tuple[str, int, int]]:
+    """Name, channels and stride of every block, in order."""
+    for number, stage in enumerate(STAGES, start=1):
+        for block in range(1, stage.blocks + 1):
+            stride = stage.stride if block == 1 else 1
+            yield f"stage{number}_block{block}", stage.channels, stride
+
+
+class DepthwiseSeparable(nn.Module):
+    """Filter each channel (3×3), then mix them (1×1): figure 3, right, of the V1 paper.
+
+    Attributes:
+      features: output channels.
+      stride, dilation: of the depthwise convolution.
+      depth_multiplier: its outputs per input channel.
+      conv: the convolution unit, with the network's options bound.
+    """
+
+    features: int
+    stride: int = 1
+    dilation: int = 1
+    depth_multiplier: int = 1
+    conv: Callable[..., nn.Module] = ConvNorm
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool = False) -> Array:
+        """Map x [n, h, w, c] to [n, ceil(h / stride), ceil(w / stride), features]."""
+        channels = x.shape[-1]
+        x = self.conv(
+            channels * self.depth_multiplier,
+            3,
+            stride=self.stride,
+            dilation=self.dilation,
+            groups=channels,
+            activation=relu6,
+            name="depthwise",
+        )(x, train)  # [n, h / stride, w / stride, depth_multiplier * c]
+        return self.conv(self.features, activation=relu6, name="pointwise")(x, train)
+
+
+class MobileNetV1(Network):
+    """Table 1 of the paper, at any width and resolution.
+
+    Attributes:
+      alpha: width multiplier, above 0.
+      depth_multiplier: outputs of the depthwise convolutions per input channel, 1 or more.
+      The others: see `Network`.
+    """
+
+    alpha: float = 1.0
+    depth_multiplier: int = 1
+    dropout_rate: float = 1e-3
+    padding: str = "same"
+    norm_momentum: float = 0.99
+    norm_epsilon: float = 1e-3
+
+    def check(self) -> None:
+        """Raise InputError for an option that the network does not offer."""
+        super().check()
+        if not 0 < self.alpha < math.inf:
+            raise InputError(f"alpha is {self.alpha}; accepted: any number above 0")
+        if self.depth_multiplier < 1:
+            raise InputError(f"depth_multiplier is {self.depth_multiplier}; accepted: 1 or more")
+
+    @nn.compact
+    def __call__(self, images: Array, train: bool = False) -> Array | dict[int, Array]:
+        """Map images [n, h, w, 3] to logits [n, num_classes], or to {stride: features}."""
+        self.check()
+        conv = self.conv_norm()
+        x = self.check_images(images)
+        x = conv(
+            round_channels(STEM_CHANNELS * self.alpha), 3, stride=2, activation=relu6, name="stem"
+        )(x, train)  # [n, h/2, w/2, 32]
+        endpoints = {2: x}
+        blocks = list(named_blocks())
+        steps = plan_strides((stride for *_, stride in blocks), self.output_stride, before=2)
+        for (name, channels, _), step in zip(blocks, steps, strict=True):
+            if step.total > self.deepest_stride:
+                break
+            x = endpoints[step.total] = DepthwiseSeparable(
+                round_channels(channels * self.alpha),
+                stride=step.stride,
+                dilation=step.dilation,
+                depth_multiplier=self.depth_multiplier,
+                conv=conv,
+                name=name,
+            )(x, train)
+        if self.out_strides is not None:
+            return {stride: endpoints[stride] for stride in self.out_strides}
+        return self.classify(x, train)

@@ -1,0 +1,259 @@
+"""MobileNet V3: searched inverted residuals with squeeze-excite and hard-swish.
+
+Paper: Howard et al., "Searching for MobileNetV3", ICCV 2019 (arXiv:1905.02244). The networks are
+its tables 1 (large) and 2 (small), the block its figure 4, the last stage its figure 5.
+
+Where the paper and the implementations differ, or these among each other:
+
+- The projection of a block is linear (some copies of torchvision's code activate it).
+- Squeeze-excite keeps a quarter of the expanded channels, rounded to a multiple of 8, and follows
+  the depthwise convolution's activation, as in torchvision and timm.
+- The small network's last 1×1 convolution has no squeeze-excite, which table 2 gives it.
+- Widths below alpha 1, under `last_channel`: "torchvision" scales every number of the tables,
+  "paper" is TF-slim's and timm's way: neither stem nor hidden layer shrinks (else large 0.75 had
+  not its 4.0 million parameters), and an expanded width is the tables' ratio times the scaled
+  input. At alpha 1 they are the same network.
+- `reduced_tail` and `dilated` are torchvision's: half of the channels of the last stage, for
+  detection; a last stage that dilates, its first block included, for segmentation.
+- Normalization and padding are torchvision's; TF-slim's weights want `padding="same"`.
+"""
+
+import math
+from collections.abc import Callable
+from typing import ClassVar, NamedTuple
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import Array
+
+from flaxmobile.errors import InputError, unknown
+from flaxmobile.layers import (
+    Activation,
+    ConvNorm,
+    Network,
+    SqueezeExcite,
+    hard_swish,
+    plan_strides,
+    relu,
+    round_channels,
+)
+
+
+class Stage(NamedTuple):
+    """Rows of the tables with equal output channels: the first has the stride."""
+
+    channels: int
+    expanded: tuple[int, ...]
+    kernel: int
+    squeeze: bool
+    swish: bool
+    stride: int
+
+
+class Table(NamedTuple):
+    """A network: its bottlenecks, and the width of the hidden layer before the classifier."""
+
+    stages: tuple[Stage, ...]
+    hidden: int
+
+
+LARGE = Table(
+    stages=(
+        Stage(16, expanded=(16,), kernel=3, squeeze=False, swish=False, stride=1),
+        Stage(24, expanded=(64, 72), kernel=3, squeeze=False, swish=False, stride=2),
+        Stage(40, expanded=(72, 120, 120), kernel=5, squeeze=True, swish=False, stride=2),
+        Stage(80, expanded=(240, 200, 184, 184), kernel=3, squeeze=False, swish=True, stride=2),
+        Stage(112, expanded=(480, 672), kernel=3, squeeze=True, swish=True, stride=1),
+        Stage(160, expanded=(672, 960, 960), kernel=5, squeeze=True, swish=True, stride=2),
+    ),
+    hidden=1280,
+)
+SMALL = Table(
+    stages=(
+        Stage(16, expanded=(16,), kernel=3, squeeze=True, swish=False, stride=2),
+        Stage(24, expanded=(72, 88), kernel=3, squeeze=False, swish=False, stride=2),
+        Stage(40, expanded=(96, 240, 240), kernel=5, squeeze=True, swish=True, stride=2),
+        Stage(48, expanded=(120, 144), kernel=5, squeeze=True, swish=True, stride=1),
+        Stage(96, expanded=(288, 576, 576), kernel=5, squeeze=True, swish=True, stride=2),
+    ),
+    hidden=1024,
+)
+STEM_CHANNELS = 16
+LAST_EXPANSION = 6
+"""Of the 1×1 convolution after the blocks, over the last block's channels."""
+
+LAST_CHANNELS = ("torchvision", "paper")
+
+
+class Block(NamedTuple):
+    """A row of a table, its widths scaled."""
+
+    name: str
+    stage: Stage
+    expanded: int
+    features: int
+    stride: int
+
+
+class Scaled(NamedTuple):
+    """A network at a width: channels of stem, bottlenecks, last convolution and hidden layer."""
+
+    stem: int
+    blocks: tuple[Block, ...]
+    last: int
+    hidden: int
+
+
+def scale(table: Table, alpha: float, last_channel: str, reduced_tail: bool) -> Scaled:
+    """Scale a table, by the rules that the file's docstring gives."""
+    paper = last_channel == "paper"
+    fixed = max(1.0, alpha) if paper else alpha
+    stem = given = round_channels(STEM_CHANNELS * fixed)
+    given_in_table, blocks = STEM_CHANNELS, []
+    for number, stage in enumerate(table.stages, start=1):
+        halved = 2 if reduced_tail and number == len(table.stages) else 1
+        channels = stage.channels // halved
+        for block, expanded in enumerate(stage.expanded, start=1):
+            if block > 1:  # the first one expands the stage before
+                expanded //= halved
+            wide = expanded * given / given_in_table if paper else expanded * alpha
+            given, given_in_table = round_channels(channels * alpha), channels
+            name, stride = f"stage{number}_block{block}", stage.stride if block == 1 else 1
+            blocks.append(Block(name, stage, round_channels(wide), given, stride))
+    last = round_channels(LAST_EXPANSION * channels * alpha) if paper else LAST_EXPANSION * given
+    hidden = round_channels(table.hidden // (2 if reduced_tail else 1) * fixed)
+    return Scaled(stem, tuple(blocks), last, hidden)
+
+
+class SqueezedInvertedResidual(nn.Module):
+    """Expand, filter, squeeze and excite, project: figure 4, a "bneck" of tables 1 and 2.
+
+    Attributes:
+      features: output channels.
+      expanded: channels of the filtered tensor; the input's leaves the first layer out.
+      kernel: side of the depthwise kernel, 3 or 5.
+      stride, dilation: of the depthwise convolution.
+      squeeze: has squeeze-excite.
+      shortcut: add the input, where the channels agree.
+      activation: after the first two convolutions.
+      conv: the convolution unit, with the network's options bound.
+      dtype: type of the arithmetic of squeeze-excite.
+    """
+
+    features: int
+    expanded: int
+    kernel: int = 3
+    stride: int = 1
+    dilation: int = 1
+    squeeze: bool = True
+    shortcut: bool = True
+    activation: Activation = hard_swish
+    conv: Callable[..., nn.Module] = ConvNorm
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool = False) -> Array:
+        """Map x [n, h, w, c] to [n, ceil(h / stride), ceil(w / stride), features]."""
+        narrow, wide = x, self.expanded
+        if wide != x.shape[-1]:
+            x = self.conv(wide, activation=self.activation, name="expand")(x, train)
+        x = self.conv(
+            wide,
+            self.kernel,
+            self.stride,
+            self.dilation,
+            groups=wide,
+            activation=self.activation,
+            name="depthwise",
+        )(x, train)  # [n, h / stride, w / stride, expanded]
+        if self.squeeze:
+            x = SqueezeExcite(round_channels(wide / 4), dtype=self.dtype, name="squeeze")(x)
+        x = self.conv(self.features, name="project")(x, train)
+        return x + narrow if self.shortcut and narrow.shape == x.shape else x
+
+
+class MobileNetV3(Network):
+    """The network of a table, at any width: `MobileNetV3Large` and `MobileNetV3Small`.
+
+    Attributes:
+      alpha: width multiplier, above 0.
+      last_channel: "torchvision" or "paper": how widths scale, see the file's docstring.
+      reduced_tail: half of the channels in the last stage and after it.
+      minimalistic: ReLU and 3×3 kernels everywhere, no squeeze-excite (TF-slim's variant).
+      dilated: the whole last stage is dilated (torchvision), where `output_stride` alone leaves
+        the first block its own dilation; needs output_stride 16.
+      The others: see `Network`.
+    """
+
+    alpha: float = 1.0
+    last_channel: str = "torchvision"
+    reduced_tail: bool = False
+    minimalistic: bool = False
+    dilated: bool = False
+    norm_momentum: float = 0.99
+    norm_epsilon: float = 1e-3
+
+    table: ClassVar[Table]
+
+    def check(self) -> None:
+        """Raise InputError for an option that the network does not offer."""
+        super().check()
+        if not 0 < self.alpha < math.inf:
+            raise InputError(f"alpha is {self.alpha}; accepted: any number above 0")
+        if self.last_channel not in LAST_CHANNELS:
+            raise unknown("last_channel", self.last_channel, LAST_CHANNELS)
+        if self.dilated and self.output_stride != 16:
+            raise InputError(
+                f"dilated is True and output_stride {self.output_stride}; accepted: a dilated last "
+                "stage has output_stride=16"
+            )
+
+    @nn.compact
+    def __call__(self, images: Array, train: bool = False) -> Array | dict[int, Array]:
+        """Map images [n, h, w, 3] to logits [n, num_classes], or to {stride: features}."""
+        self.check()
+        conv = self.conv_norm()
+        scaled = scale(self.table, self.alpha, self.last_channel, self.reduced_tail)
+        activation = relu if self.minimalistic else hard_swish
+        x = self.check_images(images)
+        x = conv(scaled.stem, 3, stride=2, activation=activation, name="stem")(x, train)
+        endpoints = {2: x}  # [n, h/2, w/2, 16]
+        steps = plan_strides((b.stride for b in scaled.blocks), self.output_stride, before=2)
+        for block, step in zip(scaled.blocks, steps, strict=True):
+            if step.total > self.deepest_stride:
+                break
+            stage, whole = block.stage, self.dilated and block.stage is self.table.stages[-1]
+            x = endpoints[step.total] = SqueezedInvertedResidual(
+                block.features,
+                block.expanded,
+                kernel=3 if self.minimalistic else stage.kernel,
+                stride=step.stride,
+                dilation=step.later_dilation if whole else step.dilation,
+                squeeze=stage.squeeze and not self.minimalistic,
+                shortcut=block.stride == 1,
+                activation=activation if stage.swish else relu,
+                conv=conv,
+                dtype=self.dtype,
+                name=block.name,
+            )(x, train)
+        else:
+            x = conv(scaled.last, activation=activation, name="last")(x, train)
+            endpoints[step.total] = x  # [n, h/32, w/32, 960 or 576]
+        if self.out_strides is not None:
+            return {stride: endpoints[stride] for stride in self.out_strides}
+        x, init = self.pool(x), nn.initializers.normal(0.01)
+        x = nn.Dense(scaled.hidden, kernel_init=init, dtype=x.dtype, name="hidden")(x)
+        x = activation(x)  # [n, 1280 or 1024]
+        return x if self.num_classes == 0 else self.logits(x, train)
+
+
+class MobileNetV3Large(MobileNetV3):
+    """Table 1 of the paper; see `MobileNetV3` for the options."""
+
+    table = LARGE
+
+
+class MobileNetV3Small(MobileNetV3):
+    """Table 2 of the paper; see `MobileNetV3` for the options."""
+
+    table = SMALL

@@ -1,0 +1,196 @@
+"""MobileNeXt: sandglass blocks, whose shortcuts join the wide ends.
+
+Paper: Zhou et al., "Rethinking Bottleneck Structure for Efficient Mobile Network Design", ECCV 2020
+(arXiv:2007.02269). The network is its table 2, the block its figure 3c and its table 1.
+
+Where the paper and the authors' code differ, we follow the code (`mnext` of
+yitu-opensource/MobileNeXt), which no table of theirs reproduces at every width:
+
+- The stage of 960 channels has three blocks; table 2 has two, which the authors call a typo.
+- Blocks that change the number of channels filter less: not at all at stride 1, and only after the
+  expansion at stride 2. `keep_3x3` gives them both depthwise convolutions back; the code does so in
+  the stages of one block, of 144 and of 1280 channels.
+- A bottleneck has at least a sixth of the output's channels, rounded to a multiple of 16.
+- The last block does not shrink below alpha 1; dropout 0.2 follows it.
+
+A block of stride 2 with as many channels out as in, which rounding makes at small widths, shrinks
+and has no shortcut as in the paper; the code forgets its stride.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import Array
+
+from flaxmobile.errors import InputError
+from flaxmobile.layers import Activation, ConvNorm, Network, plan_strides, relu6, round_channels
+
+
+class Stage(NamedTuple):
+    """A row of table 2: t, c, b, s, and whether all depthwise convolutions are kept."""
+
+    reduction: int
+    channels: int
+    blocks: int
+    stride: int
+    keep_3x3: bool = False
+
+
+STAGES = (
+    Stage(reduction=2, channels=96, blocks=1, stride=2),
+    Stage(reduction=6, channels=144, blocks=1, stride=1, keep_3x3=True),
+    Stage(reduction=6, channels=192, blocks=3, stride=2),
+    Stage(reduction=6, channels=288, blocks=3, stride=2),
+    Stage(reduction=6, channels=384, blocks=4, stride=1),
+    Stage(reduction=6, channels=576, blocks=4, stride=2),
+    Stage(reduction=6, channels=960, blocks=3, stride=1),
+    Stage(reduction=6, channels=1280, blocks=1, stride=1, keep_3x3=True),
+)
+STEM_CHANNELS = 32
+
+
+def stage_channels(alpha: float) -> tuple[int, ...]:
+    """Output channels of the stages at a width: the last is never thinner than at 1."""
+    widths = [stage.channels * alpha for stage in STAGES]
+    widths[-1] = max(widths[-1], STAGES[-1].channels)
+    return tuple(map(round_channels, widths))
+
+
+class Sandglass(nn.Module):
+    """Filter (depthwise 3×3), reduce (1×1, linear), expand (1×1), filter (linear): figure 3c.
+
+    It has one of four forms:
+
+    1. reduction 2, the first block: both depthwise convolutions, no shortcut;
+    2. another number of channels at stride 1: the two 1×1 convolutions alone;
+    3. another number of channels at stride 2: these and the last depthwise convolution;
+    4. otherwise, and under `keep_3x3`, both depthwise convolutions, and but for `keep_3x3` and
+       stride 2 the shortcut.
+
+    Attributes:
+      features: output channels.
+      reduction: input channels over the bottleneck's, which has at least a sixth of `features`.
+      stride: 1 or 2, of the last depthwise convolution.
+      keep_3x3: take the fourth form, without shortcut.
+      shrinks: apply the stride; False leaves the size as it is, and the form that of `stride`.
+      dilation: of the depthwise convolutions.
+      identity_tensor_multiplier: share of the channels, the first of them, that the shortcut adds
+        (section 3.3).
+      activation: of the layers that are not linear.
+      conv: the convolution unit, with the network's options bound.
+    """
+
+    features: int
+    reduction: int = 6
+    stride: int = 1
+    keep_3x3: bool = False
+    shrinks: bool = True
+    dilation: int = 1
+    identity_tensor_multiplier: float = 1.0
+    activation: Activation = relu6
+    conv: Callable[..., nn.Module] = ConvNorm
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool = False) -> Array:
+        """Map x [n, h, w, c] to [n, ceil(h / stride), ceil(w / stride), features]."""
+        wide, channels = x, x.shape[-1]
+        both = self.reduction == 2 or channels == self.features or self.keep_3x3
+        if both:
+            x = self._depthwise(x, "depthwise1", train, activation=self.activation)
+        hidden = channels // self.reduction
+        if hidden < self.features / 6:
+            hidden = round_channels(math.ceil(self.features / 6), 16)
+        x = self.conv(hidden, name="reduce")(x, train)  # [n, h, w, hidden]
+        x = self.conv(self.features, activation=self.activation, name="expand")(x, train)
+        if both or self.stride == 2:
+            stride = self.stride if self.shrinks else 1
+            x = self._depthwise(x, "depthwise2", train, stride=stride)
+        same = channels == self.features and self.stride == 1
+        if self.reduction == 2 or self.keep_3x3 or not same:
+            return x
+        added = round(channels * self.identity_tensor_multiplier)
+        if added == channels:
+            return x + wide
+        return jnp.concatenate([x[..., :added] + wide[..., :added], x[..., added:]], axis=-1)
+
+    def _depthwise(
+        self,
+        x: Array,
+        name: str,
+        train: bool,
+        stride: int = 1,
+        activation: Activation | None = None,
+    ) -> Array:
+        channels = x.shape[-1]
+        y: Array = self.conv(
+            channels,
+            3,
+            stride=stride,
+            dilation=self.dilation,
+            groups=channels,
+            activation=activation,
+            name=name,
+        )(x, train)
+        return y
+
+
+class MobileNeXt(Network):
+    """Table 2 of the paper, at any width.
+
+    Attributes:
+      alpha: width multiplier, above 0; the paper has 0.35, 0.5, 0.75, 1.0 and 1.4.
+      identity_tensor_multiplier: see `Sandglass`; 0 to 1.
+      The others: see `Network`.
+    """
+
+    alpha: float = 1.0
+    identity_tensor_multiplier: float = 1.0
+
+    def check(self) -> None:
+        """Raise InputError for an option that the network does not offer."""
+        super().check()
+        if not 0 < self.alpha < math.inf:
+            raise InputError(f"alpha is {self.alpha}; accepted: any number above 0")
+        if not 0 <= self.identity_tensor_multiplier <= 1:
+            raise InputError(
+                f"identity_tensor_multiplier is {self.identity_tensor_multiplier}; accepted: 0 to 1"
+            )
+
+    @nn.compact
+    def __call__(self, images: Array, train: bool = False) -> Array | dict[int, Array]:
+        """Map images [n, h, w, 3] to logits [n, num_classes], or to {stride: features}."""
+        self.check()
+        conv = self.conv_norm()
+        x = self.check_images(images)
+        x = conv(
+            round_channels(STEM_CHANNELS * self.alpha), 3, stride=2, activation=relu6, name="stem"
+        )(x, train)  # [n, h/2, w/2, 32]
+        endpoints = {2: x}
+        blocks = [
+            (f"stage{number}_block{block}", stage, features, stage.stride if block == 1 else 1)
+            for number, (stage, features) in enumerate(
+                zip(STAGES, stage_channels(self.alpha), strict=True), start=1
+            )
+            for block in range(1, stage.blocks + 1)
+        ]
+        steps = plan_strides((stride for *_, stride in blocks), self.output_stride, before=2)
+        for (name, stage, features, stride), step in zip(blocks, steps, strict=True):
+            if step.total > self.deepest_stride:
+                break
+            x = endpoints[step.total] = Sandglass(
+                features,
+                stage.reduction,
+                stride=stride,
+                keep_3x3=stage.keep_3x3,
+                shrinks=step.stride == stride,
+                dilation=step.dilation,
+                identity_tensor_multiplier=self.identity_tensor_multiplier,
+                conv=conv,
+                name=name,
+            )(x, train)
+        if self.out_strides is not None:
+            return {stride: endpoints[stride] for stride in self.out_strides}
+        return self.classify(x, train)  # of [n, h/32, w/32, 1280]

@@ -1,0 +1,128 @@
+"""The benchmark: that it compares like with like, says what is missing, and reports what it saw.
+
+No test looks at how long anything took.
+"""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+import bench.measure
+from bench.candidates import flax, network, ours
+from bench.command import Config
+from bench.measure import Job, Result, measure
+from bench.report import table
+from flaxmobile.cli import main
+from flaxmobile.errors import InputError
+
+
+def job(candidate="flaxmobile", task="inference", model="mobilenet_v2", **options):
+    return Job(candidate, task, model, {"alpha": 0.35, **options}, 3, 32, 2)
+
+
+def test_plain_flax_takes_the_same_training_step():
+    """The same losses, and Flax's own convolutions in place of ours."""
+    own, plain = ours(job(task="train")), flax(job(task="train"))
+    losses = np.array([[candidate.call() for _ in range(3)] for candidate in (own, plain)])
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-3)
+    assert losses[0, 0] != losses[0, 1]
+    own_text, plain_text = (each._compiled.as_text() for each in (own, plain))
+    assert own_text.count("convolution(") == 0
+    assert plain_text.count("convolution(") > 100
+
+
+def test_candidates_run_in_turn_and_compute_the_same(monkeypatch):
+    asked = []
+    answer = bench.measure._Process.answer
+
+    def recorded(self, request=""):
+        if request:
+            asked.append(self.outputs.stem)
+        return answer(self, request)
+
+    monkeypatch.setattr(bench.measure._Process, "answer", recorded)
+    names = ["flaxmobile", "torch", "onnxruntime"]
+    results = measure([job(name) for name in names], rounds=2)
+    assert asked == names * 2
+    for name, result in results.items():
+        assert not result.reason, name
+        assert len(result.times) == 2
+        assert result.median > 0
+
+
+def test_a_candidate_that_computes_something_else_is_refused(tmp_path):
+    paths = {name: tmp_path / f"{name}.npy" for name in ("flaxmobile", "torch")}
+    np.save(paths["flaxmobile"], np.ones((2, 3)))
+    np.save(paths["torch"], np.ones((2, 3)))
+    bench.measure._check_same(paths)
+    np.save(paths["torch"], np.full((2, 3), 1.01))
+    with pytest.raises(InputError, match=r"torch does not compute what flaxmobile comp.*1\.0e-02"):
+        bench.measure._check_same(paths)
+    np.save(paths["torch"], np.full((2, 3), np.nan))
+    with pytest.raises(InputError, match="torch does not compute"):
+        bench.measure._check_same(paths)
+
+
+def test_what_a_peer_lacks_is_said(capsys):
+    results = measure([job("onnxruntime", task="train")], rounds=1)
+    assert results["onnxruntime"].reason == "ONNX Runtime does not train"
+
+
+def test_the_table_gives_medians_and_how_many_times_faster_we_are():
+    results = {
+        "flaxmobile": Result((0.03, 0.06, 0.03), 1.5, 2**21, ""),
+        "torch": Result((0.09, 0.09, 0.09), 0.5, None, ""),
+        "onnxruntime": Result((), 0.0, None, "not installed"),
+    }
+    lines = table(job(), results).splitlines()
+    assert lines[0] == "mobilenet_v2 alpha 0.35, inference, batch 3, 32×32"
+    assert lines[3].split() == ["flaxmobile", "10.00", "±25%", "1.5", "s", "2", "MiB"]
+    assert lines[4].split() == ["torch", "30.00", "±0%", "3.00×", "0.5", "s"]
+    assert lines[-1] == "onnxruntime: not installed"
+
+
+def test_weights_are_the_same_in_every_process():
+    for a, b in zip(*(jax.tree.leaves(network(job())[1]) for _ in range(2)), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_the_command_writes_what_it_prints(tmp_path, capsys):
+    files = ["--json", str(tmp_path / "r.json"), "--plot", str(tmp_path / "r.png")]
+    flags = ["--options", "alpha=0.35", "--image-size", "32", "--rounds", "2"]
+    assert main(["bench", "v2", "--against", "flax", *flags, *files]) == 0
+    out = capsys.readouterr().out
+    values = json.loads((tmp_path / "r.json").read_text())
+    (result,) = values["results"]
+    assert values["versions"]["jax"] == jax.__version__
+    assert values["versions"]["jax"] in out
+    assert set(result["candidates"]) == {"flaxmobile", "flax"}
+    shown = result["candidates"]["flax"]["seconds"] * 1e3
+    assert f"{shown:.2f}" in out
+    assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["v9"], "unknown model 'v9'"),
+        (["--against", "tourch"], "unknown --against 'tourch' (did you mean 'torch'?)"),
+        (["--batch-size", "0"], "--batch-size and --rounds are at least 1"),
+        (["--image-size", "16"], "--image-size is 16; mobilenet_v2 takes 32 up"),
+        (["--json", "no/where.json"], "no/where.json cannot be written"),
+        (["--options", "groups=3"], "unknown option of mobilenet_v2 'groups'"),
+    ],
+)
+def test_wrong_input_is_refused_in_one_line(flags, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["bench", *flags])
+    assert stop.value.code == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_every_network_of_the_default_call_is_checked_before_anything_runs():
+    with pytest.raises(InputError, match="unknown model"):
+        Config(models=("v2", "nothing")).check()

@@ -1,0 +1,128 @@
+"""Inception V3 against torchvision: blocks, logits, training steps."""
+
+from functools import cache, partial
+
+import numpy as np
+import pytest
+from torch.nn import functional
+from torchvision.models import inception, inception_v3
+
+from convert import engine
+from convert.rules import RULES
+from convert.rules.torchvision.inception_v3 import LAYERS
+from flaxmobile.layers import ConvNorm
+from flaxmobile.models.inception_v3 import (
+    InceptionA,
+    InceptionAux,
+    InceptionB,
+    InceptionC,
+    InceptionD,
+    InceptionE,
+)
+from tests.models.inception import Logits, LogitsMap, rule_at, thinned
+from tests.models.parity import (
+    NUM_CLASSES,
+    assert_block_agrees,
+    assert_logits_agree,
+    assert_training_step_agrees,
+    block,
+    published,
+)
+
+RULE = RULES["torchvision", "inception_v3"]
+ALPHA = 0.1
+
+
+def torchvisions(**options):
+    return inception_v3(num_classes=NUM_CLASSES, init_weights=False, dropout=0.0, **options)
+
+
+class SmallAux(inception.InceptionAux):
+    """For images below 299, which torchvision's refuses: averages into bins."""
+
+    def forward(self, x):
+        x = self.conv1(self.conv0(functional.adaptive_avg_pool2d(x, 5)))
+        return self.fc(x.mean((2, 3)))
+
+
+@cache
+def thin_pair():
+    blocks = [getattr(inception, f"Inception{letter}") for letter in "ABCDE"]
+    network = torchvisions(
+        aux_logits=True, inception_blocks=[inception.BasicConv2d, *blocks, SmallAux]
+    )
+    return published(rule_at(RULE, ALPHA), "inception_v3", thinned(network, ALPHA, 96))
+
+
+def block_name(path, module):
+    """torchvision's name of a module inside a block."""
+    unit, leaf = path.split("/")
+    return f"{LAYERS[module][unit]}.{'bn' if leaf == 'norm' else leaf}"
+
+
+UNIT = partial(ConvNorm, norm_epsilon=1e-3, dtype=np.float64)
+BLOCKS = {
+    "mixed5b": (inception.InceptionA, InceptionA, {"pool_features": 32}, {"pool_channels": 32}),
+    "mixed6a": (inception.InceptionB, InceptionB, {}, {}),
+    "mixed6b": (inception.InceptionC, InceptionC, {"channels_7x7": 160}, {"channels7x7": 160}),
+    "mixed7a": (inception.InceptionD, InceptionD, {}, {}),
+    "mixed7b": (inception.InceptionE, InceptionE, {}, {}),
+}
+
+
+@pytest.mark.parametrize(("module", "size"), [(m, 7) for m in BLOCKS] + [("mixed6a", 8)])
+def test_block_agrees(module, size):
+    theirs, ours, their_options, our_options = BLOCKS[module]
+    network = thinned(theirs(24, **their_options), ALPHA, size, 24)
+    names = partial(block_name, module=module)
+    pair = block(network, ours(ALPHA, conv=UNIT, **our_options), 24, names=names)
+    assert_block_agrees(pair, (2, size, size, 24))
+
+
+@pytest.mark.parametrize("size", [17, 20])
+def test_auxiliary_classifier_agrees(size):
+    def names(path):
+        _, unit, *leaf = path.split("/")
+        return "head.fc" if unit == "classifier" else f"head.{block_name(f'{unit}/{leaf[0]}', aux)}"
+
+    aux = "auxiliary"
+    theirs = Logits(thinned(inception.InceptionAux(24, NUM_CLASSES), ALPHA, 17, 24))
+    ours = LogitsMap(InceptionAux(ALPHA, conv=UNIT, num_classes=NUM_CLASSES, dtype=np.float64))
+    assert_block_agrees(block(theirs, ours, 24, names=names), (2, size, size, 24))
+
+
+def test_full_size_logits_agree():
+    network = torchvisions(aux_logits=True, transform_input=True)
+    pair = published(RULE, "inception_v3", network)
+    pair = pair._replace(flax=pair.flax.clone(transform_input=True))
+    assert_logits_agree(pair, 299, batch=1)
+
+
+def test_logits_of_the_smallest_size_agree():
+    assert_logits_agree(thin_pair(), 75)
+
+
+def test_training_step_agrees():
+    assert_training_step_agrees(thin_pair(), 96)
+
+
+@pytest.mark.parametrize("aux_logits", [True, False])
+def test_every_tensor_of_torchvision_is_used_and_written_in_its_order(aux_logits):
+    network = torchvisions(aux_logits=aux_logits)
+    state = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+    found = engine.to_flax(RULE, "inception_v3", state)
+    assert found.model.aux_logits == aux_logits
+    written = engine.from_flax(RULE, found.model, found.variables)
+    assert list(written) == list(state)
+    for name in state:
+        if not name.endswith("num_batches_tracked"):
+            np.testing.assert_array_equal(written[name], state[name])
+
+
+def test_published_weights_are_given_images_in_the_range_of_their_training():
+    published_file, other = (RULE.facts(start + "0" * 56, 1000) for start in ("0cc3c7bd", "0" * 8))
+    assert published_file.source["weights"] == "IMAGENET1K_V1"
+    for facts in (published_file, other):
+        assert (facts.preprocessing.image_size, facts.preprocessing.resize_size) == (299, 342)
+    assert published_file.preprocessing.mean == published_file.preprocessing.std == (0.5, 0.5, 0.5)
+    assert other.preprocessing.mean == (0.485, 0.456, 0.406)
