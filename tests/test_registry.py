@@ -27,6 +27,8 @@ def test_spec_is_complete(name):
     spec = registry.get_spec(name)
     assert 2014 <= spec.year <= 2026
     assert spec.paper
+    counts = flaxmobile.summarize(flaxmobile.create_model(name), spec.image_size)
+    assert (spec.params, spec.macs) == (counts.params, counts.macs)
     assert spec.image_size >= spec.network.min_image_size
     assert (spec.top1 is None) == (not spec.top1_source)
     registry.create_model(name, **spec.defaults)

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from flaxmobile.cli.command import parse
-from flaxmobile.registry import SPECS, create_model
-from flaxmobile.summary import summarize
+from flaxmobile.registry import SPECS
 from flaxmobile.table import RULE, format_table
 
 
@@ -27,13 +26,13 @@ def main(prog: str, argv: Sequence[str]) -> None:
 
 
 def _describe(name: str) -> dict[str, Any]:
-    spec, summary = SPECS[name], summarize(create_model(name), SPECS[name].image_size)
+    spec = SPECS[name]
     return {
         "name": name,
         "aliases": spec.aliases,
         "year": spec.year,
-        "params": summary.params,
-        "macs": summary.macs,
+        "params": spec.params,
+        "macs": spec.macs,
         "image_size": spec.image_size,
         "top1": spec.top1,
         "top1_source": spec.top1_source,

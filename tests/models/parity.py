@@ -181,7 +181,7 @@ def assert_logits_agree(pair: Pair, size: int, batch: int = 2, tolerance: float 
     images, _ = batch_of(size, batch, np.float32)
     with torch.no_grad():
         expected = pair.torch(to_torch(images)).numpy()
-    assert np.abs(expected).max() < 1e6  # numbers that float32 resolves
+    assert np.isfinite(expected).all()
     assert_close(jax.jit(pair.flax.apply)(pair.variables, images), expected, tolerance, "logits")
 
 

@@ -16,6 +16,7 @@ from flaxmobile.layers import ConvNorm
 from flaxmobile.models.shufflenet_v1 import ShuffleNetUnit, stage_channels
 from tests.models.parity import (
     NUM_CLASSES,
+    QUICK,
     assert_block_agrees,
     assert_logits_agree,
     assert_training_step_agrees,
@@ -122,20 +123,17 @@ def test_unit_agrees(channels, features, groups, first, size):
     assert_block_agrees(block(theirs, ours, channels), (3, size, size, channels))
 
 
-@pytest.mark.parametrize(
-    ("groups", "alpha", "size"), [(1, 0.25, 65), (2, 1.0, 64), (3, 0.5, 65), (4, 1.0, 64)]
-)
+@pytest.mark.parametrize(("groups", "alpha", "size"), [(1, 0.25, 64), (8, 0.25, 65)])
 def test_logits_agree(groups, alpha, size):
     assert_logits_agree(pair(groups, alpha), size)
 
 
 def test_logits_agree_at_full_size():
-    assert_logits_agree(pair(8, 1.0), 224, batch=1)
+    assert_logits_agree(pair(3, 1.0), 224, batch=1)
 
 
-@pytest.mark.parametrize("groups", [3, 8])
-def test_training_step_agrees(groups):
-    assert_training_step_agrees(pair(groups, 0.25), 64)
+def test_training_step_agrees():
+    assert_training_step_agrees(pair(3, 0.25), 64)
 
 
 @every_groups
@@ -177,19 +175,18 @@ def test_any_width_builds(alpha):
     assert jax.eval_shape(model.apply, abstract(model), images).shape == (2, 5)
 
 
-@pytest.mark.parametrize("output_stride", [8, 16])
-def test_a_dilated_network_computes_the_strided_networks_features_at_more_places(output_stride):
+def test_a_dilated_network_computes_the_strided_networks_features_at_more_places():
     images = np.random.default_rng(0).normal(size=(1, 64, 96, 3)).astype(np.float32)
-    strided, dilated = (
-        create_backbone("shufflenet_v1", alpha=0.25, output_stride=stride, out_strides=(stride,))
-        for stride in (32, output_stride)
-    )
+    options = {"alpha": 0.25}
+    strided = create_backbone("shufflenet_v1", out_strides=(32,), **options)
+    dilated = create_backbone("shufflenet_v1", output_stride=8, out_strides=(8,), **options)
     variables = random_variables(strided)
-    coarse, fine = (jax.jit(net.apply)(variables, images) for net in (strided, dilated))
-    coarse, fine, step = coarse[32], fine[output_stride], 32 // output_stride
-    scale = np.abs(coarse).max()
-    np.testing.assert_allclose(fine[:, ::step, ::step], coarse, rtol=1e-5, atol=1e-5 * scale)
-    assert np.abs(fine[:, 1::step, 1::step] - coarse).max() > 0.01 * scale
+    coarse, fine = (
+        jax.jit(net.apply, compiler_options=QUICK)(variables, images) for net in (strided, dilated)
+    )
+    scale = np.abs(coarse[32]).max()
+    np.testing.assert_allclose(fine[8][:, ::4, ::4], coarse[32], rtol=1e-5, atol=1e-5 * scale)
+    assert np.abs(fine[8][:, 1::4, 1::4] - coarse[32]).max() > 0.01 * scale
 
 
 def test_padding_reaches_the_pools():

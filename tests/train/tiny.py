@@ -23,7 +23,7 @@ class Tiny(Network):
         return self.classify(x, train)
 
 
-SPEC = registry.Spec(Tiny, aliases=("t",), year=2026, paper="none")
+SPEC = registry.Spec(Tiny, aliases=("t",), year=2026, params=0, macs=0, paper="none")
 
 if __name__ == "__main__":
     from train.__main__ import main

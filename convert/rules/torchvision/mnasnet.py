@@ -54,7 +54,6 @@ MNASNET = Rule(
     options={
         "padding": "symmetric",
         "norm_epsilon": 1e-5,
-        "norm_momentum": 0.9997,
         "output_stride": 32,
         "folded": False,
     },
