@@ -14,8 +14,10 @@ from bench.plain import plain_layers
 from convert import engine
 from convert.references import build_reference
 from convert.rules import RULES
+from convert.sources import torch_state
 from flaxmobile import create_model, fold_batch_norm, jit_inference
 from flaxmobile.errors import InputError
+from flaxmobile.registry import options_of
 from flaxmobile.variables import abstract_variables
 
 LEARNING_RATE, MOMENTUM = 1e-3, 0.9
@@ -164,15 +166,12 @@ def torch_network(job: Job) -> Any:
         rule = RULES[origin, job.model]
         theirs = model.clone(**rule.options)
         try:
-            options = {"num_classes": 1000, **job.options}
-            reference = build_reference(origin, job.model, {**vars(theirs), **options})
+            reference = build_reference(origin, job.model, options_of(theirs))
             state = engine.from_flax(rule, theirs, variables)
         except InputError as error:
             problems.append(str(error))
             continue
-        import torch
-
-        reference.load_state_dict({name: torch.tensor(array) for name, array in state.items()})
+        reference.load_state_dict(torch_state(state, rule.version))
         return reference
     raise Missing("; ".join(problems))
 

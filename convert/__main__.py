@@ -94,7 +94,7 @@ def convert_back(config: Config) -> None:
     origin, rule = next(iter(rules.items()))
     model, variables = load_weights(config.weights)
     tensors = engine.from_flax(rule, model, variables)
-    write_torch(config.output, tensors)
+    write_torch(config.output, tensors, rule.version)
     print(f"found {name} with {size_of(model)}")
     print(f"wrote {config.output}: {len(tensors)} tensors under {origin}'s names")
 

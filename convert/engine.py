@@ -1,6 +1,5 @@
 """Strict application of a rule, both ways: every tensor used once, every parameter filled once."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -11,7 +10,7 @@ from convert.options import claims_of, read_options, size_of
 from convert.rule import Layout, Rule
 from flaxmobile.errors import InputError, nearest
 from flaxmobile.layers import Network
-from flaxmobile.registry import create_model
+from flaxmobile.registry import create_model, options_of
 from flaxmobile.variables import abstract_variables
 
 Tree = dict[str, Any]
@@ -136,8 +135,7 @@ def _listed(values: Sequence[Any]) -> str:
 
 def _targets(rule: Rule, model: Network) -> dict[str, Target]:
     """The origin's names of all variables, in its order."""
-    options = {field.name: getattr(model, field.name) for field in dataclasses.fields(model)}
-    modules = dict(rule.modules(options))
+    modules = dict(rule.modules(options_of(model)))
     order, leaves = list(modules), list(rule.layout.leaves)
     ordered = []
     for path, leaf in traverse_util.flatten_dict(abstract_variables(model), sep="/").items():

@@ -61,6 +61,7 @@ class Rule(NamedTuple):
         width from another; None where the network has no `alpha` above 0 of the user's choice.
       variants: options that the origin's files differ in, told apart by names and widths; the first
         is the origin's default.
+      version: of the torch module, which torchvision's MNASNet insists on.
       as_convolutions: our paths of dense layers that the origin stores as 1×1 convolutions.
     """
 
@@ -71,3 +72,4 @@ class Rule(NamedTuple):
     widths: Callable[[Options], Mapping[str, int]] | None = None
     variants: Sequence[Options] = ({},)
     as_convolutions: Sequence[str] = ()
+    version: int = 1

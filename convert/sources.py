@@ -5,6 +5,7 @@ import io
 import os
 import re
 import warnings
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -39,11 +40,18 @@ def read_source(path: Path) -> Source:
     return Source(_named_tensors(path, _unpickle(path)), digest)
 
 
-def write_torch(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
-    """Write a torch state dict; the file appears complete or not at all. Makes its parents."""
+def torch_state(tensors: Mapping[str, np.ndarray], version: int = 1) -> Any:
+    """Turn arrays into a torch state dict of a module of that version."""
     torch = _import_torch()
+    state: Any = OrderedDict((name, torch.tensor(array)) for name, array in tensors.items())
+    state._metadata = {"": {"version": version}}  # where `Module.load_state_dict` looks for it
+    return state
+
+
+def write_torch(path: Path, tensors: Mapping[str, np.ndarray], version: int = 1) -> None:
+    """Write a torch state dict; the file appears complete or not at all. Makes its parents."""
     content = io.BytesIO()
-    torch.save({name: torch.tensor(array) for name, array in tensors.items()}, content)
+    _import_torch().save(torch_state(tensors, version), content)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

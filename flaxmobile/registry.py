@@ -319,6 +319,12 @@ def model_options(name: str) -> dict[str, dataclasses.Field[Any]]:
     return {field.name: field for field in fields if field.name not in _NOT_OPTIONS}
 
 
+def options_of(model: Network) -> dict[str, Any]:
+    """The values of a network's options, by name."""
+    fields = (field.name for field in dataclasses.fields(model))
+    return {name: getattr(model, name) for name in fields if name not in _NOT_OPTIONS}
+
+
 def _build(name: str, options: dict[str, Any], **extra: Any) -> Network:
     spec, offered = get_spec(name), model_options(name)
     for option in options:

@@ -7,8 +7,8 @@ Learning", AAAI 2017 (arXiv:1602.07261). The network is its figure 15, the modul
 Where the paper and the reference implementations differ, we follow TF-slim and timm, which agree:
 
 - The stem is that of Inception-v3 and then a mixed block, not figure 3's.
-- The modules are repeated 10, 20 and 10 times; figure 15 says 5, 10 and 5. The last one ends without
-  activation and is not scaled differently.
+- The modules are repeated 10, 20 and 10 times; figure 15 says 5, 10 and 5. The last one is neither
+  scaled nor activated.
 - Maps have 320, 1088 and 2080 channels; figures 16 to 19 say 384, 1154 and 2048.
 - Residuals are scaled by 0.17, 0.10 and 0.20 (section 3.3: between 0.1 and 0.3), and the 1×1
   convolution that widens them has a bias and no normalization.

@@ -1,10 +1,11 @@
 """MobileNeXt: sandglass blocks, whose shortcuts join the wide ends.
 
 Paper: Zhou et al., "Rethinking Bottleneck Structure for Efficient Mobile Network Design", ECCV 2020
-(arXiv:2007.02269). The network is its table 2, the block its figure 3c and its table 1.
+(arXiv:2007.02269). The network is its table 2, the block its table 1.
 
 Where the paper and the authors' code differ, we follow the code (`mnext` of
-yitu-opensource/MobileNeXt), which no table of theirs reproduces at every width:
+yitu-opensource/MobileNeXt). The counts that they publish are not all those of their code: it has
+11 percent more parameters at 0.75.
 
 - The stage of 960 channels has three blocks; table 2 has two, which the authors call a typo.
 - Blocks that change the number of channels filter less: not at all at stride 1, and only after the
@@ -60,7 +61,7 @@ def stage_channels(alpha: float) -> tuple[int, ...]:
 
 
 class Sandglass(nn.Module):
-    """Filter (depthwise 3×3), reduce (1×1, linear), expand (1×1), filter (linear): figure 3c.
+    """Filter (depthwise 3×3), reduce (1×1, linear), expand (1×1), filter (linear): table 1.
 
     It has one of four forms:
 
@@ -77,8 +78,7 @@ class Sandglass(nn.Module):
       keep_3x3: take the fourth form, without shortcut.
       shrinks: apply the stride; False leaves the size as it is, and the form that of `stride`.
       dilation: of the depthwise convolutions.
-      identity_tensor_multiplier: share of the channels, the first of them, that the shortcut adds
-        (section 3.3).
+      identity_tensor_multiplier: share of the channels, the first of them, that the shortcut adds.
       activation: of the layers that are not linear.
       conv: the convolution unit, with the network's options bound.
     """

@@ -5,8 +5,8 @@ Paper: Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions",
 
 The paper's implementation, Keras and timm agree but for numbers that are options here: timm (its
 `legacy_xception`, our default) pads symmetrically and has an epsilon of 1e-5, Keras pads as
-TensorFlow does (`padding="same"`) and has 1e-3. Neither has the fully connected layers that figure 5
-calls optional.
+TensorFlow does (`padding="same"`) and has 1e-3. Neither has the fully connected layers that figure
+5 calls optional.
 """
 
 import math

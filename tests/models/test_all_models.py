@@ -93,9 +93,12 @@ def test_training_gives_every_parameter_a_gradient(name):
         assert np.abs(leaf).max() > 0, path
 
 
-# Inception V3's last maps have one pixel at its smallest size, so that 16 values make a statistic.
-# Its logits alone correlate by 0.82 then, by 0.98 at 139 pixels, by 0.99999 at inference.
-CORRELATIONS = {"inception_v3": (0.7, 0.999, 0.1)}
+# Least correlations of logits, statistics and gradients, where the default is not reached.
+# Inception V3's last maps have one pixel at its smallest size, so that 16 values make a statistic:
+# its logits correlate by 0.82 then, by 0.98 at 139 pixels, by 0.99999 at inference. With its
+# statistics frozen, so that nothing but the network itself rounds, IC-Conv's gradients correlate by
+# 0.996 and Inception V3's by 0.999.
+CORRELATIONS = {"inception_v3": (0.7, 0.999, 0.1), "ic_conv": (0.95, 0.999, 0.1)}
 
 
 @every_model

@@ -50,6 +50,7 @@ def _facts(sha256: str, num_classes: int) -> Facts:
 
 MNASNET = Rule(
     layout=TORCH,
+    version=2,  # 1 had other widths below alpha 1
     modules=_modules,
     options={
         "padding": "symmetric",
