@@ -37,13 +37,12 @@ MIXED_5B: Block = (
     (Unit("double3x3_reduce", 64), Unit("double3x3_1", 96, 3), Unit("double3x3_2", 96, 3)),
     (MEAN, Unit("pool_project", 64)),
 )
-# Figure 16, on maps of stride 8.
 BLOCK_35: Block = (
     (Unit("branch1x1", 32),),
     (Unit("branch3x3_reduce", 32), Unit("branch3x3", 32, 3)),
     (Unit("double3x3_reduce", 32), Unit("double3x3_1", 48, 3), Unit("double3x3_2", 64, 3)),
 )
-# Figure 7 with k, l, m, n of table 1.
+"""Figure 16, on maps of stride 8."""
 MIXED_6A: Block = (
     (Unit("branch3x3", 384, 3, stride=2),),
     (
@@ -53,7 +52,7 @@ MIXED_6A: Block = (
     ),
     (SHRINK,),
 )
-# Figure 17, on maps of stride 16.
+"""Figure 7 with k, l, m, n of table 1."""
 BLOCK_17: Block = (
     (Unit("branch1x1", 192),),
     (
@@ -62,7 +61,7 @@ BLOCK_17: Block = (
         Unit("branch7x7_7x1", 192, (7, 1)),
     ),
 )
-# Figure 18; the tutorials' `Mixed_7a` with 1088 channels is this one.
+"""Figure 17, on maps of stride 16."""
 MIXED_7A: Block = (
     (Unit("branch3x3_a_reduce", 256), Unit("branch3x3_a", 384, 3, stride=2)),
     (Unit("branch3x3_b_reduce", 256), Unit("branch3x3_b", 288, 3, stride=2)),
@@ -73,7 +72,7 @@ MIXED_7A: Block = (
     ),
     (SHRINK,),
 )
-# Figure 19, on maps of stride 32.
+"""Figure 18; the tutorials' `Mixed_7a` with 1088 channels is this one."""
 BLOCK_8: Block = (
     (Unit("branch1x1", 192),),
     (
@@ -82,6 +81,7 @@ BLOCK_8: Block = (
         Unit("branch3x3_3x1", 256, (3, 1)),
     ),
 )
+"""Figure 19, on maps of stride 32."""
 
 
 class ResidualBranches(nn.Module):

@@ -27,7 +27,6 @@ STEM_CHANNELS = (32, 32, 64)
 
 Block = tuple[Branch, ...]
 
-# The stem's parallel parts: figure 3.
 MIXED_3A: Block = ((SHRINK,), (Unit("conv3x3", 96, 3, stride=2),))
 MIXED_4A: Block = (
     (Unit("branch3x3_reduce", 64), Unit("branch3x3", 96, 3, valid=True)),
@@ -38,16 +37,16 @@ MIXED_4A: Block = (
         Unit("branch7x7_3x3", 96, 3, valid=True),
     ),
 )
+"""The stem's parallel parts: figure 3."""
 MIXED_5A: Block = ((Unit("conv3x3", 192, 3, stride=2),), (SHRINK,))
 
-# Figure 4, on maps of stride 8.
 INCEPTION_A: Block = (
     (Unit("branch1x1", 96),),
     (Unit("branch3x3_reduce", 64), Unit("branch3x3", 96, 3)),
     (Unit("double3x3_reduce", 64), Unit("double3x3_1", 96, 3), Unit("double3x3_2", 96, 3)),
     (MEAN, Unit("pool_project", 96)),
 )
-# Figure 7 with k, l, m, n of table 1.
+"""Figure 4, on maps of stride 8."""
 REDUCTION_A: Block = (
     (Unit("branch3x3", 384, 3, stride=2),),
     (
@@ -57,7 +56,7 @@ REDUCTION_A: Block = (
     ),
     (SHRINK,),
 )
-# Figure 5, on maps of stride 16.
+"""Figure 7 with k, l, m, n of table 1."""
 INCEPTION_B: Block = (
     (Unit("branch1x1", 384),),
     (
@@ -74,7 +73,7 @@ INCEPTION_B: Block = (
     ),
     (MEAN, Unit("pool_project", 128)),
 )
-# Figure 8.
+"""Figure 5, on maps of stride 16."""
 REDUCTION_B: Block = (
     (Unit("branch3x3_reduce", 192), Unit("branch3x3", 192, 3, stride=2)),
     (
@@ -85,7 +84,7 @@ REDUCTION_B: Block = (
     ),
     (SHRINK,),
 )
-# Figure 6, on maps of stride 32.
+"""Figure 8."""
 INCEPTION_C: Block = (
     (Unit("branch1x1", 256),),
     (
@@ -100,6 +99,7 @@ INCEPTION_C: Block = (
     ),
     (MEAN, Unit("pool_project", 256)),
 )
+"""Figure 6, on maps of stride 32."""
 
 
 def named_blocks(repeats: tuple[int, int, int]) -> list[tuple[int, str, Block]]:
