@@ -71,14 +71,14 @@ def data(job: Job) -> tuple[np.ndarray, np.ndarray]:
 def network(job: Job) -> tuple[Any, Any]:
     """Our network without dropout, and weights like a trained network's."""
     model = create_model(job.model, **{"dropout_rate": 0.0, **job.options})
-    rng = np.random.default_rng(0)
+    rng, wide = np.random.default_rng(0), jnp.promote_types(model.dtype, jnp.float32)
 
     def draw(path: Any, leaf: Any) -> np.ndarray:
         if path[-1].key == "kernel":
             deviation = np.sqrt(2 / np.prod(leaf.shape[:-1]))
-            return rng.normal(0, deviation, leaf.shape).astype(np.float32)
+            return rng.normal(0, deviation, leaf.shape).astype(wide)
         low, high = (0.8, 1.2) if path[-1].key in ("scale", "var") else (-0.1, 0.1)
-        return rng.uniform(low, high, leaf.shape).astype(np.float32)
+        return rng.uniform(low, high, leaf.shape).astype(wide)
 
     return model, jax.tree_util.tree_map_with_path(draw, abstract_variables(model))
 

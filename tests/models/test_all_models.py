@@ -24,7 +24,11 @@ from tests.networks import (
     small_size,
 )
 
-every_model = pytest.mark.parametrize("name", flaxmobile.list_models())
+# All tests of a network in one worker: they share what is traced and compiled.
+every_model = pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in flaxmobile.list_models()],
+)
 
 # Channels of the last map of each stride, of timm's feature_info (shared oracles, "endpoints").
 CHANNELS = {
@@ -77,11 +81,16 @@ def double(name):
 
 @cache
 def trained(name):
-    """A training pass on one device."""
+    """A training pass under `jit`, the batch spread over eight devices."""
     with jax.enable_x64(True):
-        model, variables = double(name)
+        (model, variables), arrays = double(name), batch_of(name)
+        mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+        variables = jax.device_put(variables, NamedSharding(mesh, PartitionSpec()))
+        arrays = jax.device_put(arrays, NamedSharding(mesh, PartitionSpec("data")))
         step = jax.jit(partial(training_pass, model), compiler_options=QUICK)
-        return jax.device_get(step(variables, *batch_of(name)))
+        results = step(variables, *arrays)
+        assert len(results[1].sharding.device_set) == 8
+        return jax.device_get(results)
 
 
 @every_model
@@ -126,17 +135,9 @@ def test_bfloat16_trains_close_to_float64(name):
         assert a @ b / np.linalg.norm(a) / np.linalg.norm(b) > least
 
 
-def spread(name, how):
-    """What `trained` gives, over eight devices."""
-    (model, variables), arrays = double(name), batch_of(name)
-    if how == "jit":
-        mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
-        variables = jax.device_put(variables, NamedSharding(mesh, PartitionSpec()))
-        arrays = jax.device_put(arrays, NamedSharding(mesh, PartitionSpec("data")))
-        step = jax.jit(partial(training_pass, model), compiler_options=QUICK)
-        results = step(variables, *arrays)
-        assert len(results[1].sharding.device_set) == 8
-        return jax.device_get(results)
+@every_model
+def test_pmap_gives_the_numbers_of_jit(name):
+    """On eight devices; `test_nnx_users_train_the_same_network` has those of one."""
 
     def step(variables, *arrays):
         loss, logits, stats, gradients = training_pass(
@@ -145,20 +146,15 @@ def spread(name, how):
         loss, gradients = jax.lax.pmean((loss, gradients), "data")
         return loss, logits, stats, gradients
 
-    shards = [array.reshape(8, -1, *array.shape[1:]) for array in arrays]
-    mapped = jax.pmap(step, "data", in_axes=(None, 0, 0))
-    loss, logits, stats, gradients = jax.device_get(
-        mapped.lower(variables, *shards).compile(QUICK)(variables, *shards)
-    )
-    loss, stats, gradients = jax.tree.map(lambda leaf: leaf[0], (loss, stats, gradients))
-    return loss, logits.reshape(-1, logits.shape[-1]), stats, gradients
-
-
-@every_model
-@pytest.mark.parametrize("how", ["jit", "pmap"])
-def test_eight_devices_give_the_numbers_of_one(name, how):
     with jax.enable_x64(True):
-        results = spread(name, how)
+        (model, variables), arrays = double(name), batch_of(name)
+        shards = [array.reshape(8, -1, *array.shape[1:]) for array in arrays]
+        mapped = jax.pmap(step, "data", in_axes=(None, 0, 0))
+        loss, logits, stats, gradients = jax.device_get(
+            mapped.lower(variables, *shards).compile(QUICK)(variables, *shards)
+        )
+    loss, stats, gradients = jax.tree.map(lambda leaf: leaf[0], (loss, stats, gradients))
+    results = loss, logits.reshape(-1, logits.shape[-1]), stats, gradients
     for got, want in zip(results, trained(name), strict=True):
         chex.assert_trees_all_close(got, want, rtol=1e-8, atol=1e-10)
 
@@ -246,7 +242,7 @@ class Segmenter(nn.Module):
 @every_model
 def test_a_backbone_trains_inside_a_users_module(name):
     """On the task to find the bright pixels."""
-    backbone = small_backbone(name, out_strides=get_spec(name).network.endpoint_strides[-2:])
+    backbone = small_backbone(name, out_strides=get_spec(name).network.endpoint_strides[1:3])
     model = Segmenter(backbone, classes=2)
     images, _ = batch_of(name, 4)
     logits, shapes = jax.eval_shape(model.init_with_output, jax.random.key(0), images)
@@ -280,6 +276,7 @@ def test_a_backbone_trains_inside_a_users_module(name):
 
 @every_model
 def test_nnx_users_train_the_same_network(name):
+    """On one device: logits and statistics are those of eight."""
     model, variables = double(name)
     images, _ = batch_of(name)
     with jax.enable_x64(True):
