@@ -10,11 +10,12 @@ Where the paper leaves a choice, we follow the authors' code:
   last convolution gives only what the shortcut does not bring.
 - The first 1×1 convolution of stage 2 is not grouped; its output is shuffled all the same.
 - The classifier has no bias, and no dropout before it.
-- The stem keeps 24 channels at every width.
+- The stem keeps 24 channels between alpha 1 and 2, and is scaled at other widths.
 
 The paper scales all channels ("ShuffleNet s×") and gives no rounding. Ours are rounded to the
 nearest multiple of 4 × groups, so that the groups divide every bottleneck, and every stage has more
-channels than its shortcut brings. The widths that the authors publish need no rounding.
+channels than its shortcut brings; the stem's up to a multiple of the groups. The stages' widths
+that the authors publish need no rounding.
 """
 
 import math
@@ -50,10 +51,16 @@ BOTTLENECK = 4
 """Output channels of a unit over its bottleneck's."""
 
 
+def stem_channels(groups: int, alpha: float) -> int:
+    """Output channels of the stem at a width: as the authors publish at 0.5, 1.0, 1.5 and 2.0."""
+    scale = 1.0 if 1 < alpha < 2 else alpha
+    return math.ceil(STEM_CHANNELS * scale / groups) * groups
+
+
 def stage_channels(groups: int, alpha: float) -> tuple[int, ...]:
     """Output channels of stages 2, 3 and 4 at a width."""
     unit = BOTTLENECK * groups
-    widths = [STEM_CHANNELS]
+    widths = [stem_channels(groups, alpha)]
     for channels in CHANNELS[groups]:
         units = round(channels * alpha / unit)
         widths.append(max(units, widths[-1] // unit + 1) * unit)
@@ -143,7 +150,8 @@ class ShuffleNetV1(Network):
         self.check()
         conv = self.conv_norm()
         x = self.check_images(images)
-        x = conv(STEM_CHANNELS, 3, stride=2, activation=relu, name="stem")(x, train)
+        stem = stem_channels(self.groups, self.alpha)
+        x = conv(stem, 3, stride=2, activation=relu, name="stem")(x, train)
         endpoints = {2: x}  # [n, h/2, w/2, 24]
         if self.deepest_stride > 2:
             x = endpoints[4] = max_pool(x, 3, 2, conv.keywords["padding"])  # [n, h/4, w/4, 24]

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from flaxmobile import create_backbone, create_model
+from flaxmobile import create_backbone, create_model, summarize
 from flaxmobile.errors import InputError
 from flaxmobile.layers import ConvNorm
-from flaxmobile.models.shufflenet_v1 import ShuffleNetUnit, stage_channels
+from flaxmobile.models.shufflenet_v1 import ShuffleNetUnit, stage_channels, stem_channels
 from tests.models.parity import (
     NUM_CLASSES,
     QUICK,
@@ -78,10 +78,10 @@ class Unit(nn.Module):
 class Reference(nn.Module):
     """Table 1 with other channels."""
 
-    def __init__(self, channels, groups):
+    def __init__(self, stem, channels, groups):
         super().__init__()
-        self.stem = Normalized(3, 24, 3, 2)
-        given = 24
+        self.stem = Normalized(3, stem, 3, 2)
+        given = stem
         for stage, (wanted, repeats) in enumerate(zip(channels, (3, 7, 3), strict=True), start=2):
             for number in range(1, repeats + 2):
                 first = 1 if (stage, number) == (2, 1) else None
@@ -101,7 +101,8 @@ class Reference(nn.Module):
 @cache
 def pair(groups, alpha):
     channels = [int(width * alpha) for width in TABLE[groups]]
-    reference = Reference(channels, groups)
+    stem = {(1, 0.25): 6, (3, 0.25): 6, (8, 0.25): 8, (3, 1.0): 24}[groups, alpha]
+    reference = Reference(stem, channels, groups)
     return written_here(reference, "shufflenet_v1", groups=groups, alpha=alpha)
 
 
@@ -156,9 +157,10 @@ def test_network_is_table_1(groups):
 def test_groups_divide_every_width_and_every_stage_is_wider_than_the_last(groups, alpha):
     widths = stage_channels(groups, alpha)
     assert all(width % (4 * groups) == 0 for width in widths)
-    assert 24 < widths[0] < widths[1] < widths[2]
+    stem = stem_channels(groups, alpha)
+    assert stem < widths[0] < widths[1] < widths[2]
     for width, published in zip(widths, TABLE[groups], strict=True):
-        assert width <= max(published * alpha + 2 * groups, 24 + 12 * groups)
+        assert width <= max(published * alpha + 2 * groups, stem + 12 * groups)
         assert width >= published * alpha - 2 * groups
 
 
@@ -166,6 +168,27 @@ def test_groups_divide_every_width_and_every_stage_is_wider_than_the_last(groups
 @pytest.mark.parametrize("alpha", [0.5, 1.5, 2.0])
 def test_the_widths_that_the_authors_publish_are_not_rounded(groups, alpha):
     assert stage_channels(groups, alpha) == tuple(width * alpha for width in TABLE[groups])
+
+
+@pytest.mark.parametrize(
+    ("alpha", "groups", "stem", "millions"),
+    [
+        (0.5, 3, 12, 38),
+        (0.5, 8, 16, 40),
+        (1.0, 3, 24, 138),
+        (1.0, 8, 24, 138),
+        (1.5, 3, 24, 292),
+        (1.5, 8, 24, 290),
+        (2.0, 3, 48, 524),
+        (2.0, 8, 48, 522),
+    ],
+)
+def test_multiply_adds_are_the_authors(alpha, groups, stem, millions):
+    """Megvii's README (ShuffleNet-Series, ShuffleNetV1), which rounds some up and some down."""
+    model = create_model("shufflenet_v1", alpha=alpha, groups=groups)
+    summary = summarize(model, 224)
+    assert summary.rows[0].output[-1] == stem
+    assert abs(summary.macs / 1e6 - millions) < 1
 
 
 @pytest.mark.parametrize("alpha", [0.01, 3.3])
