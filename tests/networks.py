@@ -10,6 +10,11 @@ import flaxmobile
 from flaxmobile.layers import Network
 from flaxmobile.registry import get_spec, model_options
 
+QUICK: dict[str, Any] = {"xla_backend_optimization_level": 0}
+"""Compiler options for programs that run once: compiled in a third of the time, not fast."""
+if jax.__version_info__ < (0, 11):  # later ones have no choice of emitters
+    QUICK["xla_cpu_use_fusion_emitters"] = False
+
 
 @cache
 def abstract(model: Network):

@@ -5,9 +5,15 @@ import pytest
 import flaxmobile
 from flaxmobile import folding
 from flaxmobile.registry import get_spec
-from tests.networks import abstract, random_variables, small_backbone, small_model, small_size
+from tests.networks import (
+    QUICK,
+    abstract,
+    random_variables,
+    small_backbone,
+    small_model,
+    small_size,
+)
 
-QUICK = {"xla_backend_optimization_level": 0}
 every_model = pytest.mark.parametrize("name", flaxmobile.list_models())
 
 

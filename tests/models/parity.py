@@ -28,11 +28,12 @@ from convert.layouts import TORCH
 from convert.rule import Rule
 from flaxmobile import create_model
 from flaxmobile.layers import AUX_LOGITS, Network
-from tests.networks import abstract
+from tests.networks import QUICK, abstract
 
 NUM_CLASSES = 10
-QUICK = {"xla_backend_optimization_level": 0}
-"""Compiles a third faster: most of the time goes there."""
+
+FULL_SIZE = 224
+"""From here on, programs are compiled as users compile them."""
 
 Names = Callable[[str], str]
 """Our path of a module -> the reference's name of it."""
@@ -182,7 +183,8 @@ def assert_logits_agree(pair: Pair, size: int, batch: int = 2, tolerance: float 
     with torch.no_grad():
         expected = pair.torch(to_torch(images)).numpy()
     assert np.isfinite(expected).all()
-    assert_close(jax.jit(pair.flax.apply)(pair.variables, images), expected, tolerance, "logits")
+    apply = jax.jit(pair.flax.apply, compiler_options=QUICK if size < FULL_SIZE else None)
+    assert_close(apply(pair.variables, images), expected, tolerance, "logits")
 
 
 def assert_training_step_agrees(

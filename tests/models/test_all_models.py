@@ -17,6 +17,7 @@ import flaxmobile
 from flaxmobile.layers import AUX_LOGITS
 from flaxmobile.registry import get_spec
 from tests.networks import (
+    QUICK,
     random_variables,
     randomised,
     small_backbone,
@@ -40,9 +41,6 @@ CHANNELS = {
     "inception_v3": {2: 64, 4: 192, 8: 288, 16: 768, 32: 2048},
     "inception_v4": {2: 64, 4: 160, 8: 384, 16: 1024, 32: 1536},
 }
-
-
-QUICK = {"xla_backend_optimization_level": 0}  # compiles in half the time
 
 
 @cache

@@ -15,7 +15,6 @@ from flaxmobile.layers import ConvNorm
 from flaxmobile.models.blazeface import BlazeBlock
 from tests.models.parity import (
     NUM_CLASSES,
-    QUICK,
     assert_block_agrees,
     assert_close,
     assert_logits_agree,
@@ -26,7 +25,7 @@ from tests.models.parity import (
     to_torch,
     written_here,
 )
-from tests.networks import abstract
+from tests.networks import QUICK, abstract
 
 
 class SameConv(nn.Conv2d):

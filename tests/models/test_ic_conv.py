@@ -9,8 +9,7 @@ from flaxmobile import create_backbone, create_model, summarize
 from flaxmobile.errors import InputError
 from flaxmobile.layers.ic_conv import ICConv
 from flaxmobile.models.ic_conv import BASES
-from tests.models.parity import QUICK
-from tests.networks import abstract, random_variables, randomised
+from tests.networks import QUICK, abstract, random_variables, randomised
 
 bases = pytest.mark.parametrize("base", BASES)
 

@@ -16,14 +16,13 @@ from flaxmobile.layers import ConvNorm
 from flaxmobile.models.mnasnet import MBConv
 from tests.models.parity import (
     NUM_CLASSES,
-    QUICK,
     assert_block_agrees,
     assert_logits_agree,
     assert_training_step_agrees,
     block,
     published,
 )
-from tests.networks import abstract, random_variables
+from tests.networks import QUICK, abstract, random_variables
 
 RULE = RULES["torchvision", "mnasnet"]
 WIDTHS = ("mnasnet0_5", "mnasnet0_75", "mnasnet1_0", "mnasnet1_3")

@@ -12,9 +12,7 @@ from flaxmobile import create_backbone, create_model, fold_batch_norm, summarize
 from flaxmobile.errors import InputError
 from flaxmobile.layers import ConvNorm, round_channels
 from flaxmobile.models.mobilenet_v2 import SHORTCUTS, InvertedResidual
-from tests.networks import random_variables, randomised
-
-QUICK = {"xla_backend_optimization_level": 0}
+from tests.networks import QUICK, random_variables, randomised
 
 
 def normal(*shape):

@@ -16,14 +16,13 @@ from flaxmobile.models.mobilenext import Sandglass, stage_channels
 from tests.models.mobilenext import TABLE, Block, Reference, form_of
 from tests.models.parity import (
     NUM_CLASSES,
-    QUICK,
     assert_block_agrees,
     assert_logits_agree,
     assert_training_step_agrees,
     block,
     written_here,
 )
-from tests.networks import abstract, random_variables
+from tests.networks import QUICK, abstract, random_variables
 
 ORACLES = json.loads((Path(__file__).parents[1] / "data" / "oracles.json").read_text())
 PUBLISHED = ORACLES["published"]["mobilenext"]["rows"]

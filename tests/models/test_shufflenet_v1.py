@@ -16,14 +16,13 @@ from flaxmobile.layers import ConvNorm
 from flaxmobile.models.shufflenet_v1 import ShuffleNetUnit, stage_channels, stem_channels
 from tests.models.parity import (
     NUM_CLASSES,
-    QUICK,
     assert_block_agrees,
     assert_logits_agree,
     assert_training_step_agrees,
     block,
     written_here,
 )
-from tests.networks import abstract, random_variables
+from tests.networks import QUICK, abstract, random_variables
 
 TABLE = {  # table 1: channels of stages 2, 3, 4
     1: (144, 288, 576),

@@ -15,14 +15,13 @@ from flaxmobile.layers import ConvNorm
 from flaxmobile.models.shufflenet_v2 import ShuffleUnit
 from tests.models.parity import (
     NUM_CLASSES,
-    QUICK,
     assert_block_agrees,
     assert_logits_agree,
     assert_training_step_agrees,
     block,
     published,
 )
-from tests.networks import abstract, random_variables, randomised
+from tests.networks import QUICK, abstract, random_variables, randomised
 
 RULE = RULES["torchvision", "shufflenet_v2"]
 WIDTHS = {  # table 5: stages 2, 3, 4 and "Conv5"

@@ -12,6 +12,7 @@ import pytest
 
 from flaxmobile import Preprocessing, create_model
 from flaxmobile.errors import InputError
+from tests.networks import QUICK
 from tests.train.tiny import Tiny
 from train.parallel import PARALLEL, make_parallel
 from train.step import Objective, create_state
@@ -20,6 +21,10 @@ STEPS, BATCH = 3, 16
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (STEPS, BATCH, 64, 64, 3), np.uint8)
 LABELS = RNG.integers(0, 5, (STEPS, BATCH)).astype(np.int32)
+
+
+def compiled(function, *arguments):
+    return function.lower(*arguments).compile(compiler_options=QUICK)
 
 
 def run(model, name, devices, variables):
@@ -32,15 +37,16 @@ def run(model, name, devices, variables):
         lambda step: 0.005,
         axis_name=parallel.axis_name,
     )
-    step, key = parallel.train_step(objective), jax.random.key(1)
-    state = parallel.put_state(create_state(objective, variables))
+    state, key = parallel.put_state(create_state(objective, variables)), jax.random.key(1)
+    batches = [tuple(map(parallel.put_batch, batch)) for batch in zip(IMAGES, LABELS, strict=True)]
+    step = compiled(parallel.train_step(objective), state, *batches[0], key)
     losses = []
-    for images, labels in zip(IMAGES, LABELS, strict=True):
-        state, metrics = step(state, parallel.put_batch(images), parallel.put_batch(labels), key)
+    for batch in batches:
+        state, metrics = step(state, *batch, key)
         losses.append(float(parallel.get(metrics)["loss"]))
-    weights = parallel.put_batch(np.arange(BATCH, dtype=np.float32))
-    batch = parallel.put_batch(IMAGES[0]), parallel.put_batch(LABELS[0])
-    sums = parallel.eval_step(objective)(state.variables, *batch, weights)
+    weighted = *batches[0], parallel.put_batch(np.arange(BATCH, dtype=np.float32))
+    evaluate = compiled(parallel.eval_step(objective), state.variables, *weighted)
+    sums = evaluate(state.variables, *weighted)
     return losses, parallel.get(state), parallel.get(sums)
 
 
