@@ -1,22 +1,18 @@
-"""Files of weights: tensors by name in, tensors by name out. No pickled code is ever executed."""
+"""Files of weights: tensors by name in, tensors by name out, whatever the format."""
 
 import hashlib
-import io
 import os
-import re
-import warnings
-from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import ModuleType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from convert.torch_files import encode_torch, read_torch
 from flaxmobile.errors import InputError
 
-_WRAPPERS = ("state_dict", "model")
-_ACCEPTED = "accepted: a state dict of float32 tensors, alone or under 'state_dict' or 'model'"
+_HEAD = 16
+"""How many bytes from its start tell a file's format."""
 
 
 class Source(NamedTuple):
@@ -26,8 +22,27 @@ class Source(NamedTuple):
     sha256: str
 
 
+class Format(NamedTuple):
+    """A kind of file.
+
+    Attributes:
+      suffixes: of its names.
+      is_start_of: whether a file that starts with these bytes is surely one of these, whatever its
+        name.
+      read: path -> tensors by name; raises InputError, which names the path, for any damage.
+    """
+
+    suffixes: tuple[str, ...]
+    is_start_of: Callable[[bytes], bool]
+    read: Callable[[Path], dict[str, np.ndarray]]
+
+
+FORMATS: tuple[Format, ...] = ()
+"""All but torch's, which is taken for what is none of these."""
+
+
 def read_source(path: Path) -> Source:
-    """Read a torch file, of the zip or the older format.
+    """Read a file of weights, whose format shows in its first bytes or else its suffix.
 
     Raises:
       InputError: the file cannot be read, is damaged, or holds anything but named tensors.
@@ -35,76 +50,26 @@ def read_source(path: Path) -> Source:
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
+            file.seek(0)
+            head = file.read(_HEAD)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
-    return Source(_named_tensors(path, _unpickle(path)), digest)
+    return Source(_reader(path, head)(path), digest)
 
 
-def torch_state(tensors: Mapping[str, np.ndarray], version: int = 1) -> Any:
-    """Turn arrays into a torch state dict of a module of that version."""
-    torch = _import_torch()
-    state: Any = OrderedDict((name, torch.tensor(array)) for name, array in tensors.items())
-    state._metadata = {"": {"version": version}}  # where `Module.load_state_dict` looks for it
-    return state
+def _reader(path: Path, head: bytes) -> Callable[[Path], dict[str, np.ndarray]]:
+    by_content = [format.read for format in FORMATS if format.is_start_of(head)]
+    by_name = [format.read for format in FORMATS if path.name.endswith(format.suffixes)]
+    return next(iter([*by_content, *by_name]), read_torch)
 
 
 def write_torch(path: Path, tensors: Mapping[str, np.ndarray], version: int = 1) -> None:
     """Write a torch state dict; the file appears complete or not at all. Makes its parents."""
-    content = io.BytesIO()
-    _import_torch().save(torch_state(tensors, version), content)
+    content = encode_torch(tensors, version)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        draft.write_bytes(content.getbuffer())
+        draft.write_bytes(content)
         draft.rename(path)
     finally:
         draft.unlink(missing_ok=True)
-
-
-def _import_torch() -> ModuleType:
-    try:
-        import torch
-    except ImportError:
-        raise InputError("torch files need torch: pip install 'flaxmobile[torch]'") from None
-    return torch
-
-
-def _unpickle(path: Path) -> Any:
-    torch = _import_torch()
-    try:
-        with warnings.catch_warnings():  # the error below says what they say
-            warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file raises whatever its bytes happen to mean
-        if found := re.search(r"GLOBAL (\w+(?:\.\w+)*)", str(error)):
-            raise InputError(
-                f"{path} holds a pickled {found[1]}, which is not executed; {_ACCEPTED}"
-            ) from None
-        raise InputError(f"{path} is damaged or not a torch file; {_ACCEPTED}") from None
-
-
-def _named_tensors(path: Path, content: Any) -> dict[str, np.ndarray]:
-    if not isinstance(content, Mapping):
-        raise InputError(f"{path} holds a {type(content).__name__}; {_ACCEPTED}")
-    wrapped = [key for key in _WRAPPERS if isinstance(content.get(key), Mapping)]
-    if len(wrapped) > 1:
-        raise InputError(f"{path} holds two state dicts, 'state_dict' and 'model'; {_ACCEPTED}")
-    state = content[wrapped[0]] if wrapped else content
-    tensors, others = {}, []
-    for name, value in state.items():
-        array = _to_numpy(value)
-        if array is None or not isinstance(name, str):
-            others.append(f"{name!r} ({getattr(value, 'dtype', type(value).__name__)})")
-        else:
-            tensors[name] = array
-    if others or not tensors:
-        raise InputError(f"{path} holds {', '.join(others) or 'no tensors'}; {_ACCEPTED}")
-    return tensors
-
-
-def _to_numpy(value: Any) -> np.ndarray | None:
-    """The tensor's numbers without a copy; None where NumPy has no such array."""
-    try:
-        return value.detach().numpy()
-    except (AttributeError, TypeError, RuntimeError):
-        return None

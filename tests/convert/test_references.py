@@ -5,7 +5,7 @@ import pytest
 from convert import engine
 from convert.references import build_reference
 from convert.rules import RULES
-from convert.sources import torch_state
+from convert.torch_files import torch_state
 from flaxmobile import InputError, create_model
 from flaxmobile.registry import options_of
 from tests.networks import random_variables
