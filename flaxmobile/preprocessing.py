@@ -17,6 +17,9 @@ INTERPOLATIONS = {
     "nearest": Image.Resampling.NEAREST,
 }
 
+CHANNEL_ORDERS = {"RGB": 1, "BGR": -1}
+"""Order of a network's channels -> step through those of an RGB image."""
+
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -42,8 +45,10 @@ class Preprocessing:
       image_size: side of the square crop in pixels.
       resize_size: length of the shorter side before the crop; by default image_size / 0.875, as
         224 out of 256.
-      mean, std: per channel, of pixels in 0..1.
+      mean, std: per channel in the network's order, of pixels in 0..1; 0 and 1 / 255 give pixels
+        as they are.
       interpolation: "bilinear", "bicubic" or "nearest", antialiased as PIL does it.
+      channel_order: "RGB", or "BGR" for networks whose first channel is blue.
     """
 
     image_size: int = 224
@@ -51,11 +56,14 @@ class Preprocessing:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     interpolation: str = "bilinear"
+    channel_order: str = "RGB"
 
     def __post_init__(self) -> None:
         """Check the numbers, which may come from a file."""
         if self.interpolation not in INTERPOLATIONS:
             raise unknown("interpolation", self.interpolation, INTERPOLATIONS)
+        if self.channel_order not in CHANNEL_ORDERS:
+            raise unknown("channel_order", self.channel_order, CHANNEL_ORDERS)
         sizes = (self.image_size, self.image_size if self.resize_size is None else self.resize_size)
         if not all(isinstance(size, int) and size >= 1 for size in sizes):
             raise InputError(
@@ -75,7 +83,8 @@ class Preprocessing:
         return center_crop(resize_shorter(image, shorter, self.interpolation), self.image_size)
 
     def normalize(self, pixels: np.ndarray) -> np.ndarray:
-        """Map pixels [..., 3] in 0..255 to float32 with the given mean and std."""
+        """Map RGB pixels [..., 3] in 0..255 to float32 in the given order, with mean and std."""
+        pixels = pixels[..., :: CHANNEL_ORDERS[self.channel_order]]
         mean, std = (np.asarray(numbers, np.float32) for numbers in (self.mean, self.std))
         return (pixels.astype(np.float32) / np.float32(255) - mean) / std
 

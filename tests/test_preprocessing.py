@@ -268,8 +268,21 @@ def test_default_is_224_out_of_256():
     assert (np.asarray(Preprocessing().crop(image)) == _noise(256, 256)[16:-16, 16:-16]).all()
 
 
+def test_blue_may_come_first_and_pixels_may_stay_as_they_are():
+    preprocessing = Preprocessing(mean=(0.0,) * 3, std=(1 / 255,) * 3, channel_order="BGR")
+    found = preprocessing.normalize(np.array([[RED, GREEN]], np.uint8))
+    np.testing.assert_allclose(found, [[RED[::-1], GREEN[::-1]]], rtol=1e-6)
+
+
+def test_mean_and_std_are_in_the_networks_order():
+    caffe = [number / 255 for number in (103.939, 116.779, 123.68)]  # blue, green, red
+    preprocessing = Preprocessing(mean=tuple(caffe), std=(1 / 255,) * 3, channel_order="BGR")
+    found = preprocessing.normalize(np.array([[[123.68, 116.779, 103.939]]]))
+    np.testing.assert_allclose(found, 0, atol=1e-4)
+
+
 def test_json_brings_the_same_numbers_back():
-    given = Preprocessing(96, 100, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "bicubic")
+    given = Preprocessing(96, 100, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "bicubic", "BGR")
     assert Preprocessing.from_json(json.loads(json.dumps(given.to_json()))) == given
 
 
@@ -279,6 +292,7 @@ def test_json_brings_the_same_numbers_back():
         ({"image_size": 0}, "image_size 0"),
         ({"resize_size": -1}, "resize_size"),
         ({"interpolation": "bilinaer"}, "'bilinaer'.*mean 'bilinear'.*accepted: bilinear, bicubic"),
+        ({"channel_order": "BRG"}, "'BRG'.*accepted: RGB, BGR"),
         ({"mean": (0.5, 0.5)}, "3 numbers"),
         ({"std": (1.0, 0.0, 1.0)}, "std above 0"),
         ({"std": (1.0, float("nan"), 1.0)}, "std above 0"),

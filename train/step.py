@@ -10,6 +10,7 @@ from jax import Array, lax
 
 from flaxmobile import Preprocessing
 from flaxmobile.layers import AUX_LOGITS, Network
+from flaxmobile.preprocessing import CHANNEL_ORDERS
 
 Tree = Any
 Metrics = dict[str, Array]
@@ -153,6 +154,7 @@ def normalize(images: Array, preprocessing: Preprocessing) -> Array:
         jnp.asarray(numbers, jnp.float32).reshape(1, 1, 1, 3)
         for numbers in (preprocessing.mean, preprocessing.std)
     )
+    images = images[..., :: CHANNEL_ORDERS[preprocessing.channel_order]]
     return (images.astype(jnp.float32) / 255 - mean) / std
 
 

@@ -43,8 +43,9 @@ def logits_of(variables):
     return model.apply(variables, images, train=True, mutable=["batch_stats"])
 
 
-def test_device_normalization_is_the_preprocessings():
-    preprocessing = Preprocessing(32)
+@pytest.mark.parametrize("order", ["RGB", "BGR"])
+def test_device_normalization_is_the_preprocessings(order):
+    preprocessing = Preprocessing(32, channel_order=order)
     chex.assert_trees_all_close(
         normalize(IMAGES, preprocessing), preprocessing.normalize(IMAGES), atol=1e-6
     )
