@@ -7,6 +7,7 @@ import torch
 from torchvision.models import get_model_weights
 
 from convert.rules import RULES
+from convert.rules.torchvision.facts import MODELS
 
 FACTS = RULES["torchvision", "mobilenet_v2"].facts
 
@@ -55,8 +56,16 @@ def test_other_classes_get_no_names():
     assert FACTS("7ebf99e0" + "0" * 56, 10).class_names is None
 
 
-def test_without_torchvision_there_are_no_names(monkeypatch):
+def test_without_torchvision_a_published_file_is_any_other(monkeypatch):
     monkeypatch.setitem(sys.modules, "torchvision", None)
-    facts = FACTS("0" * 64, 1000)
-    assert facts.class_names is None
-    assert facts.preprocessing.resize_size == 256
+    facts = FACTS("7ebf99e0" + "0" * 56, 1000)
+    assert facts.class_names[0] == "tench"
+    assert (facts.preprocessing.resize_size, facts.source) == (256, {})
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_published_width_is_recognised(name):
+    published = [w for theirs in MODELS[name].values() for w in get_model_weights(theirs)]
+    hashes = [w.url.rpartition("-")[2].removesuffix(".pth") for w in published]
+    found = [RULES["torchvision", name].facts(h + "0" * 56, 1000).source["url"] for h in hashes]
+    assert found == [weights.url for weights in published]

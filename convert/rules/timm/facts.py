@@ -3,6 +3,7 @@
 import math
 from typing import NamedTuple
 
+from convert.imagenet import class_names
 from convert.rule import Facts
 from flaxmobile.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
@@ -47,7 +48,7 @@ def facts(
 ) -> Facts:
     """Recognise a published file by its SHA-256, whose start timm puts into its name.
 
-    Any other file gets the network's standard preset. timm's files name no classes.
+    Any other file gets the network's standard preset.
 
     Args:
       published: the files of the network.
@@ -55,10 +56,10 @@ def facts(
       sha256: of the file.
       num_classes: of the file.
     """
-    del num_classes  # a preset does not depend on it
+    names = class_names(num_classes)
     for known in published:
         if sha256.startswith(known.file.rpartition("-")[2]):
             url = f"{_RELEASES}/{known.release}/{known.file}.pth"
             source = {"weights": known.weights, "url": url, "licence": _LICENCE}
-            return Facts(known.preprocessing, None, source)
-    return Facts(standard, None, {})
+            return Facts(known.preprocessing, names, source)
+    return Facts(standard, names, {})

@@ -34,7 +34,7 @@ def _modules(options: Options) -> Iterator[tuple[str, str]]:
 
 
 def _facts(sha256: str, num_classes: int) -> Facts:
-    return without_transform(facts("googlenet", sha256, num_classes))
+    return without_transform(facts("inception_v1", sha256, num_classes))
 
 
 INCEPTION_V1 = Rule(

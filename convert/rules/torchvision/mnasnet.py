@@ -1,9 +1,10 @@
 """torchvision's MNASNet."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 
 from convert.layouts import TORCH
-from convert.rule import Facts, Options, Rule
+from convert.rule import Options, Rule
 from convert.rules.torchvision.facts import facts
 from flaxmobile.layers import round_channels
 from flaxmobile.models import mnasnet
@@ -40,14 +41,6 @@ def _widths(options: Options) -> Mapping[str, int]:
     return {module: round_channels(width) for module, width in channels.items()}
 
 
-def _facts(sha256: str, num_classes: int) -> Facts:
-    """Of the four widths that are published, each under a name of its own."""
-    found = [
-        facts(f"mnasnet{width}", sha256, num_classes) for width in ("1_0", "0_5", "0_75", "1_3")
-    ]
-    return next((one for one in found if one.source), found[0])
-
-
 MNASNET = Rule(
     layout=TORCH,
     version=2,  # 1 had other widths below alpha 1
@@ -59,5 +52,5 @@ MNASNET = Rule(
         "folded": False,
     },
     widths=_widths,
-    facts=_facts,
+    facts=partial(facts, "mnasnet"),
 )

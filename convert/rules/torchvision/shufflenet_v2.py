@@ -1,9 +1,10 @@
 """torchvision's ShuffleNet V2."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 
 from convert.layouts import TORCH
-from convert.rule import Facts, Options, Rule
+from convert.rule import Options, Rule
 from convert.rules.torchvision.blocks import conv_norm
 from convert.rules.torchvision.facts import facts
 from flaxmobile.models import shufflenet_v2
@@ -38,15 +39,6 @@ def _widths(options: Options) -> Mapping[str, int]:
     return {"stem/conv": shufflenet_v2.STEM_CHANNELS, "head/conv": widths.head, **channels}
 
 
-def _facts(sha256: str, num_classes: int) -> Facts:
-    """Of the four widths that are published, each under a name of its own."""
-    found = [
-        facts(f"shufflenet_v2_x{width}", sha256, num_classes)
-        for width in ("1_0", "0_5", "1_5", "2_0")
-    ]
-    return next((one for one in found if one.source), found[0])
-
-
 SHUFFLENET_V2 = Rule(
     layout=TORCH,
     modules=_modules,
@@ -57,6 +49,6 @@ SHUFFLENET_V2 = Rule(
         "folded": False,
     },
     widths=_widths,
-    facts=_facts,
+    facts=partial(facts, "shufflenet_v2"),
     variants=tuple({"alpha": alpha} for alpha in (1.0, 0.5, 1.5, 2.0)),
 )
