@@ -1,13 +1,11 @@
 """What torchvision says about its weights travels with them."""
 
-import sys
-
 import pytest
 import torch
-from torchvision.models import get_model_weights
+from torchvision.models import GoogLeNet, get_model_weights
 
 from convert.rules import RULES
-from convert.rules.torchvision.facts import MODELS
+from convert.rules.torchvision.facts import ADDRESS, FILES
 
 FACTS = RULES["torchvision", "mobilenet_v2"].facts
 
@@ -56,16 +54,50 @@ def test_other_classes_get_no_names():
     assert FACTS("7ebf99e0" + "0" * 56, 10).class_names is None
 
 
-def test_without_torchvision_a_published_file_is_any_other(monkeypatch):
-    monkeypatch.setitem(sys.modules, "torchvision", None)
-    facts = FACTS("7ebf99e0" + "0" * 56, 1000)
-    assert facts.class_names[0] == "tench"
-    assert (facts.preprocessing.resize_size, facts.source) == (256, {})
+# Our name of a network -> torchvision's names of its published widths.
+NETWORKS = {
+    "mobilenet_v2": ["mobilenet_v2"],
+    "mobilenet_v3_large": ["mobilenet_v3_large"],
+    "mobilenet_v3_small": ["mobilenet_v3_small"],
+    "mnasnet": ["mnasnet0_5", "mnasnet0_75", "mnasnet1_0", "mnasnet1_3"],
+    "shufflenet_v2": [f"shufflenet_v2_x{width}" for width in ("0_5", "1_0", "1_5", "2_0")],
+    "inception_v1": ["googlenet"],
+    "inception_v3": ["inception_v3"],
+}
+PUBLISHED = [
+    (model, weights)
+    for model, names in NETWORKS.items()
+    for name in names
+    for weights in get_model_weights(name)
+]
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_every_published_width_is_recognised(name):
-    published = [w for theirs in MODELS[name].values() for w in get_model_weights(theirs)]
-    hashes = [w.url.rpartition("-")[2].removesuffix(".pth") for w in published]
-    found = [RULES["torchvision", name].facts(h + "0" * 56, 1000).source["url"] for h in hashes]
-    assert found == [weights.url for weights in published]
+def test_all_published_files_are_known():
+    urls = [f"{ADDRESS}{known.file}.pth" for files in FILES.values() for known in files]
+    assert urls == [weights.url for _, weights in PUBLISHED]
+
+
+@pytest.mark.parametrize(("model", "weights"), PUBLISHED, ids=str)
+def test_a_published_file_has_torchvisions_preset(model, weights):
+    sha256 = weights.url.removesuffix(".pth").rpartition("-")[2] + "0" * 48
+    found = RULES["torchvision", model].facts(sha256, 1000)
+    preset, ours = weights.transforms(), found.preprocessing
+    assert (found.source["weights"], found.source["url"]) == (weights.name, weights.url)
+    assert [ours.image_size] == preset.crop_size
+    assert [ours.resize_size] == preset.resize_size
+    assert ours.interpolation == preset.interpolation.value
+    halves = (0.5, 0.5, 0.5)
+    inception = model.startswith("inception")
+    expected = [halves, halves] if inception else [tuple(preset.mean), tuple(preset.std)]
+    assert [ours.mean, ours.std] == expected
+
+
+def test_transform_input_is_in_the_preprocessing():
+    """The published network on its own images is the one without transform on ours."""
+    weights = get_model_weights("googlenet")["IMAGENET1K_V1"]
+    image = to_pil(torch.randint(0, 256, (3, 256, 256), dtype=torch.uint8))
+    network = GoogLeNet(init_weights=False, transform_input=True)
+    expected = network._transform_input(weights.transforms()(image)[None])[0]
+    facts = RULES["torchvision", "inception_v1"].facts("1378be20" + "0" * 56, 1000)
+    ours = torch.tensor(facts.preprocessing(image)).permute(2, 0, 1)
+    assert torch.allclose(ours, expected, rtol=0, atol=1e-5)

@@ -1,11 +1,12 @@
 """torchvision's GoogLeNet."""
 
 from collections.abc import Iterator
+from functools import partial
 
 from convert.layouts import TORCH
-from convert.rule import Facts, Options, Rule
+from convert.rule import Options, Rule
 from convert.rules.torchvision.blocks import basic_conv
-from convert.rules.torchvision.facts import facts, without_transform
+from convert.rules.torchvision.facts import facts
 from flaxmobile.models import inception_v1
 
 _LAYERS = {
@@ -33,10 +34,6 @@ def _modules(options: Options) -> Iterator[tuple[str, str]]:
     yield "classifier", "fc"
 
 
-def _facts(sha256: str, num_classes: int) -> Facts:
-    return without_transform(facts("inception_v1", sha256, num_classes))
-
-
 INCEPTION_V1 = Rule(
     layout=TORCH,
     modules=_modules,
@@ -50,5 +47,5 @@ INCEPTION_V1 = Rule(
         "folded": False,
     },
     variants=({"aux_logits": True}, {"aux_logits": False}),
-    facts=_facts,
+    facts=partial(facts, "inception_v1"),
 )

@@ -1,13 +1,13 @@
 """torchvision's Inception V3."""
 
 from collections.abc import Iterator
+from functools import partial
 
 from convert.layouts import TORCH
-from convert.rule import Facts, Options, Rule
+from convert.rule import Options, Rule
 from convert.rules.torchvision.blocks import basic_conv
-from convert.rules.torchvision.facts import facts, without_transform
+from convert.rules.torchvision.facts import facts
 from flaxmobile.models import inception_v3
-from flaxmobile.preprocessing import Preprocessing
 
 _STEM = {
     "stem_conv1": "Conv2d_1a_3x3",
@@ -88,11 +88,6 @@ def _modules(options: Options) -> Iterator[tuple[str, str]]:
     yield "classifier", "fc"
 
 
-def _facts(sha256: str, num_classes: int) -> Facts:
-    standard = Preprocessing(image_size=299, resize_size=342)
-    return without_transform(facts("inception_v3", sha256, num_classes, standard))
-
-
 INCEPTION_V3 = Rule(
     layout=TORCH,
     modules=_modules,
@@ -105,5 +100,5 @@ INCEPTION_V3 = Rule(
         "folded": False,
     },
     variants=({"aux_logits": True}, {"aux_logits": False}),
-    facts=_facts,
+    facts=partial(facts, "inception_v3"),
 )
