@@ -12,7 +12,7 @@ from convert import engine
 from convert.options import count_known, size_of
 from convert.rule import Rule
 from convert.rules import RULES
-from convert.sources import Source, read_source, write_torch
+from convert.sources import Source, read_source, write_tensors
 from flaxmobile.cli import command
 from flaxmobile.errors import InputError, unknown
 from flaxmobile.registry import create_model, resolve_name
@@ -94,7 +94,7 @@ def convert_back(config: Config) -> None:
     origin, rule = next(iter(rules.items()))
     model, variables = load_weights(config.weights)
     tensors = engine.from_flax(rule, model, variables)
-    write_torch(config.output, tensors, rule.version)
+    write_tensors(config.output, tensors, rule.version)
     print(f"found {name} with {size_of(model)}")
     print(f"wrote {config.output}: {len(tensors)} tensors under {origin}'s names")
 

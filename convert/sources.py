@@ -6,8 +6,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import ml_dtypes
 import numpy as np
 
+from convert.safetensors_files import (
+    encode_safetensors,
+    is_start_of_safetensors,
+    read_safetensors,
+)
 from convert.torch_files import encode_torch, read_torch
 from flaxmobile.errors import InputError
 
@@ -16,10 +22,17 @@ _HEAD = 16
 
 
 class Source(NamedTuple):
-    """A file's tensors by name, and its SHA-256."""
+    """What is in a file.
+
+    Attributes:
+      tensors: by name.
+      sha256: of the file.
+      precision: of its floating-point tensors before they were widened, where they were.
+    """
 
     tensors: dict[str, np.ndarray]
     sha256: str
+    precision: str = "float32"
 
 
 class Format(NamedTuple):
@@ -37,12 +50,19 @@ class Format(NamedTuple):
     read: Callable[[Path], dict[str, np.ndarray]]
 
 
-FORMATS: tuple[Format, ...] = ()
+FORMATS: tuple[Format, ...] = (
+    Format((".safetensors",), is_start_of_safetensors, read_safetensors),
+)
 """All but torch's, which is taken for what is none of these."""
+
+_HALVES = (np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
 
 
 def read_source(path: Path) -> Source:
     """Read a file of weights, whose format shows in its first bytes or else its suffix.
+
+    A file in half precision, all of it, is widened to float32, which changes no number. A single
+    tensor of another type is left as it is, for the rule to refuse.
 
     Raises:
       InputError: the file cannot be read, is damaged, or holds anything but named tensors.
@@ -54,7 +74,14 @@ def read_source(path: Path) -> Source:
             head = file.read(_HEAD)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
-    return Source(_reader(path, head)(path), digest)
+    tensors = _reader(path, head)(path)
+    kinds = {array.dtype for array in tensors.values() if array.dtype.kind not in "iub"}
+    if len(kinds) != 1 or not kinds.issubset(_HALVES):
+        return Source(tensors, digest)
+    for name, array in tensors.items():
+        if array.dtype in kinds:
+            tensors[name] = array.astype(np.float32)  # one at a time, for the sake of memory
+    return Source(tensors, digest, kinds.pop().name)
 
 
 def _reader(path: Path, head: bytes) -> Callable[[Path], dict[str, np.ndarray]]:
@@ -63,9 +90,28 @@ def _reader(path: Path, head: bytes) -> Callable[[Path], dict[str, np.ndarray]]:
     return next(iter([*by_content, *by_name]), read_torch)
 
 
-def write_torch(path: Path, tensors: Mapping[str, np.ndarray], version: int = 1) -> None:
-    """Write a torch state dict; the file appears complete or not at all. Makes its parents."""
-    content = encode_torch(tensors, version)
+def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], version: int = 1) -> None:
+    """Write a safetensors file where the suffix says so, else a torch state dict.
+
+    The file appears complete or not at all. Makes its parents.
+
+    Args:
+      path: where.
+      tensors: by the names of a torch module.
+      version: of that module.
+
+    Raises:
+      InputError: a safetensors file cannot say the version, and the module is not of the first.
+    """
+    if path.suffix == ".safetensors":
+        if version != 1:
+            raise InputError(
+                f"the module is of version {version}, which a state dict must say and {path} has "
+                "no place for; accepted: a .pth file"
+            )
+        content: bytes | memoryview = encode_safetensors(tensors)
+    else:
+        content = encode_torch(tensors, version)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from flaxmobile.errors import InputError
@@ -84,7 +85,10 @@ def _named_tensors(path: Path, content: Any) -> dict[str, np.ndarray]:
 
 def _to_numpy(value: Any) -> np.ndarray | None:
     """The tensor's numbers without a copy; None where NumPy has no such array."""
+    torch = _import_torch()
     try:
+        if value.dtype == torch.bfloat16:  # torch does not know NumPy's
+            return value.detach().view(torch.int16).numpy().view(ml_dtypes.bfloat16)
         return value.detach().numpy()
     except (AttributeError, TypeError, RuntimeError):
         return None

@@ -1,4 +1,4 @@
-"""Reading torch files: whatever the bytes are, tensors or one line; code is never executed."""
+"""Reading torch and safetensors files: whatever the bytes are, tensors or one line; code is never executed."""
 
 import os
 import pickle
@@ -9,8 +9,9 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from convert.sources import read_source, write_torch
+from convert.sources import read_source, write_tensors
 from flaxmobile import InputError
 from tests.convert.states import random_state
 
@@ -94,21 +95,101 @@ def test_a_torchscript_archive_is_refused_with_one_line(path):
     assert shown == []
 
 
-@pytest.mark.parametrize("new_format", [True, False])
-def test_a_truncated_file_is_refused_wherever_it_ends(path, new_format):
-    torch.save(random_state(0.1, 1), path, _use_new_zipfile_serialization=new_format)
+def save(tensors, path, form):
+    if form == "safetensors":
+        save_file(tensors, path)
+    else:
+        torch.save(tensors, path, _use_new_zipfile_serialization=form == "zip")
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "weights.pth"])
+def test_safetensors_are_read_without_torch_whatever_the_files_name(tmp_path, monkeypatch, name):
+    save_file(TENSORS, tmp_path / name)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    tensors = read_source(tmp_path / name).tensors
+    assert tensors.keys() == TENSORS.keys()
+    for key, tensor in TENSORS.items():
+        assert np.array_equal(tensors[key], tensor.numpy())
+        assert tensors[key].dtype == tensor.numpy().dtype
+
+
+@pytest.mark.parametrize("form", ["zip", "safetensors"])
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+def test_a_file_in_half_precision_is_widened_and_changes_no_number(path, form, precision):
+    kind = getattr(torch, precision)
+    # every finite number of the type
+    numbers = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16).view(kind)
+    numbers = numbers[numbers.isfinite()]
+    save({"a": numbers, "steps": torch.tensor(3)}, path, form)
+    source = read_source(path)
+    assert source.precision == precision
+    assert source.tensors["a"].dtype == np.float32
+    assert np.array_equal(source.tensors["a"], numbers.float().numpy())
+    assert source.tensors["steps"].dtype == np.int64
+
+
+@pytest.mark.parametrize("form", ["zip", "safetensors"])
+def test_a_single_tensor_in_half_precision_stays_for_the_rule_to_refuse(path, form):
+    save({"a": torch.zeros(3), "b": torch.zeros(3, dtype=torch.float16)}, path, form)
+    source = read_source(path)
+    assert source.precision == "float32"
+    assert source.tensors["b"].dtype == np.float16
+
+
+FORMS = ["zip", "legacy", "safetensors"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_truncated_file_is_refused_wherever_it_ends(tmp_path, form):
+    path = tmp_path / ("weights.safetensors" if form == "safetensors" else "weights.pth")
+    save(random_state(0.1, 1), path, form)
     whole = path.read_bytes()
     rng = random.Random(0)
     ends = [rng.randrange(len(whole)) for _ in range(20)] + [rng.randrange(4000) for _ in range(20)]
-    for end in [0, 1, *ends, len(whole) - 1]:
+    for end in [0, 1, 8, 10, *ends, len(whole) - 1]:
         path.write_bytes(whole[:end])
-        assert "is damaged or not a torch file" in refusal(path)
+        kind = "safetensors" if form == "safetensors" else "torch"
+        assert f"is damaged or not a {kind} file" in refusal(path)
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda whole: b"\xff" * 8 + whole[8:],
+        lambda whole: whole[:8] + b"x" + whole[9:],
+        lambda whole: whole.replace(b'"F32"', b'"F99"', 1),
+        lambda whole: whole.replace(b'"shape":[2,3]', b'"shape":[2,4]'),
+        lambda whole: whole + b"more",
+    ],
+    ids=["length", "json", "type", "shape", "longer"],
+)
+def test_a_damaged_safetensors_header_is_refused(tmp_path, damage):
+    path = tmp_path / "weights.safetensors"
+    save_file(TENSORS, path)
+    whole = path.read_bytes()
+    assert damage(whole) != whole
+    path.write_bytes(damage(whole))
+    assert "is damaged or not a safetensors file" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({}, "holds no tensors"),
+        ({"a": torch.zeros(3).to(torch.float8_e5m2)}, "holds 'a' (F8_E5M2)"),
+    ],
+)
+def test_safetensors_that_are_no_weights_are_refused(tmp_path, content, message):
+    save_file(content, tmp_path / "weights.safetensors")
+    assert message in refusal(tmp_path / "weights.safetensors")
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".pt", ".bin", ".safetensors"])
 @pytest.mark.parametrize("content", [b"", b"hello, this is text\n" * 9, b"PK\x03\x04", b"\x89PNG"])
-def test_a_file_that_is_no_checkpoint_is_refused(path, content):
+def test_a_file_that_is_no_checkpoint_is_refused(path, content, suffix):
+    path = path.with_suffix(suffix)
     path.write_bytes(content)
-    assert "is damaged or not a torch file" in refusal(path)
+    assert "is damaged or not a " in refusal(path)
 
 
 def test_a_missing_file_is_named(path):
@@ -129,7 +210,7 @@ def test_a_directory_is_refused(tmp_path):
         ({"net": TENSORS, "epoch": 3}, "holds 'net' (dict), 'epoch' (int)"),
         ({"a": torch.zeros(3), "b": [1.0]}, "holds 'b' (list)"),
         ({7: torch.zeros(3)}, "holds 7 (torch.float32)"),
-        ({"a": torch.zeros(3, dtype=torch.bfloat16)}, "holds 'a' (torch.bfloat16)"),
+        ({"a": torch.zeros(3).to(torch.float8_e5m2)}, "holds 'a' (torch.float8_e5m2)"),
         ({"state_dict": TENSORS, "model": TENSORS}, "two state dicts"),
     ],
 )
@@ -139,30 +220,41 @@ def test_content_that_is_no_state_dict_is_refused(path, content, message):
     assert "accepted: a state dict of float32 tensors" in refusal(path)
 
 
-def test_without_torch_the_error_names_the_extra(path, monkeypatch):
-    path.write_bytes(b"x")
-    monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(InputError, match=r"pip install 'flaxmobile\[torch\]'"):
-        read_source(path)
+@pytest.mark.parametrize(
+    ("library", "name"), [("torch", "weights.pth"), ("safetensors", "weights.safetensors")]
+)
+def test_without_the_library_the_error_names_the_extra(tmp_path, monkeypatch, library, name):
+    (tmp_path / name).write_bytes(b"x")
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(InputError, match=r"pip install .*'flaxmobile\[torch\]'"):
+        read_source(tmp_path / name)
 
 
-def test_a_written_file_is_read_back(path):
+@pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
+def test_a_written_file_is_read_back(tmp_path, name):
     arrays = {"a": np.arange(6, dtype=np.float32).reshape(2, 3).T, "n": np.zeros((), np.int64)}
-    write_torch(path.parent / "new" / "w.pth", arrays)
-    found = read_source(path.parent / "new" / "w.pth").tensors
-    assert list(found) == list(arrays)
-    for name, array in arrays.items():
-        assert np.array_equal(found[name], array)
-        assert found[name].dtype == array.dtype
+    write_tensors(tmp_path / "new" / name, arrays)
+    found = read_source(tmp_path / "new" / name).tensors
+    assert found.keys() == arrays.keys()
+    for key, array in arrays.items():
+        assert np.array_equal(found[key], array)
+        assert (found[key].dtype, found[key].shape) == (array.dtype, array.shape)
 
 
-def test_a_failed_write_leaves_nothing(path, monkeypatch):
+def test_safetensors_do_not_say_a_version(tmp_path):
+    with pytest.raises(InputError, match=r"version 2.*accepted: a \.pth file"):
+        write_tensors(tmp_path / "w.safetensors", {"a": np.zeros(3, np.float32)}, version=2)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
+def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch, name):
     def fill_the_disk(self, data):
         with self.open("wb") as file:
             file.write(bytes(data)[:10])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(type(path), "write_bytes", fill_the_disk)
+    monkeypatch.setattr(type(tmp_path), "write_bytes", fill_the_disk)
     with pytest.raises(OSError, match="No space left"):
-        write_torch(path, {"a": np.zeros(3, np.float32)})
-    assert list(path.parent.iterdir()) == []
+        write_tensors(tmp_path / name, {"a": np.zeros(3, np.float32)})
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,58 @@
+"""Safetensors files: tensors by name in and out, without torch."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes  # noqa: F401 (gives NumPy the name bfloat16, which safetensors then finds)
+import numpy as np
+
+from flaxmobile.errors import InputError
+
+
+def is_start_of_safetensors(head: bytes) -> bool:
+    """The length of the header, then the header: JSON."""
+    return head[8:10] == b'{"'
+
+
+def read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    """Read a safetensors file.
+
+    Raises:
+      InputError: the file is damaged, holds no tensors, or one of a type that NumPy lacks.
+    """
+    library = _import_safetensors()
+    tensors, others = {}, []
+    try:
+        with library.safe_open(path, framework="np") as file:
+            for name in file.offset_keys():
+                try:
+                    tensors[name] = file.get_tensor(name)
+                except (AttributeError, TypeError):
+                    others.append(f"{name!r} ({file.get_slice(name).get_dtype()})")
+    except library.SafetensorError as error:
+        raise InputError(f"{path} is damaged or not a safetensors file: {error}") from None
+    if others or not tensors:
+        raise InputError(
+            f"{path} holds {', '.join(others) or 'no tensors'}; accepted: float32 tensors"
+        )
+    return tensors
+
+
+def encode_safetensors(tensors: Mapping[str, np.ndarray]) -> bytes:
+    """The bytes of a safetensors file, marked as torch's names and axes."""
+    _import_safetensors()
+    from safetensors.numpy import save
+
+    contiguous = {name: np.asarray(array, order="C") for name, array in tensors.items()}
+    return save(contiguous, metadata={"format": "pt"})
+
+
+def _import_safetensors() -> Any:
+    try:
+        import safetensors
+    except ImportError:
+        raise InputError(
+            "safetensors files need safetensors: pip install safetensors, or 'flaxmobile[torch]'"
+        ) from None
+    return safetensors
