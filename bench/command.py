@@ -1,16 +1,25 @@
 """The command: which networks, against whom, and what to print."""
 
 import dataclasses
+import itertools
 import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import tyro
 
-from bench.measure import Job, measure
-from bench.report import header, plot, surroundings, table, to_json
+from bench.measure import Job, measure, measure_compilation
+from bench.report import (
+    compilation_table,
+    growth,
+    header,
+    plot,
+    surroundings,
+    table,
+    to_json,
+)
 from flaxmobile.cli.command import parse, reading_arguments
 from flaxmobile.cli.options import read_options
 from flaxmobile.errors import InputError, unknown
@@ -30,12 +39,13 @@ class Config:
 
     models: tyro.conf.Positional[tuple[str, ...]] = ("mobilenet_v2",)
     """Names or aliases of networks; `flaxmobile list` shows them."""
-    task: Literal["inference", "train"] = "inference"
-    """inference has its normalization folded; train is a step of SGD with momentum."""
-    batch_size: int = 1
-    """Images per call."""
-    image_size: int | None = None
-    """Side of the images in pixels; by default the network's."""
+    task: Literal["inference", "train", "pipeline", "compile"] = "inference"
+    """inference has its normalization folded; train is a step of SGD with momentum; compile is what
+    it takes until that step can run; pipeline reads JPEG files of 500×375 as training crops."""
+    batch_size: tuple[int, ...] = (1,)
+    """Images per call; several values are measured one after the other."""
+    image_size: tuple[int, ...] = ()
+    """Sides of the images in pixels; by default the network's."""
     against: str = "flax,torch,onnxruntime"
     """Peers, separated by commas: flax (plain Flax layers), torch (torchvision or timm, eager,
     channels_last), torch-compiled, onnxruntime; or none."""
@@ -53,7 +63,7 @@ class Config:
         for peer in self.peers:
             if peer not in PEERS:
                 raise unknown("--against", peer, (*PEERS, "none"))
-        if self.batch_size < 1 or self.rounds < 1:
+        if min(self.batch_size, default=0) < 1 or self.rounds < 1:
             raise InputError("--batch-size and --rounds are at least 1")
         for path in (self.json, self.plot):
             if path is not None and not path.absolute().parent.is_dir():
@@ -69,19 +79,13 @@ class Config:
         return [] if self.against == "none" else self.against.split(",")
 
     def jobs(self, candidate: str) -> list[Job]:
-        """What a candidate has to do, one job per network."""
+        """What a candidate has to do."""
         options = read_options(self.options)
+        names = map(resolve_name, self.models)
         return [
-            Job(
-                candidate,
-                self.task,
-                resolve_name(name),
-                options,
-                self.batch_size,
-                self.image_size or get_spec(name).image_size,
-                len(os.sched_getaffinity(0)),
-            )
-            for name in self.models
+            Job(candidate, self.task, name, options, count, size, len(os.sched_getaffinity(0)))
+            for name, count in itertools.product(names, self.batch_size)
+            for size in self.image_size or (get_spec(name).image_size,)
         ]
 
 
@@ -93,15 +97,29 @@ def main(prog: str, argv: Sequence[str]) -> None:
     candidates = ["flaxmobile", *config.peers]
     facts = surroundings(len(os.sched_getaffinity(0)))
     print(header(facts))
-    reports, points = [], []
+    reports: list[dict[str, Any]] = []
+    times: list[tuple[Job, float]] = []
     for jobs in zip(*(config.jobs(candidate) for candidate in candidates), strict=True):
+        if config.task == "compile":
+            compiled = measure_compilation(jobs, config.rounds)
+            print(f"\n{compilation_table(jobs[0], compiled)}", flush=True)
+            reports.append(to_json(jobs[0], compiled))
+            continue
         results = measure(jobs, config.rounds)
         print(f"\n{table(jobs[0], results)}", flush=True)
         reports.append(to_json(jobs[0], results))
-        macs = summarize(create_model(jobs[0].model, **jobs[0].options), jobs[0].image_size).macs
-        milliseconds = results["flaxmobile"].median / config.batch_size * 1e3
-        points.append((jobs[0].model, macs, milliseconds))
+        times.append((jobs[0], results["flaxmobile"].median))
+    for name, group in itertools.groupby(times, lambda pair: pair[0].model):
+        own = list(group)
+        if len(own) > 1:
+            print(f"\n{name}, {growth(own)}")
     if config.json is not None:
         config.json.write_text(json.dumps({**facts, "results": reports}, indent=2) + "\n")
     if config.plot is not None:
-        plot(config.plot, points)
+        plot(config.plot, [_point(job, seconds) for job, seconds in times])
+
+
+def _point(job: Job, seconds: float) -> tuple[str, int, float]:
+    """Name, multiply-adds and milliseconds of an image."""
+    macs = summarize(create_model(job.model, **job.options), job.image_size).macs
+    return job.model, macs, seconds / job.images * 1e3

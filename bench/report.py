@@ -7,7 +7,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from bench.measure import Job, Result
+import numpy as np
+
+from bench.measure import Compilation, Job, Result
 from flaxmobile.table import RULE, format_table
 
 _PACKAGES = ("jax", "jaxlib", "flax", "torch", "torchvision", "timm", "onnxruntime", "keras")
@@ -50,31 +52,69 @@ def header(facts: Mapping[str, Any]) -> str:
 
 
 def table(job: Job, results: Mapping[str, Result]) -> str:
-    """One model and task: candidates by time, with how many times faster the first is."""
-    unit = "image" if job.task == "inference" else "image and step"
+    """One model and task: candidates with times, and how many times faster the first is."""
     rows: list[tuple[str, ...] | str] = [
-        ("", f"ms per {unit}", "spread", "we are faster", "first call", "temporary"),
+        ("", "ms per image", "spread", "we are faster", "compile", "temporary"),
         RULE,
     ]
     own = next(iter(results.values()))
     for name, result in results.items():
-        if result.reason:
-            rows.append((name, "", "", "", "", ""))
-            continue
-        memory = "" if result.memory is None else f"{result.memory / 2**20:.0f} MiB"
-        rows.append(
-            (
-                name,
-                f"{result.median / job.batch_size * 1e3:.2f}",
-                f"±{result.spread:.0%}",
-                "" if result is own else f"{result.median / own.median:.2f}×",
-                f"{result.first_call:.1f} s",
-                memory,
+        if not result.reason:
+            rows.append(
+                (
+                    name,
+                    f"{result.median / job.images * 1e3:.2f}",
+                    f"±{result.spread:.0%}",
+                    "" if result is own else f"{result.median / own.median:.2f}×",
+                    f"{result.preparation:.1f} s" if result.preparation >= 0.05 else "",
+                    _mebibytes(result.memory),
+                )
             )
-        )
-    title = f"{_title(job)}\n"
+    return _titled(job, rows, results)
+
+
+def compilation_table(job: Job, results: Mapping[str, Compilation]) -> str:
+    """One model: seconds of each candidate, and ours as a share of its first process."""
+    rows: list[tuple[str, ...] | str] = [
+        ("", "first process", "our share", "second process", "our share of first", "temporary"),
+        RULE,
+    ]
+    own = next(iter(results.values()))
+    for name, result in results.items():
+        if not result.reason:
+            first, second = np.median(result.first), np.median(result.second)
+            shares = [f"{np.median(ours) / first:.2f}" for ours in (own.first, own.second)]
+            first_share, second_share = ("", "") if result is own else shares
+            memory = _mebibytes(result.memory)
+            rows.append(
+                (name, f"{first:.1f} s", first_share, f"{second:.1f} s", second_share, memory)
+            )
+    return _titled(job, rows, results)
+
+
+def _mebibytes(count: int | None) -> str:
+    return "" if count is None else f"{count / 2**20:.0f} MiB"
+
+
+def _titled(
+    job: Job, rows: Sequence[tuple[str, ...] | str], results: Mapping[str, Result | Compilation]
+) -> str:
     missing = [f"{name}: {result.reason}" for name, result in results.items() if result.reason]
-    return "\n".join([title + format_table(rows, right=range(1, 6)), *missing])
+    return "\n".join([_title(job), format_table(rows, right=range(1, 6)), *missing])
+
+
+def growth(times: Sequence[tuple[Job, float]]) -> str:
+    """One line: how far the time of an image and pixel grows over batches and sizes.
+
+    Args:
+      times: seconds of our calls, of one network.
+    """
+    each = [seconds / job.images / job.image_size**2 for job, seconds in times]
+    worst, _ = times[each.index(max(each))]
+    return (
+        f"time per image and pixel: at most {max(each) / min(each):.2f} times its smallest "
+        f"(at batch {worst.batch_size}, {worst.image_size}×{worst.image_size})"
+    )
 
 
 def _title(job: Job) -> str:
@@ -83,7 +123,7 @@ def _title(job: Job) -> str:
     return f"{job.model}{options}, {job.task}, batch {job.batch_size}, {size}"
 
 
-def to_json(job: Job, results: Mapping[str, Result]) -> dict[str, Any]:
+def to_json(job: Job, results: Mapping[str, Result | Compilation]) -> dict[str, Any]:
     """Plain values of one model and task."""
     return {
         "model": job.model,
@@ -91,18 +131,25 @@ def to_json(job: Job, results: Mapping[str, Result]) -> dict[str, Any]:
         "task": job.task,
         "batch_size": job.batch_size,
         "image_size": job.image_size,
-        "candidates": {
-            name: {"missing": result.reason}
-            if result.reason
-            else {
-                "seconds": result.median,
-                "spread": result.spread,
-                "times": list(result.times),
-                "first_call_seconds": result.first_call,
-                "temporary_bytes": result.memory,
-            }
-            for name, result in results.items()
-        },
+        "candidates": {name: _values(result) for name, result in results.items()},
+    }
+
+
+def _values(result: Result | Compilation) -> dict[str, Any]:
+    if result.reason:
+        return {"missing": result.reason}
+    if isinstance(result, Compilation):
+        return {
+            "first_process_seconds": result.first,
+            "second_process_seconds": result.second,
+            "temporary_bytes": result.memory,
+        }
+    return {
+        "seconds": result.median,
+        "spread": result.spread,
+        "times": list(result.times),
+        "compile_seconds": result.preparation,
+        "temporary_bytes": result.memory,
     }
 
 

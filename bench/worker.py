@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 
-from bench.candidates import CANDIDATES, Missing
+from bench.candidates import Missing, build
 from bench.measure import Job
 
 _MIN_SECONDS = 0.1
@@ -15,7 +15,10 @@ _MIN_SECONDS = 0.1
 
 
 def main() -> None:
-    """Build the candidate, save its outputs, and time a call for every line on stdin."""
+    """Build the candidate, save its outputs, and time a call for every line on stdin.
+
+    For the task "compile", say what compiling took and end.
+    """
     job, outputs = Job(**json.loads(sys.argv[1])), sys.argv[2]
     # What libraries print must not get between the answers.
     answers = os.fdopen(os.dup(1), "w")
@@ -25,19 +28,23 @@ def main() -> None:
         print(json.dumps(values), file=answers, flush=True)
 
     try:
-        candidate = CANDIDATES[job.candidate](job)
+        candidate = build(job)
     except Missing as missing:
         answer(reason=str(missing))
         return
     begin = time.perf_counter()
+    candidate.prepare()
+    preparation = time.perf_counter() - begin
+    if job.task == "compile":
+        answer(seconds=preparation, memory=candidate.memory())
+        return
     np.save(outputs, candidate.call())
-    first = time.perf_counter() - begin
     for _ in range(2):
         candidate.call()
     begin = time.perf_counter()
     candidate.call()
     repeats = max(1, round(_MIN_SECONDS / (time.perf_counter() - begin)))
-    answer(first_call=first, memory=candidate.memory())
+    answer(preparation=preparation, memory=candidate.memory())
     for _ in sys.stdin:
         begin = time.perf_counter()
         for _ in range(repeats):

@@ -1,0 +1,39 @@
+"""The library and its peers: the same task for each, each in its best form."""
+
+from collections.abc import Callable, Mapping
+
+from bench.candidates import pipelines
+from bench.candidates.base import Candidate, Missing
+from bench.candidates.in_jax import flax, ours
+from bench.candidates.in_torch import OnnxRuntime, TorchNetwork, torch_compiled
+from bench.measure import Job
+
+__all__ = ["CANDIDATES", "Candidate", "Missing", "build"]
+
+Build = Callable[[Job], Candidate]
+
+CANDIDATES: Mapping[str, Build] = {
+    "flaxmobile": ours,
+    "flax": flax,
+    "torch": TorchNetwork,
+    "torch-compiled": torch_compiled,
+    "onnxruntime": OnnxRuntime,
+}
+
+_PIPELINES: Mapping[str, Build] = {
+    "flaxmobile": pipelines.Ours,
+    "torch": pipelines.Torch,
+}
+
+
+def build(job: Job) -> Candidate:
+    """Build the candidate that a job names.
+
+    Raises:
+      Missing: it cannot do this task, or not on this machine.
+    """
+    if job.task != "pipeline":
+        return CANDIDATES[job.candidate](job)
+    if job.candidate not in _PIPELINES:
+        raise Missing(f"{job.candidate} brings no input pipeline")
+    return _PIPELINES[job.candidate](job)

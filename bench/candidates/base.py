@@ -1,0 +1,57 @@
+"""What every candidate is, and what all of them are given."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bench.measure import Job
+from flaxmobile import create_model
+from flaxmobile.variables import abstract_variables
+
+LEARNING_RATE, MOMENTUM = 1e-3, 0.9
+
+
+class Missing(Exception):  # noqa: N818
+    """A candidate that cannot take part, and why."""
+
+
+class Candidate(ABC):
+    """Something that can be called repeatedly."""
+
+    def prepare(self) -> None:
+        """Trace and compile, where there is something to compile."""
+        return
+
+    @abstractmethod
+    def call(self) -> np.ndarray:
+        """Do the task once, to the end, and return what must be equal among candidates."""
+
+    def memory(self) -> int | None:
+        """Bytes of temporary memory, where it is known."""
+        return None
+
+
+def data(job: Job) -> tuple[np.ndarray, np.ndarray]:
+    """The same images [n, s, s, 3] and labels [n] for every candidate."""
+    rng = np.random.default_rng(1)
+    shape = (job.batch_size, job.image_size, job.image_size, 3)
+    images = rng.normal(size=shape).astype(np.float32)
+    return images, rng.integers(0, 1000, job.batch_size)
+
+
+def network(job: Job) -> tuple[Any, Any]:
+    """Our network without dropout, and weights like a trained network's."""
+    model = create_model(job.model, **{"dropout_rate": 0.0, **job.options})
+    rng, wide = np.random.default_rng(0), jnp.promote_types(model.dtype, jnp.float32)
+
+    def draw(path: Any, leaf: Any) -> np.ndarray:
+        if path[-1].key == "kernel":
+            deviation = np.sqrt(2 / np.prod(leaf.shape[:-1]))
+            return rng.normal(0, deviation, leaf.shape).astype(wide)
+        low, high = (0.8, 1.2) if path[-1].key in ("scale", "var") else (-0.1, 0.1)
+        return rng.uniform(low, high, leaf.shape).astype(wide)
+
+    return model, jax.tree_util.tree_map_with_path(draw, abstract_variables(model))

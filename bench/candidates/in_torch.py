@@ -1,0 +1,107 @@
+"""The origins' own networks in torch, and their graphs in ONNX Runtime."""
+
+from typing import Any
+
+import numpy as np
+
+from bench.candidates.base import LEARNING_RATE, MOMENTUM, Candidate, Missing, data, network
+from bench.measure import Job
+from convert import engine
+from convert.references import build_reference
+from convert.rules import RULES
+from convert.torch_files import torch_state
+from flaxmobile.errors import InputError
+from flaxmobile.registry import options_of
+
+
+class TorchNetwork(Candidate):
+    """The origin's own network in channels_last, eager or compiled."""
+
+    def __init__(self, job: Job, compiled: bool = False) -> None:
+        """Build the network, by default to run as it is."""
+        if job.task == "compile" and not compiled:
+            raise Missing("eager torch compiles nothing")
+        network = torch_network(job)
+        import torch
+
+        torch.set_num_threads(job.threads)
+        network = network.to(memory_format=torch.channels_last)
+        images, labels = data(job)
+        self._images = torch.tensor(images).permute(0, 3, 1, 2)  # channels_last already
+        self._labels = torch.tensor(labels)
+        self._optimizer = torch.optim.SGD(network.parameters(), LEARNING_RATE, MOMENTUM)
+        self._compiled, self._train = compiled, job.task != "inference"
+        network.train(self._train)
+        self._network = torch.compile(network) if compiled else network
+
+    def prepare(self) -> None:
+        """Compile, which torch does in the first call."""
+        if self._compiled:
+            self.call()
+
+    def call(self) -> np.ndarray:
+        """Infer, or take a step."""
+        import torch
+
+        if not self._train:
+            with torch.inference_mode():
+                return self._network(self._images).numpy()
+        self._optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(self._network(self._images), self._labels)
+        loss.backward()
+        self._optimizer.step()
+        return loss.detach().numpy()
+
+
+def torch_network(job: Job) -> Any:
+    """torchvision's or timm's network with our weights."""
+    origins = [origin for origin, model in RULES if model == job.model]
+    if not origins:
+        raise Missing(f"neither torchvision nor timm has {job.model}")
+    model, variables = network(job)
+    problems = []
+    for origin in origins:
+        rule = RULES[origin, job.model]
+        theirs = model.clone(**rule.options)
+        try:
+            reference = build_reference(origin, job.model, options_of(theirs))
+            state = engine.from_flax(rule, theirs, variables)
+        except InputError as error:
+            problems.append(str(error))
+            continue
+        reference.load_state_dict(torch_state(state, rule.version))
+        return reference
+    raise Missing("; ".join(problems))
+
+
+def torch_compiled(job: Job) -> Candidate:
+    """The origin's network through torch.compile."""
+    return TorchNetwork(job, compiled=True)
+
+
+class OnnxRuntime(Candidate):
+    """ONNX Runtime on the graph exported from torch."""
+
+    def __init__(self, job: Job) -> None:
+        """Export the graph."""
+        if job.task != "inference":
+            raise Missing("ONNX Runtime does not train")
+        network = torch_network(job).eval()
+        try:
+            import onnxruntime
+            import torch
+        except ImportError as error:
+            raise Missing(f"pip install 'flaxmobile[bench]': {error}") from None
+        from io import BytesIO
+
+        images = np.ascontiguousarray(data(job)[0].transpose(0, 3, 1, 2))
+        graph = BytesIO()
+        torch.onnx.export(network, (torch.tensor(images),), graph, dynamo=False)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = job.threads
+        self._session = onnxruntime.InferenceSession(graph.getvalue(), options)
+        self._inputs = {self._session.get_inputs()[0].name: images}
+
+    def call(self) -> np.ndarray:
+        """Infer."""
+        return self._session.run(None, self._inputs)[0]

@@ -1,0 +1,103 @@
+"""JPEG files in class folders to batches of augmented training crops."""
+
+import itertools
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from bench.candidates.base import Candidate, Missing
+from bench.measure import PIPELINE_BATCHES, Job
+from flaxmobile.preprocessing import Preprocessing
+
+_PHOTOGRAPHS, _SIZE = 256, (500, 375)
+
+
+def photographs() -> Path:
+    """Write JPEG files of ImageNet's usual size, width × height, into two class folders."""
+    root = Path(tempfile.mkdtemp())  # in the job's directory, which is removed with it
+    rng = np.random.default_rng(0)
+    for split, number in itertools.product(("train", "val"), range(_PHOTOGRAPHS)):
+        if split == "val" and number > 1:
+            break
+        path = root / split / f"class{number % 2}" / f"{number:03d}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        blobs = rng.integers(0, 256, (24, 32, 3), np.uint8)
+        image = np.asarray(Image.fromarray(blobs).resize(_SIZE, Image.Resampling.BICUBIC))
+        grain = rng.normal(0, 12, image.shape)  # the file takes 100 kB, as those of ImageNet do
+        Image.fromarray(np.uint8(np.clip(image + grain, 0, 255))).save(path, quality=90)
+    return root
+
+
+class Pipeline(Candidate):
+    """Endless batches."""
+
+    batches: Any
+
+    def call(self) -> np.ndarray:
+        """Take some batches; return the shape of the last."""
+        for _ in range(PIPELINE_BATCHES):
+            batch = next(self.batches)
+        return np.asarray(self.shape(batch))
+
+    def shape(self, batch: Any) -> tuple[int, ...]:
+        """[n, s, s, 3], however the pipeline orders it."""
+        raise NotImplementedError
+
+
+class Ours(Pipeline):
+    """The pipeline of `train`: uint8, normalized on the device."""
+
+    def __init__(self, job: Job) -> None:
+        """Open the files; processes start with the first batch."""
+        from train.datasets import open_dataset
+        from train.input_pipeline import train_batches
+
+        self.batches = train_batches(
+            open_dataset(f"folder:{photographs()}"),
+            preprocessing=Preprocessing(job.image_size),
+            batch_size=job.batch_size,
+            seed=0,
+            workers=job.threads,
+        )
+
+    def shape(self, batch: Any) -> tuple[int, ...]:
+        """Of an array [n, s, s, 3]."""
+        return batch["image"].shape
+
+
+class Torch(Pipeline):
+    """torchvision's ImageFolder in torch's DataLoader: uint8 too, to be normalized later."""
+
+    def __init__(self, job: Job) -> None:
+        """Open the files; processes start with the first batch."""
+        try:
+            import torch
+            from torchvision import datasets
+            from torchvision.transforms import v2
+        except ImportError as error:
+            raise Missing(f"pip install 'flaxmobile[torch]': {error}") from None
+
+        transform = v2.Compose(
+            [
+                v2.RandomResizedCrop(job.image_size),
+                v2.RandomHorizontalFlip(),
+                v2.PILToTensor(),
+            ]
+        )
+        loader = torch.utils.data.DataLoader(
+            datasets.ImageFolder(str(photographs() / "train"), transform),
+            job.batch_size,
+            shuffle=True,
+            num_workers=job.threads,
+            persistent_workers=True,
+            drop_last=True,
+        )
+        self.batches = iter(batch for _ in itertools.count() for batch in loader)
+
+    def shape(self, batch: Any) -> tuple[int, ...]:
+        """Of a tensor [n, 3, s, s]."""
+        count, channels, *sides = batch[0].shape
+        return count, *sides, channels
