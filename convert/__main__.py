@@ -31,7 +31,7 @@ class Config:
     """Weights directory to make; with --to-torch a file."""
     model: str | None = None
     """Name or alias of the network; `flaxmobile list` shows them."""
-    source: Literal["auto", "torchvision", "timm", "timm-tf"] = "auto"
+    source: Literal["auto", "torchvision", "timm", "timm-tf", "authors", "mediapipe"] = "auto"
     """Whose names the file has; auto recognises them."""
     alpha: float | None = None
     """Width multiplier, to be checked against the file's."""

@@ -40,12 +40,14 @@ class Target(NamedTuple):
       path: of our leaf.
       ours: shape of our leaf.
       shape: of the origin's tensor.
+      axes: the origin's in our order.
       dtype: of both.
     """
 
     path: str
     ours: tuple[int, ...]
     shape: tuple[int, ...]
+    axes: tuple[int, ...]
     dtype: np.dtype
 
 
@@ -76,14 +78,12 @@ def to_flax(rule: Rule, model_name: str, tensors: Arrays, alpha: float | None = 
         raise InputError(
             f"{model_name} with {size_of(model)} cannot be filled: {'; '.join(problems)}"
         )
-    axes = rule.layout.axes
     variables = {
-        target.path: np.ascontiguousarray(
-            first[name].transpose(axes[len(target.shape)]).reshape(target.ours)
-        )
+        target.path: np.ascontiguousarray(first[name].transpose(target.axes).reshape(target.ours))
         for name, target in targets.items()
     }
-    ignored = {claims[name][0]: rule.layout.counter.reason for name in claims if name in counters}
+    counter = rule.layout.counter
+    ignored = {claims[name][0]: counter.reason for name in claims if counter and name in counters}
     return Converted(model, options, traverse_util.unflatten_dict(variables, sep="/"), ignored)
 
 
@@ -103,7 +103,7 @@ def from_flax(rule: Rule, model: Network, variables: Tree) -> dict[str, np.ndarr
         for option, values in _accepted(rule).items()
         if getattr(model, option) not in values
     ]
-    if model.num_classes == 0:
+    if model.num_classes == 0 and rule.options.get("num_classes") != 0:
         problems.append("num_classes is 0, accepted: 1 or more")
     if problems:
         raise InputError(f"the origin has no such network: {'; '.join(problems)}")
@@ -112,9 +112,8 @@ def from_flax(rule: Rule, model: Network, variables: Tree) -> dict[str, np.ndarr
     for name, target in _targets(rule, model).items():
         array = np.asarray(flat[target.path])
         problems += _not_finite(target.path, array)
-        axes = rule.layout.axes[len(target.shape)]
-        array = array.reshape([target.shape[axis] for axis in axes])
-        tensors[name] = array.transpose(np.argsort(axes))
+        array = array.reshape([target.shape[axis] for axis in target.axes])
+        tensors[name] = array.transpose(np.argsort(target.axes))
         if counter := _counter(rule.layout, name):
             tensors[counter] = np.zeros((), np.int64)
     if problems:
@@ -143,18 +142,20 @@ def _targets(rule: Rule, model: Network) -> dict[str, Target]:
         module, kind = "/".join(parts), f"{collection}/{last}"
         lead = (1, 1) if module in rule.as_convolutions and last == "kernel" else ()
         lifted = (*lead, *leaf.shape)
-        shape = tuple(lifted[i] for i in np.argsort(rule.layout.axes[len(lifted)]))
-        name = f"{modules[module]}.{rule.layout.leaves[kind]}"
+        axes = rule.layout.axes_of(lifted)
+        shape = tuple(lifted[i] for i in np.argsort(axes))
+        name = rule.layout.join(modules[module], rule.layout.leaves[kind])
         position = order.index(module), leaves.index(kind)
-        target = Target(path, leaf.shape, shape, np.dtype(leaf.dtype))
+        target = Target(path, leaf.shape, shape, axes, np.dtype(leaf.dtype))
         ordered.append((position, name, target))
     return {name: target for _, name, target in sorted(ordered)}
 
 
 def _counter(layout: Layout, name: str) -> str | None:
     """The name of the counter beside a tensor, if it has one."""
-    module, _, leaf = name.rpartition(".")
-    return f"{module}.{layout.counter.name}" if leaf == layout.counter.beside else None
+    layer, tensor = layout.split(name)
+    counter = layout.counter
+    return layout.join(layer, counter.name) if counter and tensor == counter.beside else None
 
 
 def _name_problems(

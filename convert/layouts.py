@@ -22,3 +22,11 @@ TORCH = Layout(
     ),
     wrapper="module.",
 )
+
+TFLITE = Layout(
+    leaves={"params/kernel": "Kernel", "params/bias": "Bias"},
+    axes={4: (1, 2, 3, 0), 1: (0,)},  # [out, kh, kw, in] -> [kh, kw, in, out]
+    depthwise_axes=(1, 2, 0, 3),  # [1, kh, kw, out] -> [kh, kw, 1, out]
+    separator="/",
+)
+"""The names that Keras's layers have in MediaPipe's TFLite files."""

@@ -36,7 +36,8 @@ def read_options(rule: Rule, tensors: Arrays, alpha: float | None = None) -> tup
             if "alpha" in best
             else f"--alpha is {alpha}; the network has no width multiplier: leave the flag out"
         )
-    classes = _output_channels(rule, tensors, dict(rule.modules(best))["classifier"])
+    classifier = dict(rule.modules(best)).get("classifier")
+    classes = None if classifier is None else _output_channels(rule, tensors, classifier)
     return (best if classes is None else {**best, "num_classes": classes}), problems
 
 
@@ -65,7 +66,7 @@ def _with_alpha(rule: Rule, tensors: Arrays, variant: Options, alpha: float | No
 def _agreement(rule: Rule, tensors: Arrays, options: Options) -> tuple[int, int]:
     """How well the names of a variant are those of the file, then how well the widths are."""
     modules = dict(rule.modules(options))
-    strangers = set(modules.values()) ^ {name.rpartition(".")[0] for name in tensors}
+    strangers = set(modules.values()) ^ {rule.layout.split(name)[0] for name in tensors}
     widths = {} if rule.widths is None else rule.widths(options)
     fitting = sum(
         _output_channels(rule, tensors, modules[module]) == width
@@ -76,7 +77,7 @@ def _agreement(rule: Rule, tensors: Arrays, options: Options) -> tuple[int, int]
 
 def count_known(rule: Rule, tensors: Arrays) -> int:
     """How many of a file's names belong to a module of the rule, in its best variant."""
-    names = [name.rpartition(".")[0] for name in claims_of(rule.layout, tensors)]
+    names = [rule.layout.split(name)[0] for name in claims_of(rule.layout, tensors)]
     variants = [{"alpha": 1.0, **rule.options, **variant} for variant in rule.variants]
     known = [{name for _, name in rule.modules(options)} for options in variants]
     return max(sum(name in modules for name in names) for modules in known)
@@ -84,6 +85,8 @@ def count_known(rule: Rule, tensors: Arrays) -> int:
 
 def size_of(model: Network) -> str:
     """Say which of its sizes a network has."""
+    if getattr(model, "detector", False):
+        return f"variant {getattr(model, 'variant', None)}"
     alpha = getattr(model, "alpha", None)
     width = "" if alpha is None else f"alpha {alpha} and "
     return f"{width}{model.num_classes} classes"
@@ -99,7 +102,7 @@ def claims_of(layout: Layout, tensors: Arrays) -> dict[str, list[str]]:
 
 def _output_channels(rule: Rule, tensors: Arrays, name: str) -> int | None:
     """Of the origin's module of that name."""
-    kernel = tensors.get(f"{name}.{rule.layout.leaves['params/kernel']}")
+    kernel = tensors.get(rule.layout.join(name, rule.layout.leaves["params/kernel"]))
     if kernel is None or kernel.ndim not in rule.layout.axes:
         return None
     return kernel.shape[rule.layout.axes[kernel.ndim][-1]]

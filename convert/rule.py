@@ -26,12 +26,32 @@ class Layout(NamedTuple):
       axes: rank -> its axes in our order, so that `theirs.transpose(axes[rank])` is ours.
       counter: ignored when read, 0 when written.
       wrapper: what a wrapper of the whole network puts before every name.
+      separator: between the name of a layer and that of its tensor.
+      depthwise_axes: of depthwise kernels, where they differ from those of other kernels.
     """
 
     leaves: Mapping[str, str]
     axes: Mapping[int, tuple[int, ...]]
-    counter: Counter
-    wrapper: str
+    counter: Counter | None = None
+    wrapper: str = ""
+    separator: str = "."
+    depthwise_axes: tuple[int, ...] | None = None
+
+    def axes_of(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Its axes in our order, of a tensor whose shape is ours: kernels are [kh, kw, in, out]."""
+        depthwise = len(shape) == 4 and shape[2] == 1
+        if depthwise and self.depthwise_axes is not None:
+            return self.depthwise_axes
+        return self.axes[len(shape)]
+
+    def split(self, name: str) -> tuple[str, str]:
+        """Split a tensor's name into that of its layer and its own."""
+        layer, _, tensor = name.rpartition(self.separator)
+        return layer, tensor
+
+    def join(self, layer: str, tensor: str) -> str:
+        """Undo `split`."""
+        return f"{layer}{self.separator}{tensor}"
 
 
 class Facts(NamedTuple):

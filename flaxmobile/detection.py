@@ -9,6 +9,7 @@ Boxes are (ymin, xmin, ymax, xmax), keypoints (x, y) in the order of
 `flaxmobile.models.blazeface.KEYPOINTS`.
 """
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ import numpy as np
 from jax import Array
 
 from flaxmobile.errors import InputError
-from flaxmobile.models.blazeface import ANCHORS, BlazeFace
+from flaxmobile.models.blazeface import ANCHORS, VARIANTS, BlazeFace
 
 IMAGE_SIZE = 128
 SCORE_CLIP = 100.0  # of the logits, MediaPipe
@@ -38,20 +39,24 @@ class Faces(NamedTuple):
     scores: Any
 
 
-def make_anchors(image_size: int = IMAGE_SIZE) -> np.ndarray:
+def make_anchors(image_size: int = IMAGE_SIZE, counts: Mapping[int, int] = ANCHORS) -> np.ndarray:
     """Place the anchors: [896, 4] for 128 pixels, (x, y, width, height) over the image's side.
 
     One at the middle of each cell, twice per cell of the 16×16 map and then six times per cell of
     the 8×8 map, row by row, in the order of the network's heads. All are of size 1: the paper's
     sizes only scale what the heads learn.
 
+    Args:
+      image_size: side of the images.
+      counts: stride of a map -> anchors in each of its cells.
+
     Raises:
       InputError: a size that the maps' strides do not divide.
     """
-    if image_size < 1 or image_size % max(ANCHORS):
-        raise InputError(f"image_size is {image_size}; accepted: multiples of {max(ANCHORS)}")
+    if image_size < 1 or image_size % max(counts):
+        raise InputError(f"image_size is {image_size}; accepted: multiples of {max(counts)}")
     levels = []
-    for stride, count in ANCHORS.items():
+    for stride, count in counts.items():
         middles = (np.arange(image_size // stride, dtype=np.float32) + 0.5) * stride / image_size
         y, x = np.meshgrid(middles, middles, indexing="ij")
         cells = np.stack([x, y, np.ones_like(x), np.ones_like(x)], -1).reshape(-1, 4)
@@ -150,8 +155,9 @@ def detect_faces(
 ) -> Faces:
     """Find the faces in one image.
 
-    The image is scaled so that its longer side has 128 pixels, and stands in the middle of a black
-    square. The detector is compiled once, the scaling once per size of image.
+    The image is scaled so that its longer side has the pixels that the model was made for (128, or
+    256 with variant "mediapipe_back"), and stands in the middle of a black square. The detector is
+    compiled once, the scaling once per size of image.
 
     Args:
       model: `create_model("blazeface", detector=True)`.
@@ -180,16 +186,17 @@ def detect_faces(
         raise InputError(f"max_faces is {max_faces}; accepted: 1 or more")
     pixels = _check_image(image)
     height, width, _ = pixels.shape
-    scale = IMAGE_SIZE / max(height, width)
-    corner = np.asarray([IMAGE_SIZE - height * scale, IMAGE_SIZE - width * scale], np.float32) / 2
-    square = _letterbox(pixels, jnp.full(2, scale, jnp.float32), corner)
+    size = VARIANTS[model.variant].image_size
+    scale = size / max(height, width)
+    corner = np.asarray([size - height * scale, size - width * scale], np.float32) / 2
+    square = _letterbox(pixels, jnp.full(2, scale, jnp.float32), corner, size)
     found = _detect(model, max_faces, variables, square, score_threshold, iou_threshold)
     boxes, keypoints, scores = (np.asarray(part[0]) for part in found)
     count = int((scores > 0).sum())
     y_x = corner.astype(boxes.dtype)
     return Faces(
-        (boxes[:count] * IMAGE_SIZE - np.tile(y_x, 2)) / scale,
-        (keypoints[:count] * IMAGE_SIZE - y_x[::-1]) / scale,
+        (boxes[:count] * size - np.tile(y_x, 2)) / scale,
+        (keypoints[:count] * size - y_x[::-1]) / scale,
         scores[:count],
     )
 
@@ -213,10 +220,10 @@ def _check_image(image: Any) -> np.ndarray:
     return pixels.astype(np.float32)
 
 
-@jax.jit
-def _letterbox(pixels: Array, scale: Array, corner: Array) -> Array:
-    """Scale and shift an image into a black square: [1, 128, 128, 3] in -1..1."""
-    shape = (IMAGE_SIZE, IMAGE_SIZE, 3)
+@partial(jax.jit, static_argnums=3)
+def _letterbox(pixels: Array, scale: Array, corner: Array, size: int = IMAGE_SIZE) -> Array:
+    """Scale and shift an image into a black square: [1, size, size, 3] in -1..1."""
+    shape = (size, size, 3)
     square = jax.image.scale_and_translate(pixels, shape, (0, 1), scale, corner, "linear")
     return 2 * square[None] - 1
 
@@ -230,7 +237,8 @@ def _detect(
     score_threshold: Array,
     iou_threshold: Array,
 ) -> Faces:
-    candidates = decode(model.apply(variables, images), make_anchors())
+    size, counts = images.shape[1], VARIANTS[model.variant].anchors
+    candidates = decode(model.apply(variables, images), make_anchors(size, counts), size)
     return blend(
         candidates,
         max_faces=max_faces,

@@ -8,6 +8,7 @@ import pytest
 from flaxmobile import create_backbone, create_model, detect_faces, detection
 from flaxmobile.detection import Faces, blend, decode, make_anchors
 from flaxmobile.errors import InputError
+from flaxmobile.models.blazeface import VARIANTS
 from tests.networks import abstract
 
 
@@ -30,6 +31,8 @@ def test_anchors_are_mediapipes():
     for place, centre in expected.items():
         assert tuple(anchors[place, :2]) == centre
     assert make_anchors(256).shape == (4 * 896, 4)
+    back = make_anchors(256, VARIANTS["mediapipe_back"].anchors)
+    np.testing.assert_array_equal(back, anchors)  # the same maps of twice as many pixels
 
 
 @pytest.mark.parametrize("size", [0, -16, 100])
@@ -233,6 +236,24 @@ def test_the_numbers_come_from_the_network():
     middles = {tuple(middle) for middle in np.round((faces.boxes[:, :2] + faces.boxes[:, 2:]) / 2)}
     assert middles == {(16 + 32 * i, 16 + 32 * j) for i in range(8) for j in range(8)}
     np.testing.assert_allclose(faces.boxes[:, 2:] - faces.boxes[:, :2], 25.6, rtol=1e-4)
+
+
+def test_the_back_camera_model_sees_256_pixels():
+    """A detector of biases: every cell of the coarser map has a face of a tenth of its images."""
+    options = {"variant": "mediapipe_back", "output_stride": 32}
+    model = create_model("blazeface", detector=True, **options)
+    variables = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), abstract(model))
+    params = variables["params"]
+    box = encode((0, 0), (-0.05, -0.05, 0.05, 0.05), np.zeros((6, 2)), size=256)
+    params["scores_stride16"]["bias"][:] = -9.0
+    params["scores_stride32"]["bias"][:] = (3.0, *[-9.0] * 5)
+    params["boxes_stride32"]["bias"][:] = np.tile(box, 6)
+    faces = detect_faces(model, variables, np.zeros((512, 256, 3), np.float32), max_faces=100)
+    assert len(faces.scores) == 64
+    np.testing.assert_allclose(faces.boxes[:, 2:] - faces.boxes[:, :2], 51.2, rtol=1e-4)
+    assert {tuple(place) for place in np.round(faces.keypoints[:, 0])} == {
+        (x - 128, y) for x in range(32, 512, 64) for y in range(32, 512, 64)
+    }
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,10 @@
 """What each origin calls its tensors: one package per origin, one module per network."""
 
 from convert.rule import Rule
+from convert.rules.authors import blazeface as authors_blazeface
+from convert.rules.authors import mobilenext, shufflenet_v1
+from convert.rules.authors import shufflenet_v2 as authors_shufflenet_v2
+from convert.rules.mediapipe import blazeface
 from convert.rules.timm import mobilenet_v1 as timm_mobilenet_v1
 from convert.rules.timm import mobilenet_v3 as timm_mobilenet_v3
 from convert.rules.timm.inception_resnet_v2 import INCEPTION_RESNET_V2
@@ -29,5 +33,10 @@ RULES: dict[tuple[str, str], Rule] = {
     ("torchvision", "inception_v3"): INCEPTION_V3,
     ("torchvision", "mnasnet"): MNASNET,
     ("torchvision", "shufflenet_v2"): SHUFFLENET_V2,
+    ("authors", "mobilenext"): mobilenext.MOBILENEXT,
+    ("authors", "shufflenet_v1"): shufflenet_v1.SHUFFLENET_V1,
+    ("authors", "shufflenet_v2"): authors_shufflenet_v2.SHUFFLENET_V2,
+    ("authors", "blazeface"): authors_blazeface.BLAZEFACE,
+    ("mediapipe", "blazeface"): blazeface.BLAZEFACE,
 }
 """(origin, registered name of the network) -> how that origin stores it."""

@@ -50,6 +50,7 @@ class Network(nn.Module):
     aux_weight: ClassVar[float] = 0.0
     """Of the mean loss of each of the logits that training sows under `AUX_LOGITS`."""
     output_strides: ClassVar[tuple[int, ...]] = (8, 16, 32)
+    """The values of `output_stride` under the default options."""
     crops_edges: ClassVar[bool] = False
     """Has convolutions without padding: maps may be up to 5 pixels smaller than h / stride."""
     endpoint_strides: ClassVar[tuple[int, ...]] = (2, 4, 8, 16, 32)
@@ -62,9 +63,10 @@ class Network(nn.Module):
             raise InputError(f"dropout_rate is {self.dropout_rate}; accepted: 0 or more, below 1")
         if self.padding not in PADDINGS:
             raise unknown("padding", self.padding, PADDINGS)
-        if self.output_stride not in self.output_strides:
+        accepted = self.accepted_output_strides
+        if self.output_stride not in accepted:
             raise InputError(
-                f"output_stride is {self.output_stride}; accepted: {_listed(self.output_strides)}"
+                f"output_stride is {self.output_stride}; accepted: {_listed(accepted)}"
             )
         offered = [s for s in self.endpoint_strides if s <= self.output_stride]
         wrong = sorted(set(self.out_strides or ()) - set(offered))
@@ -73,6 +75,11 @@ class Network(nn.Module):
                 f"out_strides has {_listed(wrong) or 'no stride'}; "
                 f"output_stride {self.output_stride} gives {_listed(offered)}"
             )
+
+    @property
+    def accepted_output_strides(self) -> tuple[int, ...]:
+        """The values of `output_stride` under the other options."""
+        return self.output_strides
 
     def check_images(self, images: Array) -> Array:
         """Raise InputError unless images are [n, h, w, 3], large enough; return them in dtype."""

@@ -9,13 +9,18 @@ Where the paper is silent we decide:
 
 - Padding is TensorFlow's ("same"), as in the released model; normalization follows every
   convolution of a block, with Keras's numbers. The released model has it folded (`folded=True`).
-- `variant="mediapipe"` is the released front-camera model: 16 single blocks with 3×3 kernels that
-  grow from 24 to 96 channels, where the paper's table has 5×5 kernels and double blocks.
+- `variant="mediapipe"` is the released front-camera ("short range") model: 16 single blocks with
+  3×3 kernels that grow from 24 to 96 channels, where the paper's table has 5×5 kernels and double
+  blocks.
+- `variant="mediapipe_back"` is the released back-camera model for 256×256 images: 31 such blocks
+  and one without shortcut. Its maps of 16×16 and 8×8 have strides 16 and 32, so `output_stride` is
+  32.
 - The shortcut of a block that shrinks or widens is max pooling and zero channels; "projection" is a
   1×1 convolution, normalization and ReLU after the pooling instead, as some ports have it.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
@@ -32,6 +37,7 @@ class Row(NamedTuple):
     channels: int
     squeezed: int = 0
     stride: int = 1
+    residual: bool = True
 
 
 PAPER = (  # 64×64×24 on
@@ -65,14 +71,45 @@ MEDIAPIPE = (
     Row(96),
     Row(96),
 )
-VARIANTS = {"paper": (PAPER, 5), "mediapipe": (MEDIAPIPE, 3)}
-"""Name -> rows and kernel size of the blocks."""
+MEDIAPIPE_BACK = (
+    *[Row(24)] * 7,  # 128×128
+    Row(24, stride=2),  # 64×64
+    *[Row(24)] * 7,
+    Row(48, stride=2),  # 32×32
+    *[Row(48)] * 7,
+    Row(96, stride=2),  # 16×16
+    *[Row(96)] * 7,
+    Row(96, stride=2, residual=False),  # 8×8
+)
 
 STEM_CHANNELS = 24
 SHORTCUTS = ("pad", "projection")
 
 ANCHORS = {8: 2, 16: 6}
 """Stride of a map -> anchors in each of its cells (figure 2)."""
+
+
+class Variant(NamedTuple):
+    """A table, and what belongs to it.
+
+    Attributes:
+      rows: of the table.
+      kernel_size: of the blocks' depthwise convolutions.
+      image_size: side of the images that it was made for.
+      anchors: as `ANCHORS`.
+    """
+
+    rows: tuple[Row, ...]
+    kernel_size: int
+    image_size: int = 128
+    anchors: Mapping[int, int] = ANCHORS
+
+
+VARIANTS = {
+    "paper": Variant(PAPER, 5),
+    "mediapipe": Variant(MEDIAPIPE, 3),
+    "mediapipe_back": Variant(MEDIAPIPE_BACK, 3, image_size=256, anchors={16: 2, 32: 6}),
+}
 
 KEYPOINTS = ("right eye", "left eye", "nose tip", "mouth", "right ear", "left ear")
 REGRESSORS = 4 + 2 * len(KEYPOINTS)
@@ -89,6 +126,7 @@ class BlazeBlock(nn.Module):
       kernel_size: of the depthwise convolutions.
       shortcut: "pad" (max pooling and zero channels) or "projection" (max pooling and a 1×1
         convolution with normalization and ReLU); the input itself where shapes agree.
+      residual: has the shortcut at all.
       conv: the convolution unit, with the network's options bound.
     """
 
@@ -97,6 +135,7 @@ class BlazeBlock(nn.Module):
     stride: int = 1
     kernel_size: int = 5
     shortcut: str = "pad"
+    residual: bool = True
     conv: Callable[..., nn.Module] = ConvNorm
 
     @nn.compact
@@ -111,7 +150,7 @@ class BlazeBlock(nn.Module):
         stride = 1 if self.squeezed else self.stride
         y = self._filter(y, "depthwise", stride, train)
         y = self.conv(self.features, name="project")(y, train)
-        return relu(y + self._short(x, train))
+        return relu(y + self._short(x, train) if self.residual else y)
 
     def _filter(self, x: Array, name: str, stride: int, train: bool) -> Array:
         channels = x.shape[-1]
@@ -136,7 +175,7 @@ class BlazeFace(Network):
     Attributes:
       detector: give {"boxes": [n, anchors, 16], "scores": [n, anchors]}, the raw regressors and
         score logits of `flaxmobile.detection`, instead of logits of classes.
-      variant: "paper" or "mediapipe".
+      variant: "paper", "mediapipe" or "mediapipe_back".
       shortcut: see `BlazeBlock`.
       The others: see `Network`.
     """
@@ -151,15 +190,19 @@ class BlazeFace(Network):
     output_stride: int = 16
 
     output_strides: ClassVar[tuple[int, ...]] = (16,)
-    endpoint_strides: ClassVar[tuple[int, ...]] = (2, 4, 8, 16)
 
     def check(self) -> None:
         """Raise InputError for an option that the network does not offer."""
-        super().check()
         if self.variant not in VARIANTS:
             raise unknown("variant", self.variant, VARIANTS)
         if self.shortcut not in SHORTCUTS:
             raise unknown("shortcut", self.shortcut, SHORTCUTS)
+        super().check()
+
+    @property
+    def accepted_output_strides(self) -> tuple[int, ...]:
+        """The stem's stride times those of the variant's blocks."""
+        return (2 * math.prod(row.stride for row in VARIANTS[self.variant].rows),)
 
     @nn.compact
     def __call__(
@@ -171,8 +214,8 @@ class BlazeFace(Network):
         x = self.check_images(images)
         x = conv(STEM_CHANNELS, 5, stride=2, activation=relu, name="stem")(x, train)
         total, endpoints = 2, {2: x}  # [n, h/2, w/2, 24]
-        rows, kernel_size = VARIANTS[self.variant]
-        for number, row in enumerate(rows, start=1):
+        variant = VARIANTS[self.variant]
+        for number, row in enumerate(variant.rows, start=1):
             total *= row.stride
             if total > self.deepest_stride:
                 break
@@ -180,8 +223,9 @@ class BlazeFace(Network):
                 row.channels,
                 row.squeezed,
                 row.stride,
-                kernel_size,
+                variant.kernel_size,
                 self.shortcut,
+                row.residual,
                 conv=conv,
                 name=f"block{number}",
             )(x, train)
@@ -194,7 +238,7 @@ class BlazeFace(Network):
     def _detect(self, features: dict[int, Array]) -> dict[str, Array]:
         """Read the anchors of both maps: all of the finer one, row by row, then the coarser's."""
         boxes, scores = [], []
-        for stride, anchors in ANCHORS.items():
+        for stride, anchors in VARIANTS[self.variant].anchors.items():
             x = features[stride].astype(jnp.promote_types(self.dtype, jnp.float32))
             box = Conv(anchors * REGRESSORS, dtype=x.dtype, name=f"boxes_stride{stride}")(x)
             score = Conv(anchors, dtype=x.dtype, name=f"scores_stride{stride}")(x)

@@ -19,7 +19,7 @@ and has no shortcut as in the paper; the code forgets its stride.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -60,6 +60,34 @@ def stage_channels(alpha: float) -> tuple[int, ...]:
     return tuple(map(round_channels, widths))
 
 
+class Block(NamedTuple):
+    """A block of the network: its name, its row of the table, and what becomes of it at a width."""
+
+    name: str
+    stage: Stage
+    given: int
+    features: int
+    stride: int
+
+
+def named_blocks(alpha: float) -> Iterator[Block]:
+    """The blocks at a width, in order."""
+    given = round_channels(STEM_CHANNELS * alpha)
+    for number, (stage, features) in enumerate(zip(STAGES, stage_channels(alpha), strict=True), 1):
+        for block in range(1, stage.blocks + 1):
+            stride = stage.stride if block == 1 else 1
+            yield Block(f"stage{number}_block{block}", stage, given, features, stride)
+            given = features
+
+
+def depthwise_of(
+    given: int, features: int, reduction: int, stride: int, keep_3x3: bool
+) -> tuple[bool, bool]:
+    """Whether a block has its first and its last depthwise convolution."""
+    both = reduction == 2 or given == features or keep_3x3
+    return both, both or stride == 2
+
+
 class Sandglass(nn.Module):
     """Filter (depthwise 3×3), reduce (1×1, linear), expand (1×1), filter (linear): table 1.
 
@@ -97,15 +125,17 @@ class Sandglass(nn.Module):
     def __call__(self, x: Array, train: bool = False) -> Array:
         """Map x [n, h, w, c] to [n, ceil(h / stride), ceil(w / stride), features]."""
         wide, channels = x, x.shape[-1]
-        both = self.reduction == 2 or channels == self.features or self.keep_3x3
-        if both:
+        first, last = depthwise_of(
+            channels, self.features, self.reduction, self.stride, self.keep_3x3
+        )
+        if first:
             x = self._depthwise(x, "depthwise1", train, activation=self.activation)
         hidden = channels // self.reduction
         if hidden < self.features / 6:
             hidden = round_channels(math.ceil(self.features / 6), 16)
         x = self.conv(hidden, name="reduce")(x, train)  # [n, h, w, hidden]
         x = self.conv(self.features, activation=self.activation, name="expand")(x, train)
-        if both or self.stride == 2:
+        if last:
             stride = self.stride if self.shrinks else 1
             x = self._depthwise(x, "depthwise2", train, stride=stride)
         same = channels == self.features and self.stride == 1
@@ -169,27 +199,21 @@ class MobileNeXt(Network):
             round_channels(STEM_CHANNELS * self.alpha), 3, stride=2, activation=relu6, name="stem"
         )(x, train)  # [n, h/2, w/2, 32]
         endpoints = {2: x}
-        blocks = [
-            (f"stage{number}_block{block}", stage, features, stage.stride if block == 1 else 1)
-            for number, (stage, features) in enumerate(
-                zip(STAGES, stage_channels(self.alpha), strict=True), start=1
-            )
-            for block in range(1, stage.blocks + 1)
-        ]
-        steps = plan_strides((stride for *_, stride in blocks), self.output_stride, before=2)
-        for (name, stage, features, stride), step in zip(blocks, steps, strict=True):
+        blocks = list(named_blocks(self.alpha))
+        steps = plan_strides((block.stride for block in blocks), self.output_stride, before=2)
+        for block, step in zip(blocks, steps, strict=True):
             if step.total > self.deepest_stride:
                 break
             x = endpoints[step.total] = Sandglass(
-                features,
-                stage.reduction,
-                stride=stride,
-                keep_3x3=stage.keep_3x3,
-                shrinks=step.stride == stride,
+                block.features,
+                block.stage.reduction,
+                stride=block.stride,
+                keep_3x3=block.stage.keep_3x3,
+                shrinks=step.stride == block.stride,
                 dilation=step.dilation,
                 identity_tensor_multiplier=self.identity_tensor_multiplier,
                 conv=conv,
-                name=name,
+                name=block.name,
             )(x, train)
         if self.out_strides is not None:
             return {stride: endpoints[stride] for stride in self.out_strides}

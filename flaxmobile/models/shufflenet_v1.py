@@ -6,6 +6,9 @@ and 2c.
 
 Where the paper leaves a choice, we follow the authors' code:
 
+- `variant="megvii"` is their public PyTorch network (`ShuffleNetV1` of
+  megvii-model/ShuffleNet-Series), which shuffles after the depthwise convolution instead of before
+  it, and the inverse way: every `groups`-th channel comes into a group.
 - Bottleneck channels are a quarter of the unit's output channels, also in units of stride 2, whose
   last convolution gives only what the shortcut does not bring.
 - The first 1×1 convolution of stage 2 is not grouped; its output is shuffled all the same.
@@ -25,7 +28,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from flaxmobile.errors import InputError
+from flaxmobile.errors import InputError, unknown
 from flaxmobile.layers import (
     ConvNorm,
     Network,
@@ -47,6 +50,7 @@ CHANNELS = {
 BLOCKS = (4, 8, 4)
 """Units of stages 2, 3 and 4; the first of each has stride 2."""
 STEM_CHANNELS = 24
+VARIANTS = ("paper", "megvii")
 BOTTLENECK = 4
 """Output channels of a unit over its bottleneck's."""
 
@@ -79,6 +83,7 @@ class ShuffleNetUnit(nn.Module):
       first_groups: of the first 1×1 convolution; None for `groups`.
       stride: 1 or 2.
       dilation: of the depthwise convolution and of the average.
+      variant: "paper" or "megvii", which say where and how channels are shuffled.
       padding: of the average; the mean of "SAME" leaves padded pixels out, as in TensorFlow.
       conv: the convolution unit, with the network's options bound.
     """
@@ -88,6 +93,7 @@ class ShuffleNetUnit(nn.Module):
     first_groups: int | None = None
     stride: int = 1
     dilation: int = 1
+    variant: str = "paper"
     padding: str = "symmetric"
     conv: Callable[..., nn.Module] = ConvNorm
 
@@ -98,7 +104,8 @@ class ShuffleNetUnit(nn.Module):
         appends = self.stride != 1 or x.shape[-1] != self.features
         first = self.groups if self.first_groups is None else self.first_groups
         x = self.conv(narrow, groups=first, activation=relu, name="reduce")(x, train)
-        x = channel_shuffle(x, self.groups)
+        if self.variant == "paper":
+            x = channel_shuffle(x, self.groups)
         x = self.conv(
             narrow,
             3,
@@ -107,6 +114,8 @@ class ShuffleNetUnit(nn.Module):
             groups=narrow,
             name="depthwise",
         )(x, train)  # [n, h / stride, w / stride, features / 4]
+        if self.variant == "megvii":
+            x = channel_shuffle(x, narrow // self.groups)
         added = self.features - given.shape[-1] if appends else self.features
         x = self.conv(added, groups=self.groups, name="expand")(x, train)
         if not appends:
@@ -128,11 +137,13 @@ class ShuffleNetV1(Network):
     Attributes:
       alpha: width multiplier, above 0; the paper has 0.25, 0.5, 1.0, 1.5 and 2.0.
       groups: of the 1×1 convolutions: 1, 2, 3, 4 or 8; the more groups, the more channels.
+      variant: "paper" or "megvii".
       The others: see `Network`.
     """
 
     alpha: float = 1.0
     groups: int = 3
+    variant: str = "paper"
     dropout_rate: float = 0.0
 
     def check(self) -> None:
@@ -143,6 +154,8 @@ class ShuffleNetV1(Network):
         if self.groups not in CHANNELS:
             offered = ", ".join(map(str, CHANNELS))
             raise InputError(f"groups is {self.groups}; accepted: {offered}")
+        if self.variant not in VARIANTS:
+            raise unknown("variant", self.variant, VARIANTS)
 
     @nn.compact
     def __call__(self, images: Array, train: bool = False) -> Array | dict[int, Array]:
@@ -171,6 +184,7 @@ class ShuffleNetV1(Network):
                 first_groups=1 if name == "stage2_block1" else None,
                 stride=step.stride,
                 dilation=step.dilation,
+                variant=self.variant,
                 padding=conv.keywords["padding"],
                 conv=conv,
                 name=name,

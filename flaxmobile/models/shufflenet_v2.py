@@ -6,6 +6,11 @@ Paper: Ma et al., "ShuffleNet V2: Practical Guidelines for Efficient CNN Archite
 Where the paper and torchvision differ, we follow torchvision:
 
 - Table 5's "Conv5", the 1×1 convolution after the last stage, is `head`; no dropout follows.
+- `variant="megvii"` is the authors' public PyTorch network (`ShuffleNetV2` of
+  megvii-model/ShuffleNet-Series). Its units do not shuffle their output; those of stride 1 pass the
+  even channels and transform the odd ones. Where the size changes, the shortcut keeps its number of
+  channels, which is not half of stage 2's. The classifier has no bias; at 2.0, dropout 0.2 stood
+  before it in training.
 - The deeper variant with squeeze-excite and residuals (table 8) is not offered.
 """
 
@@ -16,7 +21,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from flaxmobile.errors import InputError
+from flaxmobile.errors import InputError, unknown
 from flaxmobile.layers import ConvNorm, Network, channel_shuffle, max_pool, plan_strides, relu
 
 
@@ -33,6 +38,7 @@ WIDTHS = {
     1.5: Widths(stages=(176, 352, 704), head=1024),
     2.0: Widths(stages=(244, 488, 976), head=2048),
 }
+VARIANTS = ("torchvision", "megvii")
 STEM_CHANNELS = 24
 BLOCKS = (4, 8, 4)
 """Units of stages 2, 3 and 4; the first of each has stride 2."""
@@ -48,27 +54,33 @@ class ShuffleUnit(nn.Module):
       features: output channels, even.
       stride: 1 or 2.
       dilation: of the depthwise convolutions.
+      variant: "torchvision" or "megvii", which say how channels are shared out.
       conv: the convolution unit, with the network's options bound.
     """
 
     features: int
     stride: int = 1
     dilation: int = 1
+    variant: str = "torchvision"
     conv: Callable[..., nn.Module] = ConvNorm
 
     @nn.compact
     def __call__(self, x: Array, train: bool = False) -> Array:
         """Map x [n, h, w, c] to [n, ceil(h / stride), ceil(w / stride), features]."""
-        half = self.features // 2
-        if self.stride == 1 and x.shape[-1] == self.features:
-            passed, x = jnp.split(x, 2, axis=-1)  # two of [n, h, w, c / 2]
+        given, half, megvii = x.shape[-1], self.features // 2, self.variant == "megvii"
+        if self.stride == 1 and given == self.features:
+            dealt = channel_shuffle(x, half) if megvii else x  # even channels first
+            passed, x = jnp.split(dealt, 2, axis=-1)  # two of [n, h, w, c / 2]
         else:
+            kept = given if megvii else half
             passed = self._depthwise(x, "shortcut_depthwise", train)
-            passed = self.conv(half, activation=relu, name="shortcut_pointwise")(passed, train)
+            passed = self.conv(kept, activation=relu, name="shortcut_pointwise")(passed, train)
         x = self.conv(half, activation=relu, name="pointwise1")(x, train)
         x = self._depthwise(x, "depthwise", train)
-        x = self.conv(half, activation=relu, name="pointwise2")(x, train)
-        return channel_shuffle(jnp.concatenate([passed, x], axis=-1), 2)
+        made = self.features - passed.shape[-1]
+        x = self.conv(made, activation=relu, name="pointwise2")(x, train)
+        x = jnp.concatenate([passed, x], axis=-1)
+        return x if megvii else channel_shuffle(x, 2)
 
     def _depthwise(self, x: Array, name: str, train: bool) -> Array:
         channels = x.shape[-1]
@@ -88,10 +100,12 @@ class ShuffleNetV2(Network):
 
     Attributes:
       alpha: width: 0.5, 1.0, 1.5 or 2.0.
+      variant: "torchvision" or "megvii".
       The others: see `Network`.
     """
 
     alpha: float = 1.0
+    variant: str = "torchvision"
     dropout_rate: float = 0.0
 
     def check(self) -> None:
@@ -100,6 +114,8 @@ class ShuffleNetV2(Network):
         if self.alpha not in WIDTHS:
             offered = ", ".join(map(str, WIDTHS))
             raise InputError(f"alpha is {self.alpha}; accepted: {offered}")
+        if self.variant not in VARIANTS:
+            raise unknown("variant", self.variant, VARIANTS)
 
     @nn.compact
     def __call__(self, images: Array, train: bool = False) -> Array | dict[int, Array]:
@@ -122,9 +138,12 @@ class ShuffleNetV2(Network):
         for (name, features, _), step in zip(units, steps, strict=True):
             if step.total > self.deepest_stride:
                 break
-            x = ShuffleUnit(features, step.stride, step.dilation, conv, name=name)(x, train)
-            endpoints[step.total] = x
+            x = endpoints[step.total] = ShuffleUnit(
+                features, step.stride, step.dilation, self.variant, conv, name=name
+            )(x, train)
         if self.out_strides is not None:
             return {stride: endpoints[stride] for stride in self.out_strides}
         x = conv(widths.head, activation=relu, name="head")(x, train)  # [n, h/32, w/32, 1024]
-        return self.classify(x, train)
+        x = self.pool(x)
+        use_bias = self.variant == "torchvision"
+        return x if self.num_classes == 0 else self.logits(x, train, use_bias)

@@ -212,10 +212,11 @@ VARIANTS = [
 def test_a_rule_names_every_variable_once_and_is_recognised(origin, name, variant):
     rule = RULES[origin, name]
     options = {**({"alpha": 0.5} if rule.widths else {}), **rule.options, **variant}
-    model = create_model(name, num_classes=7, **options)
+    expected_options = {"num_classes": 7, **options}
+    model = create_model(name, **expected_options)
     variables = random_variables(model)
     found = engine.to_flax(rule, name, engine.from_flax(rule, model, variables))
-    assert found.options == {**options, "num_classes": 7}
+    assert found.options == expected_options
     flat, expected = (traverse_util.flatten_dict(t, sep="/") for t in (found.variables, variables))
     assert flat.keys() == expected.keys()
     for path, array in expected.items():

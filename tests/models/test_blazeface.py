@@ -26,6 +26,9 @@ def test_maps_are_the_papers():
     assert found == ORACLE["maps"]
     released = shapes(create_backbone("blazeface", variant="mediapipe"))
     assert [released[stride][2] for stride in (8, 16)] == [88, 96]
+    back = create_backbone("blazeface", variant="mediapipe_back", output_stride=32)
+    expected = {2: [128, 128, 24], 4: [64, 64, 24], 8: [32, 32, 48], 16: [16, 16, 96]}
+    assert shapes(back, 256) == {**expected, 32: [8, 8, 96]}
 
 
 def count(given, table):
@@ -114,6 +117,7 @@ def test_symmetric_padding_gives_maps_of_the_same_size():
         ({"shortcut": "padding"}, r"'padding' \(did you mean 'pad'\?\); accepted: pad, projection"),
         ({"variant": "papers"}, r"'papers' \(did you mean 'paper'\?\); accepted: paper, mediapipe"),
         ({"output_stride": 32}, "output_stride is 32; accepted: 16"),
+        ({"variant": "mediapipe_back"}, "output_stride is 16; accepted: 32"),
         ({"alpha": 1.0}, "unknown option of blazeface 'alpha'"),
     ],
 )

@@ -1,0 +1,1 @@
+"""Authors' repositories: the names of their state dicts, one module per network."""

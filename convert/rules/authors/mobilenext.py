@@ -1,0 +1,62 @@
+"""MobileNeXt of its authors: `mnext` of yitu-opensource/MobileNeXt."""
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+
+from convert.layouts import TORCH
+from convert.rule import Options, Rule
+from convert.rules.authors.facts import facts
+from flaxmobile.layers import round_channels
+from flaxmobile.models import mobilenext
+from flaxmobile.preprocessing import Preprocessing
+
+_SLOTS = {"depthwise1": 3, "reduce": 2, "expand": 3, "depthwise2": 2}
+"""Layer of a block -> its convolution, normalization and, where it has one, ReLU6 in a list."""
+
+
+def _modules(options: Options) -> Iterator[tuple[str, str]]:
+    yield "stem/conv", "features.0.0"
+    yield "stem/norm", "features.0.1"
+    for index, block in enumerate(mobilenext.named_blocks(options["alpha"]), start=1):
+        first, last = mobilenext.depthwise_of(
+            block.given,
+            block.features,
+            block.stage.reduction,
+            block.stride,
+            block.stage.keep_3x3,
+        )
+        place = 0
+        for layer in ("depthwise1",) * first + ("reduce", "expand") + ("depthwise2",) * last:
+            theirs = f"features.{index}.conv"
+            yield f"{block.name}/{layer}/conv", f"{theirs}.{place}"
+            yield f"{block.name}/{layer}/norm", f"{theirs}.{place + 1}"
+            place += _SLOTS[layer]
+    yield "classifier", "classifier.1"
+
+
+def _widths(options: Options) -> Mapping[str, int]:
+    alpha = options["alpha"]
+    widths = {
+        f"{block.name}/expand/conv": block.features for block in mobilenext.named_blocks(alpha)
+    }
+    return {"stem/conv": round_channels(mobilenext.STEM_CHANNELS * alpha), **widths}
+
+
+MOBILENEXT = Rule(
+    layout=TORCH,
+    modules=_modules,
+    options={
+        "identity_tensor_multiplier": 1.0,
+        "padding": "symmetric",
+        "norm_epsilon": 1e-5,
+        "output_stride": 32,
+        "folded": False,
+    },
+    widths=_widths,
+    # The preset of the timm of that time, with which they trained and measured.
+    facts=partial(
+        facts,
+        "yitu-opensource/MobileNeXt",
+        Preprocessing(resize_size=256, interpolation="bicubic"),
+    ),
+)

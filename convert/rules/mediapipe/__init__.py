@@ -1,0 +1,1 @@
+"""MediaPipe: the names of the tensors in its TFLite files, one module per network."""
