@@ -14,6 +14,7 @@ from convert.safetensors_files import (
     is_start_of_safetensors,
     read_safetensors,
 )
+from convert.tflite_files import is_start_of_tflite, read_tflite
 from convert.torch_files import encode_torch, read_torch
 from flaxmobile.errors import InputError
 
@@ -52,6 +53,7 @@ class Format(NamedTuple):
 
 FORMATS: tuple[Format, ...] = (
     Format((".safetensors",), is_start_of_safetensors, read_safetensors),
+    Format((".tflite",), is_start_of_tflite, read_tflite),
 )
 """All but torch's, which is taken for what is none of these."""
 

@@ -1,0 +1,111 @@
+"""Reading TFLite files: whatever the bytes are, constants by name or one line."""
+
+import random
+import sys
+
+import numpy as np
+import pytest
+
+from convert.sources import read_source
+from convert.tflite_files import read_tflite
+from flaxmobile import InputError
+from tests.convert.tflite_writer import encode_tflite
+
+KERNEL = np.arange(24, dtype=np.float32).reshape(2, 3, 1, 4)
+BIAS = np.asarray([0.5, -1.0], np.float32)
+PADDINGS = ("channel_padding/Paddings", np.zeros((4, 2), np.int32))
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "model.tflite"
+
+
+def refusal(path):
+    with pytest.raises(InputError) as caught:
+        read_source(path)
+    message = str(caught.value)
+    assert str(path) in message
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_constants_are_read_by_name_and_paddings_are_none(path, dtype):
+    constants = [("conv2d/Kernel", KERNEL.astype(dtype)), ("conv2d/Bias", BIAS.astype(dtype))]
+    path.write_bytes(encode_tflite([*constants, PADDINGS]))
+    found = read_source(path)
+    assert list(found.tensors) == ["conv2d/Kernel", "conv2d/Bias"]
+    for array, expected in zip(found.tensors.values(), (KERNEL, BIAS), strict=True):
+        assert array.dtype == np.float32
+        np.testing.assert_array_equal(array, expected)
+    assert found.precision == np.dtype(dtype).name
+
+
+def test_a_file_is_recognised_by_its_bytes(path):
+    other = path.with_name("weights.pth")
+    other.write_bytes(encode_tflite([("a/Kernel", KERNEL)]))
+    assert list(read_source(other).tensors) == ["a/Kernel"]
+
+
+@pytest.mark.parametrize("dtype", ["int8", "float64"])
+def test_weights_of_another_type_keep_it(path, dtype):
+    path.write_bytes(encode_tflite([("a/Kernel", KERNEL.astype(dtype))]))
+    assert read_tflite(path)["a/Kernel"].dtype == dtype
+
+
+def test_two_constants_of_one_name_are_refused(path):
+    path.write_bytes(encode_tflite([("a/Kernel", KERNEL), ("a/Kernel", KERNEL)]))
+    assert "holds two tensors named 'a/Kernel'" in refusal(path)
+
+
+def test_sparse_constants_are_refused(path):
+    path.write_bytes(encode_tflite([("a/Kernel", KERNEL), ("b", BIAS)], sparse=["a/Kernel"]))
+    assert "holds 'a/Kernel' (sparse FLOAT32); accepted: a TFLite model" in refusal(path)
+
+
+def test_a_graph_without_constants_is_refused(path):
+    path.write_bytes(encode_tflite([PADDINGS]))
+    assert "holds no weights" in refusal(path)
+
+
+def test_a_truncated_file_is_refused_wherever_it_ends(path):
+    """In a flatbuffer what was written first stands last: here the input, behind the constants."""
+    whole = encode_tflite([(f"conv2d_{i}/Kernel", KERNEL + i) for i in range(20)])
+    rng = random.Random(0)
+    for end in [0, 1, 4, 8, 9, *(rng.randrange(len(whole) - 200) for _ in range(60))]:
+        path.write_bytes(whole[:end])
+        assert "is damaged or not a TFLite file" in refusal(path)
+
+
+def test_damaged_bytes_give_tensors_or_one_line(path):
+    whole = encode_tflite([(f"conv2d_{i}/Kernel", KERNEL + i) for i in range(5)])
+    rng = random.Random(0)
+    refused = 0
+    for _ in range(150):
+        damaged = bytearray(whole)
+        for _ in range(4):
+            damaged[rng.randrange(8, len(whole))] = rng.randrange(256)
+        path.write_bytes(damaged)
+        try:
+            read_tflite(path)
+        except InputError as error:
+            refused += 1
+            assert "\n" not in str(error)
+    assert refused > 50
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"hello, this is text\n" * 9, b"\x1c\0\0\0TFL3", b"\x1c\0\0\0TFL9" + b"\0" * 90],
+)
+def test_a_file_that_is_no_model_is_refused(path, content):
+    path.write_bytes(content)
+    assert "is damaged or not a TFLite file" in refusal(path)
+
+
+def test_without_the_library_the_error_names_the_extra(path, monkeypatch):
+    path.write_bytes(encode_tflite([("a/Kernel", KERNEL)]))
+    monkeypatch.setitem(sys.modules, "tflite", None)
+    with pytest.raises(InputError, match=r"pip install 'flaxmobile\[tflite\]'"):
+        read_source(path)
