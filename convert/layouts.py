@@ -30,3 +30,22 @@ TFLITE = Layout(
     separator="/",
 )
 """The names that Keras's layers have in MediaPipe's TFLite files."""
+
+KERAS = Layout(
+    leaves={
+        "params/kernel": "kernel",
+        "params/bias": "bias",
+        "params/scale": "gamma",
+        "params/norm/bias": "beta",
+        "batch_stats/mean": "moving_mean",
+        "batch_stats/var": "moving_variance",
+    },
+    axes={rank: tuple(range(rank)) for rank in (1, 2, 4)},
+    separator="/",
+    splits_depthwise=True,
+    ignored={
+        r"^optimizer(_weights)?/": "the optimizer's state",
+        r"\bseed_generator/": "the state of dropout's random numbers",
+    },
+)
+"""The names that `convert.keras_files` gives."""

@@ -37,7 +37,7 @@ def read_options(rule: Rule, tensors: Arrays, alpha: float | None = None) -> tup
             else f"--alpha is {alpha}; the network has no width multiplier: leave the flag out"
         )
     classifier = dict(rule.modules(best)).get("classifier")
-    classes = None if classifier is None else _output_channels(rule, tensors, classifier)
+    classes = None if classifier is None else channels_of(rule, tensors, "classifier", classifier)
     return (best if classes is None else {**best, "num_classes": classes}), problems
 
 
@@ -49,7 +49,7 @@ def _with_alpha(rule: Rule, tensors: Arrays, variant: Options, alpha: float | No
     names = dict(rule.modules({**options, "alpha": 1.0}))
     widths = rule.widths
     found = {
-        module: _output_channels(rule, tensors, names[module])
+        module: channels_of(rule, tensors, module, names[module])
         for module in widths({**options, "alpha": 1.0})
     }
 
@@ -57,7 +57,8 @@ def _with_alpha(rule: Rule, tensors: Arrays, variant: Options, alpha: float | No
         expected = widths({**options, "alpha": candidate})
         return sum(found[module] == width for module, width in expected.items())
 
-    best = max(_ALPHAS, key=agreement)
+    whole = (candidate for candidate in _ALPHAS if agreement(candidate) == len(found))
+    best = next(whole, None) or max(_ALPHAS, key=agreement)
     if alpha is not None and agreement(alpha) >= agreement(best):
         best = alpha
     return {**options, "alpha": best}
@@ -69,7 +70,7 @@ def _agreement(rule: Rule, tensors: Arrays, options: Options) -> tuple[int, int]
     strangers = set(modules.values()) ^ {rule.layout.split(name)[0] for name in tensors}
     widths = {} if rule.widths is None else rule.widths(options)
     fitting = sum(
-        _output_channels(rule, tensors, modules[module]) == width
+        channels_of(rule, tensors, module, modules[module]) == width
         for module, width in widths.items()
     )
     return -len(strangers), fitting
@@ -79,8 +80,21 @@ def count_known(rule: Rule, tensors: Arrays) -> int:
     """How many of a file's names belong to a module of the rule, in its best variant."""
     names = [rule.layout.split(name)[0] for name in claims_of(rule.layout, tensors)]
     variants = [{"alpha": 1.0, **rule.options, **variant} for variant in rule.variants]
-    known = [{name for _, name in rule.modules(options)} for options in variants]
+    known = [
+        {name for _, name in modules(options)}
+        for options in variants
+        for modules in (rule.modules, *rule.other_names)
+    ]
     return max(sum(name in modules for name in names) for modules in known)
+
+
+def in_its_names(rule: Rule, tensors: Arrays) -> Rule:
+    """The rule under those of its names that most of a file's tensors have."""
+    rules = [
+        rule._replace(modules=modules, other_names=())
+        for modules in (rule.modules, *rule.other_names)
+    ]
+    return max(rules, key=lambda rule: count_known(rule, tensors))
 
 
 def size_of(model: Network) -> str:
@@ -100,9 +114,11 @@ def claims_of(layout: Layout, tensors: Arrays) -> dict[str, list[str]]:
     return dict(claims)
 
 
-def _output_channels(rule: Rule, tensors: Arrays, name: str) -> int | None:
-    """Of the origin's module of that name."""
+def channels_of(rule: Rule, tensors: Arrays, module: str, name: str) -> int | None:
+    """The output channels of a module of ours, which the origin calls by that name."""
     kernel = tensors.get(rule.layout.join(name, rule.layout.leaves["params/kernel"]))
     if kernel is None or kernel.ndim not in rule.layout.axes:
         return None
+    if rule.layout.splits_depthwise and "depthwise" in module.split("/"):
+        return kernel.shape[-2] * kernel.shape[-1]
     return kernel.shape[rule.layout.axes[kernel.ndim][-1]]

@@ -1,26 +1,37 @@
 """The origins' own networks, to compare ours with."""
 
 import importlib
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from flaxmobile.errors import InputError
+from flaxmobile.registry import get_spec
 
 Options = Mapping[str, Any]
 
-_MODULES = {"torchvision": "torchvision.models", "timm": "timm", "timm-tf": "timm"}
+_MODULES = {
+    "torchvision": "torchvision.models",
+    "timm": "timm",
+    "timm-tf": "timm",
+    "keras": "keras.applications",
+}
+_EXTRAS = {"keras": "keras"}
+"""Of the origins whose library is not in the extra `torch`."""
 
 
 def build_reference(origin: str, model: str, options: Options) -> Any:
     """Build the network of an origin's library that corresponds to ours.
 
     Args:
-      origin: "torchvision", "timm" or "timm-tf".
+      origin: "torchvision", "timm", "timm-tf" or "keras".
       model: registered name of our network.
       options: all of our network's, see `flaxmobile.registry.options_of`.
 
     Returns:
-      A `torch.nn.Module` without dropout, with random weights.
+      With random weights: a `torch.nn.Module` without dropout, or a `keras.Model` that maps images
+      [n, h, w, 3] of the network's own size, in -1..1, to logits. Keras runs on JAX unless the
+      environment's KERAS_BACKEND says otherwise.
 
     Raises:
       InputError: the library is not installed, or has no such network.
@@ -28,10 +39,13 @@ def build_reference(origin: str, model: str, options: Options) -> Any:
     build = _BUILDERS.get((origin, model))
     if build is None:
         raise InputError(f"{origin} has no {model}")
+    if origin == "keras":
+        os.environ.setdefault("KERAS_BACKEND", "jax")
     try:
         library = importlib.import_module(_MODULES[origin])
     except ImportError:
-        raise InputError(f"{origin} is not installed: pip install 'flaxmobile[torch]'") from None
+        extra = _EXTRAS.get(origin, "torch")
+        raise InputError(f"{origin} is not installed: pip install 'flaxmobile[{extra}]'") from None
     return build(library, options)
 
 
@@ -82,13 +96,56 @@ def _inception_v3(models: Any, options: Options) -> Any:
     )
 
 
-def _timm(name: str) -> Callable[[Any, Options], Any]:
+def _timm(name: str, *shared: str) -> Callable[[Any, Options], Any]:
     def build(timm: Any, options: Options) -> Any:
         width = {"minimal": "_minimal" if options.get("minimalistic") else ""}
-        alpha = round(100 * options["alpha"])
-        return timm.create_model(
-            name.format(alpha=f"{alpha:03d}", **width), num_classes=options["num_classes"]
-        )
+        network = name.format(alpha=f"{round(100 * options['alpha']):03d}", **width)
+        if not timm.is_model(network):
+            raise InputError(f"timm has no {network}")
+        own = {each: options[each] for each in shared}
+        return timm.create_model(network, num_classes=options["num_classes"], **own)
+
+    return build
+
+
+KERAS: Mapping[str, tuple[str, tuple[str, ...], Options]] = {
+    "mobilenet_v1": ("MobileNet", ("alpha", "depth_multiplier"), {}),
+    "mobilenet_v2": ("MobileNetV2", ("alpha",), {}),
+    "mobilenet_v3_large": (
+        "MobileNetV3Large",
+        ("alpha", "minimalistic"),
+        {"include_preprocessing": False},
+    ),
+    "mobilenet_v3_small": (
+        "MobileNetV3Small",
+        ("alpha", "minimalistic"),
+        {"include_preprocessing": False},
+    ),
+    "xception": ("Xception", (), {}),
+    "inception_v3": ("InceptionV3", (), {}),
+    "inception_resnet_v2": ("InceptionResNetV2", (), {}),
+}
+"""Our name of a network -> Keras's, options that both have, and options of Keras's."""
+
+
+def build_keras(applications: Any, model: str, options: Options, image_size: int) -> Any:
+    """Build Keras's network for images of a size; without classes it gives pooled features."""
+    name, shared, others = KERAS[model]
+    classes = options["num_classes"]
+    head = {"classes": classes} if classes else {"include_top": False, "pooling": "avg"}
+    return getattr(applications, name)(
+        weights=None,
+        input_shape=(image_size, image_size, 3),
+        classifier_activation=None,
+        **head,
+        **{option: options[option] for option in shared},
+        **others,
+    )
+
+
+def _keras(model: str) -> Callable[[Any, Options], Any]:
+    def build(applications: Any, options: Options) -> Any:
+        return build_keras(applications, model, options, get_spec(model).image_size)
 
     return build
 
@@ -102,11 +159,14 @@ _BUILDERS: dict[tuple[str, str], Callable[[Any, Options], Any]] = {
     ("torchvision", "inception_v1"): _inception_v1,
     ("torchvision", "inception_v3"): _inception_v3,
     ("timm", "mobilenet_v1"): _timm("mobilenetv1_{alpha}"),
+    ("timm", "mobilenet_v2"): _timm("mobilenetv2_{alpha}"),
     ("timm", "mobilenet_v3_large"): _timm("mobilenetv3_large_{alpha}"),
     ("timm", "mobilenet_v3_small"): _timm("mobilenetv3_small_{alpha}"),
     ("timm-tf", "mobilenet_v3_large"): _timm("tf_mobilenetv3_large{minimal}_{alpha}"),
     ("timm-tf", "mobilenet_v3_small"): _timm("tf_mobilenetv3_small{minimal}_{alpha}"),
+    ("timm", "inception_v3"): _timm("inception_v3", "aux_logits"),
     ("timm", "inception_v4"): _timm("inception_v4"),
     ("timm", "inception_resnet_v2"): _timm("inception_resnet_v2"),
     ("timm", "xception"): _timm("legacy_xception"),
+    **{("keras", model): _keras(model) for model in KERAS},
 }

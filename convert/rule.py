@@ -1,5 +1,7 @@
 """What a rule is: how an origin stores a network, as data that is read both ways."""
 
+import dataclasses
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -7,6 +9,8 @@ from flaxmobile.preprocessing import Preprocessing
 
 Options = Mapping[str, Any]
 """Of `flaxmobile.create_model`."""
+Modules = Callable[[Options], Iterable[tuple[str, str]]]
+"""Options of the network -> pairs of our path of a module and its name."""
 
 
 class Counter(NamedTuple):
@@ -22,12 +26,15 @@ class Layout(NamedTuple):
     """A framework's names and axes.
 
     Attributes:
-      leaves: our collection and leaf -> its name, in the order in which it lists a layer's tensors.
+      leaves: our collection and leaf -> its name, in the order in which it lists a layer's tensors;
+        "params/norm/bias" is for modules that are called norm.
       axes: rank -> its axes in our order, so that `theirs.transpose(axes[rank])` is ours.
       counter: ignored when read, 0 when written.
       wrapper: what a wrapper of the whole network puts before every name.
       separator: between the name of a layer and that of its tensor.
       depthwise_axes: of depthwise kernels, where they differ from those of other kernels.
+      splits_depthwise: depthwise kernels are [kh, kw, in, out / in], not [kh, kw, 1, out].
+      ignored: patterns of names that are in no network -> why they may be ignored.
     """
 
     leaves: Mapping[str, str]
@@ -36,6 +43,18 @@ class Layout(NamedTuple):
     wrapper: str = ""
     separator: str = "."
     depthwise_axes: tuple[int, ...] | None = None
+    splits_depthwise: bool = False
+    ignored: Mapping[str, str] = {}
+
+    def kind_of(self, module: str, kind: str) -> str:
+        """The key of `leaves` for a leaf of a module."""
+        collection, _, leaf = kind.rpartition("/")
+        own = f"{collection}/{module.rpartition('/')[2]}/{leaf}"
+        return own if own in self.leaves else kind
+
+    def reason_to_ignore(self, name: str) -> str | None:
+        """Why a tensor may be ignored, if it may."""
+        return next((why for how, why in self.ignored.items() if re.search(how, name)), None)
 
     def axes_of(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Its axes in our order, of a tensor whose shape is ours: kernels are [kh, kw, in, out]."""
@@ -73,8 +92,9 @@ class Rule(NamedTuple):
 
     Attributes:
       layout: of its framework.
-      modules: options of the network -> pairs of our path of a module and its name, in the origin's
-        order, such as ("stage3_block2/expand/conv", "features.5.conv.0.0").
+      modules: the names of all modules, in the origin's order, such as
+        ("stage3_block2/expand/conv", "features.5.conv.0.0").
+      other_names: the same under other names, which some of the origin's files have.
       options: of `create_model`, under which our outputs are the origin's.
       facts: (SHA-256 of a file, its number of classes) -> what is known about it.
       widths: options -> our path of a module -> its output channels, for modules that tell one
@@ -83,13 +103,27 @@ class Rule(NamedTuple):
         is the origin's default.
       version: of the torch module, which torchvision's MNASNet insists on.
       as_convolutions: our paths of dense layers that the origin stores as 1×1 convolutions.
+      image_size: options -> side of the whole image in pixels, where its networks differ in it.
+      constants: our collection and leaf -> its value in all modules, where the origin's network has
+        no such parameter.
     """
 
     layout: Layout
-    modules: Callable[[Options], Iterable[tuple[str, str]]]
+    modules: Modules
     options: Options
     facts: Callable[[str, int], Facts]
     widths: Callable[[Options], Mapping[str, int]] | None = None
     variants: Sequence[Options] = ({},)
     as_convolutions: Sequence[str] = ()
     version: int = 1
+    other_names: Sequence[Modules] = ()
+    constants: Mapping[str, float] = {}
+    image_size: Callable[[Options], int] | None = None
+
+    def sized(self, facts: Facts, options: Options) -> Facts:
+        """The facts about a file whose network has these options."""
+        if self.image_size is None:
+            return facts
+        size = self.image_size(options)
+        preprocessing = dataclasses.replace(facts.preprocessing, image_size=size, resize_size=size)
+        return facts._replace(preprocessing=preprocessing)

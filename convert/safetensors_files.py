@@ -1,5 +1,7 @@
 """Safetensors files: tensors by name in and out, without torch."""
 
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -39,13 +41,23 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
     return tensors
 
 
-def encode_safetensors(tensors: Mapping[str, np.ndarray]) -> bytes:
-    """The bytes of a safetensors file, marked as torch's names and axes."""
-    _import_safetensors()
-    from safetensors.numpy import save
+def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
+    """Write a safetensors file, marked as torch's names and axes.
+
+    Raises:
+      OSError: the file cannot be written, wholly or in part.
+    """
+    library = _import_safetensors()
+    from safetensors.numpy import save_file
 
     contiguous = {name: np.asarray(array, order="C") for name, array in tensors.items()}
-    return save(contiguous, metadata={"format": "pt"})
+    try:
+        save_file(contiguous, path, metadata={"format": "pt"})
+    except library.SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
 
 
 def _import_safetensors() -> Any:

@@ -10,12 +10,12 @@ import ml_dtypes
 import numpy as np
 
 from convert.safetensors_files import (
-    encode_safetensors,
     is_start_of_safetensors,
     read_safetensors,
+    write_safetensors,
 )
 from convert.tflite_files import is_start_of_tflite, read_tflite
-from convert.torch_files import encode_torch, read_torch
+from convert.torch_files import read_torch, write_torch
 from flaxmobile.errors import InputError
 
 _HEAD = 16
@@ -105,19 +105,19 @@ def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], version: int = 
     Raises:
       InputError: a safetensors file cannot say the version, and the module is not of the first.
     """
-    if path.suffix == ".safetensors":
-        if version != 1:
-            raise InputError(
-                f"the module is of version {version}, which a state dict must say and {path} has "
-                "no place for; accepted: a .pth file"
-            )
-        content: bytes | memoryview = encode_safetensors(tensors)
-    else:
-        content = encode_torch(tensors, version)
+    plain = path.suffix == ".safetensors"
+    if plain and version != 1:
+        raise InputError(
+            f"the module is of version {version}, which a state dict must say and {path} has "
+            "no place for; accepted: a .pth file"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        draft.write_bytes(content)
+        if plain:
+            write_safetensors(draft, tensors)
+        else:
+            write_torch(draft, tensors, version)
         draft.rename(path)
     finally:
         draft.unlink(missing_ok=True)

@@ -1,8 +1,8 @@
 """Torch files: tensors by name in, a state dict out. No pickled code is ever executed."""
 
-import io
 import re
 import warnings
+import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,11 +35,18 @@ def torch_state(tensors: Mapping[str, np.ndarray], version: int = 1) -> Any:
     return state
 
 
-def encode_torch(tensors: Mapping[str, np.ndarray], version: int = 1) -> memoryview:
-    """The bytes of a file with a torch state dict of a module of that version."""
-    content = io.BytesIO()
-    _import_torch().save(torch_state(tensors, version), content)
-    return content.getbuffer()
+def write_torch(path: Path, tensors: Mapping[str, np.ndarray], version: int = 1) -> None:
+    """Write a torch state dict of a module of that version.
+
+    Raises:
+      OSError: the file cannot be written, wholly or in part.
+    """
+    torch, state = _import_torch(), torch_state(tensors, version)
+    try:
+        with path.open("wb") as file:
+            torch.save(state, file)
+    except RuntimeError as error:  # torch's complaint after the disk's
+        raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
 
 
 def _import_torch() -> ModuleType:
@@ -55,7 +62,8 @@ def _unpickle(path: Path) -> Any:
     try:
         with warnings.catch_warnings():  # the error below says what they say
             warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True)
+            mapped = zipfile.is_zipfile(path)  # read when needed, and no memory of ours
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:  # a damaged file raises whatever its bytes happen to mean
         if found := re.search(r"GLOBAL (\w+(?:\.\w+)*)", str(error)):
             raise InputError(

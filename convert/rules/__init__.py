@@ -5,7 +5,9 @@ from convert.rules.authors import blazeface as authors_blazeface
 from convert.rules.authors import mobilenext, shufflenet_v1
 from convert.rules.authors import shufflenet_v2 as authors_shufflenet_v2
 from convert.rules.mediapipe import blazeface
+from convert.rules.timm import inception_v3 as timm_inception_v3
 from convert.rules.timm import mobilenet_v1 as timm_mobilenet_v1
+from convert.rules.timm import mobilenet_v2 as timm_mobilenet_v2
 from convert.rules.timm import mobilenet_v3 as timm_mobilenet_v3
 from convert.rules.timm.inception_resnet_v2 import INCEPTION_RESNET_V2
 from convert.rules.timm.inception_v4 import INCEPTION_V4
@@ -25,12 +27,14 @@ RULES: dict[tuple[str, str], Rule] = {
     ("torchvision", "mobilenet_v2"): MOBILENET_V2,
     ("torchvision", "mobilenet_v3_large"): MOBILENET_V3_LARGE,
     ("torchvision", "mobilenet_v3_small"): MOBILENET_V3_SMALL,
+    ("timm", "mobilenet_v2"): timm_mobilenet_v2.MOBILENET_V2,
     ("timm", "mobilenet_v3_large"): timm_mobilenet_v3.MOBILENET_V3_LARGE,
     ("timm", "mobilenet_v3_small"): timm_mobilenet_v3.MOBILENET_V3_SMALL,
     ("timm-tf", "mobilenet_v3_large"): timm_mobilenet_v3.TF_MOBILENET_V3_LARGE,
     ("timm-tf", "mobilenet_v3_small"): timm_mobilenet_v3.TF_MOBILENET_V3_SMALL,
     ("torchvision", "inception_v1"): INCEPTION_V1,
     ("torchvision", "inception_v3"): INCEPTION_V3,
+    ("timm", "inception_v3"): timm_inception_v3.INCEPTION_V3,
     ("torchvision", "mnasnet"): MNASNET,
     ("torchvision", "shufflenet_v2"): SHUFFLENET_V2,
     ("authors", "mobilenext"): mobilenext.MOBILENEXT,

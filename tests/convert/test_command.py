@@ -14,6 +14,7 @@ from torchvision.models import mobilenet_v2
 from convert.__main__ import main
 from flaxmobile import load_metadata, load_weights, save_weights
 from flaxmobile.weights import load_options
+from tests.convert.commands import convert, convert_back, error_of, save
 from tests.convert.states import EXPAND, STEM, VARIANCE, random_state
 from tests.networks import random_variables, small_model
 
@@ -21,29 +22,6 @@ from tests.networks import random_variables, small_model
 @pytest.fixture
 def weights(tmp_path):
     return save(random_state(), tmp_path / "w.pth")
-
-
-def save(content, path):
-    torch.save(content, path)
-    return path
-
-
-def convert(path, output, *flags, model="v2"):
-    return main(["--model", model, "--weights", str(path), "--output", str(output), *flags])
-
-
-def convert_back(directory, output, *flags):
-    return main(["--to-torch", "--weights", str(directory), "--output", str(output), *flags])
-
-
-def error_of(capsys, status, expected_status=1):
-    """The one line of a command that failed."""
-    assert status == expected_status
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.count("\n") == 1
-    assert err.startswith("python -m convert: error: ")
-    return err
 
 
 def assert_same_state(found, expected):
@@ -60,6 +38,7 @@ def test_torch_to_flax_to_torch_is_identical_to_the_bit(tmp_path, capsys, alpha)
     assert convert(save(state, tmp_path / "w.pth"), directory) == 0
     assert capsys.readouterr().out == (
         f"found torchvision's mobilenet_v2 with alpha {alpha} and 10 classes\n"
+        "for images of 224×224, symmetric padding, normalization epsilon 1e-05\n"
         "used 262 tensors, ignored 52 (BatchNorm's step counter, which a fixed momentum does not "
         f"use)\nwrote {directory}\n"
     )
@@ -145,9 +124,11 @@ def test_another_width_is_refused(tmp_path, capsys, weights):
 
 
 def test_another_networks_file_is_recognised_as_such(tmp_path, capsys):
-    path = save({"conv1.weight": torch.zeros(3), "bn1.weight": torch.zeros(3)}, tmp_path / "w.pth")
+    path = save(
+        {"body.1.weight": torch.zeros(3), "body.2.bias": torch.zeros(3)}, tmp_path / "w.pth"
+    )
     err = error_of(capsys, convert(path, tmp_path / "flax"))
-    assert "none of the file's 2 names, such as 'conv1.weight'" in err
+    assert "none of the file's 2 names, such as 'body.1.weight'" in err
     assert "mobilenet_v2 from torchvision" in err
 
 
@@ -198,16 +179,24 @@ def test_weights_that_are_not_there_are_named(tmp_path, capsys, monkeypatch, fla
     ("flags", "message"),
     [
         ("--model v2 --weights w.pth", "--output"),
-        ("--model v2 --weights w.pth --output o --source keras", "torchvision"),
+        ("--model v2 --weights w.pth --output o --source caffe", "torchvision"),
         ("--model v2 --weights w.pth --output o --aplha 1", "--alpha"),
         ("--model v2 --weights w.pth --output o --alpha wide", "--alpha"),
         ("--model v2 --weights w.pth --output o --alpha 0", "accepted: any number above 0"),
         ("--model v2 --weights w.pth --output o --alpha nan", "accepted: any number above 0"),
         ("--model v2 --weights w.pth --output o --alpha inf", "accepted: any number above 0"),
         ("--model mobilenetv2 --weights w.pth --output o", "did you mean 'mobilenet_v2'?"),
+        ("--model v2 --weights w.pth --output o --options padding", "NAME=VALUE"),
+        ("--model v2 --weights w.pth --output o --options paddin=same", "'padding'"),
+        ("--model v2 --weights w.pth --output o --options num_classes=0", "--no-classifier"),
+        ("--model v2 --weights w.pth --output o --no-classifier --verify a.png", "leaves out"),
+        ("--model v2 --weights timm:a --output o --source torchvision", "leave one out"),
         ("--weights w.pth --output o", "--model is missing"),
         ("--to-torch --model v2 --weights w --output o.pth", "leave these flags out"),
         ("--to-torch --alpha 1 --weights w --output o.pth", "leave these flags out"),
+        ("--to-torch --no-classifier --weights w --output o.pth", "leave these flags out"),
+        ("--to-torch --options a=1 --weights w --output o.pth", "leave these flags out"),
+        ("--to-torch --verify a.png --weights w --output o.pth", "leave these flags out"),
     ],
 )
 def test_a_wrong_flag_exits_with_status_2(capsys, flags, message):

@@ -61,6 +61,17 @@ def test_a_frozen_backbone_stays_to_the_bit_and_the_classifier_is_replaced(pretr
     assert np.abs(classifier["bias"]).max() > 0  # it begins at 0
 
 
+def test_a_backbone_without_classifier_gets_one(pretrained):
+    pretrained["params"].pop("classifier")
+    save_weights("backbone", "tiny", {"num_classes": 0, "padding": "same"}, pretrained)
+    flags = ["--init-from", "backbone", "--recipe", "finetune", "--epochs", "1"]
+    assert main([*FLAGS, *flags, "--output", "run"]) == 0
+    model, tuned = load_weights("run/best")
+    assert model.num_classes == 5
+    assert tuned["params"].pop("classifier")["kernel"].shape == (8, 5)
+    chex.assert_trees_all_equal(dict(tuned), pretrained)
+
+
 def test_without_freezing_everything_learns(pretrained):
     assert main([*FLAGS, "--init-from", "pretrained", "--epochs", "1", "--output", "run"]) == 0
     _, tuned = load_weights("run/best")

@@ -1,7 +1,7 @@
 """What timm says about its published weights: its `default_cfg`s as plain data."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from convert.imagenet import class_names
 from convert.rule import Facts
@@ -63,3 +63,12 @@ def facts(
             source = {"weights": known.weights, "url": url, "licence": _LICENCE}
             return Facts(known.preprocessing, names, source)
     return Facts(standard, names, {})
+
+
+def facts_of(name: str, url: str, config: Any, num_classes: int) -> Facts:
+    """Turn one of timm's `PretrainedCfg`s, of weights of that name from there, into facts."""
+    preprocessing = preset(
+        config.input_size[-1], config.crop_pct, config.mean, config.std, config.interpolation
+    )
+    source = {"weights": name, "url": url, "licence": config.license or _LICENCE}
+    return Facts(preprocessing, class_names(num_classes), source)

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from convert.imagenet import class_names
 from convert.rule import Facts
@@ -77,12 +77,31 @@ def facts(model: str, sha256: str, num_classes: int) -> Facts:
       sha256: of the file.
       num_classes: of the file.
     """
-    names = class_names(num_classes)
     for known in FILES[model]:
         if sha256.startswith(known.file.rpartition("-")[2]):
-            preset = known.preprocessing
-            if model in _TRANSFORMED:
-                preset = dataclasses.replace(preset, mean=_HALF, std=_HALF)
             url = f"{ADDRESS}{known.file}.pth"
-            return Facts(preset, names, {"weights": known.weights, "url": url, "licence": _LICENCE})
-    return Facts(_INCEPTION if model == "inception_v3" else _STANDARD, names, {})
+            return _published(model, known.preprocessing, known.weights, url, num_classes)
+    standard = _INCEPTION if model == "inception_v3" else _STANDARD
+    return Facts(standard, class_names(num_classes), {})
+
+
+def facts_of(model: str, weights: Any, num_classes: int) -> Facts:
+    """The same of a member of one of torchvision's weights enums."""
+    preset = weights.transforms()
+    preprocessing = Preprocessing(
+        preset.crop_size[0],
+        preset.resize_size[0],
+        tuple(preset.mean),
+        tuple(preset.std),
+        preset.interpolation.value,
+    )
+    return _published(model, preprocessing, weights.name, weights.url, num_classes)
+
+
+def _published(
+    model: str, preset: Preprocessing, weights: str, url: str, num_classes: int
+) -> Facts:
+    if model in _TRANSFORMED:
+        preset = dataclasses.replace(preset, mean=_HALF, std=_HALF)
+    source = {"weights": weights, "url": url, "licence": _LICENCE}
+    return Facts(preset, class_names(num_classes), source)

@@ -27,7 +27,8 @@ def _modules(options: Options) -> Iterator[tuple[str, str]]:
     yield "classifier", "classifier.1"
 
 
-def _widths(options: Options) -> Mapping[str, int]:
+def widths(options: Options) -> Mapping[str, int]:
+    """Channels of the stem, the stages and the head."""
     alpha = options["alpha"]
     channels = {
         f"stage{number}_block1/project/conv": stage.channels * alpha
@@ -49,6 +50,6 @@ MOBILENET_V2 = Rule(
         "linear": True,
         "folded": False,
     },
-    widths=_widths,
+    widths=widths,
     facts=partial(facts, "mobilenet_v2"),
 )

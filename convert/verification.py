@@ -1,0 +1,121 @@
+"""The origin's own network and ours on the same images: do they say the same?"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from convert.references import build_reference
+from convert.torch_files import torch_state
+from flaxmobile.errors import InputError
+from flaxmobile.layers import Network
+from flaxmobile.preprocessing import Preprocessing, open_image
+from flaxmobile.registry import options_of
+
+TOLERANCE = 1e-3
+"""Of the largest logit: ten times what sums in another order make of these networks in float32."""
+
+_TOP = 5
+_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+
+
+class Agreement(NamedTuple):
+    """How far two networks agree.
+
+    Attributes:
+      images: on how many.
+      difference: the largest of two logits.
+      relative: the same as a share of the origin's largest logit.
+      top5: whether the five best classes are the same, in any order, for every image.
+    """
+
+    images: int
+    difference: float
+    relative: float
+    top5: bool
+
+    def __str__(self) -> str:
+        """One line for the user."""
+        agree = "agree" if self.top5 else "do not agree"
+        return (
+            f"logits differ by at most {self.difference:.2e}, which is {self.relative:.2e} of the "
+            f"largest, on {self.images} image(s); the top-5 classes {agree}"
+        )
+
+
+def find_images(paths: Sequence[Path]) -> list[Path]:
+    """The given files, and the images in the given directories.
+
+    Raises:
+      InputError: no such path, or a directory without images.
+    """
+    found: list[Path] = []
+    for path in paths:
+        inside = [path]
+        if path.is_dir():
+            inside = sorted(file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES)
+        if not inside or not path.exists():
+            raise InputError(f"--verify {path} is not an image, nor a directory with images")
+        found += inside
+    return found
+
+
+def build_origin(
+    origin: str, name: str, model: Network, tensors: Mapping[str, np.ndarray], version: int
+) -> Any:
+    """Build the origin's own network, with the tensors of the file in it.
+
+    Args:
+      origin: see `build_reference`.
+      name: registered name of our network.
+      model: our network.
+      tensors: of the file under the origin's names, those alone that its network has.
+      version: of the torch module.
+
+    Raises:
+      InputError: the library is not installed, or has no such network.
+    """
+    if getattr(model, "detector", False) or model.num_classes == 0:
+        raise InputError("--verify compares logits of classes, which this network does not give")
+    network = build_reference(origin, name, options_of(model))
+    if not hasattr(network, "load_state_dict"):
+        raise InputError(f"--verify runs networks of torch, which those of {origin} are not")
+    network.load_state_dict(torch_state(tensors, version), strict=True)
+    return network.eval()
+
+
+def compare(
+    network: Any,
+    model: Network,
+    variables: Mapping[str, Any],
+    preprocessing: Preprocessing,
+    paths: Sequence[Path],
+) -> Agreement:
+    """Run both networks on images, one at a time.
+
+    Args:
+      network: the origin's, in evaluation mode.
+      model: ours.
+      variables: ours.
+      preprocessing: the origin's.
+      paths: image files, at least one.
+    """
+    import torch
+
+    apply, theirs, ours = jax.jit(model.apply), [], []
+    with torch.inference_mode(), jax.default_matmul_precision("highest"):
+        for path in paths:
+            image = preprocessing(open_image(path))[None]  # [1, h, w, 3]
+            theirs.append(network(torch.tensor(image.transpose(0, 3, 1, 2))).numpy()[0])
+            ours.append(np.asarray(apply(variables, image))[0])
+    expected, found = np.stack(theirs), np.stack(ours)  # [images, classes]
+    difference = float(np.abs(found - expected).max())
+    relative = difference / float(np.abs(expected).max())
+    top5 = np.array_equal(_best(found), _best(expected))
+    return Agreement(len(paths), difference, relative, top5)
+
+
+def _best(logits: np.ndarray) -> np.ndarray:
+    return np.sort(np.argsort(-logits)[:, :_TOP])

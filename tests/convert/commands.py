@@ -1,0 +1,28 @@
+"""Running `python -m convert` in this process, for tests."""
+
+import torch
+
+from convert.__main__ import main
+
+
+def save(content, path):
+    torch.save(content, path)
+    return path
+
+
+def convert(path, output, *flags, model="v2"):
+    return main(["--model", model, "--weights", str(path), "--output", str(output), *flags])
+
+
+def convert_back(directory, output, *flags):
+    return main(["--to-torch", "--weights", str(directory), "--output", str(output), *flags])
+
+
+def error_of(capsys, status, expected_status=1):
+    """The one line of a command that failed."""
+    assert status == expected_status
+    out, err = capsys.readouterr()
+    assert out == "" or out.startswith("fetching ")
+    assert err.count("\n") == 1
+    assert err.startswith("python -m convert: error: ")
+    return err

@@ -1,0 +1,88 @@
+"""Whose file is it, and of which network?"""
+
+import numpy as np
+import pytest
+import timm
+import torch
+import torchvision
+
+from convert.recognition import other_network, recognise
+from convert.sources import Source
+from flaxmobile import InputError
+
+
+def source_of(network, sha256="0" * 64):
+    state = network.state_dict()
+    # shapes do not matter
+    return Source({name: np.zeros((), np.float32) for name in state}, sha256)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_numbers():
+    """Networks of names alone."""
+    with torch.device("meta"):
+        yield
+
+
+def build(name):
+    library, _, name = name.partition(":")
+    make = timm.create_model if library == "timm" else torchvision.models.get_model
+    return make(name)
+
+
+@pytest.mark.parametrize(
+    ("network", "model", "origin"),
+    [
+        ("torchvision:mobilenet_v2", "mobilenet_v2", "torchvision"),
+        ("timm:mobilenetv2_050", "mobilenet_v2", "timm"),
+        ("torchvision:mobilenet_v3_small", "mobilenet_v3_small", "torchvision"),
+        ("timm:tf_mobilenetv3_small_minimal_100", "mobilenet_v3_small", "timm-tf"),
+        ("torchvision:shufflenet_v2_x0_5", "shufflenet_v2", "torchvision"),
+    ],
+)
+def test_names_tell_the_origin(network, model, origin):
+    found, _ = recognise(model, "auto", source_of(build(network)))
+    assert found == origin
+
+
+@pytest.mark.parametrize(
+    ("network", "model", "sha256", "origin"),
+    [
+        ("timm:mobilenetv3_large_100", "mobilenet_v3_large", "f55367f5", "timm"),
+        ("timm:mobilenetv3_large_100", "mobilenet_v3_large", "427764d5", "timm-tf"),
+        ("timm:mobilenetv3_small_050", "mobilenet_v3_small", "384766db", "timm"),
+        ("timm:inception_v3", "inception_v3", "0cc3c7bd", "torchvision"),
+    ],
+)
+def test_the_hash_tells_origins_of_the_same_names_apart(network, model, sha256, origin):
+    network = build(network)
+    found, _ = recognise(model, "auto", source_of(network, sha256 + "0" * 56))
+    assert found == origin
+    with pytest.raises(InputError, match="say with --source whose the file is"):
+        recognise(model, "auto", source_of(network))
+
+
+@pytest.mark.parametrize(
+    ("network", "model", "belongs"),
+    [
+        ("torchvision:mobilenet_v3_small", "mobilenet_v3_large", "mobilenet_v3_small"),
+        ("torchvision:mobilenet_v3_large", "mobilenet_v3_small", "mobilenet_v3_large"),
+        ("timm:mobilenetv2_050", "mobilenet_v1", "mobilenet_v2"),
+        ("torchvision:mnasnet0_5", "mobilenet_v2", "mnasnet"),
+    ],
+)
+def test_a_file_of_another_network_says_which(network, model, belongs):
+    source = source_of(build(network))
+    assert other_network(model, source).endswith(f": --model {belongs}")
+    assert other_network(belongs, source) == ""
+
+
+def test_a_file_of_no_network_is_said():
+    source = Source({"a.weight": np.zeros(3, np.float32)}, "0" * 64)
+    with pytest.raises(InputError, match=r"'a.weight', belongs to mnasnet from torchvision$"):
+        recognise("mnasnet", "auto", source)
+
+
+def test_an_origin_without_the_network_is_refused():
+    with pytest.raises(InputError, match="accepted: auto, torchvision"):
+        recognise("mnasnet", "timm", source_of(torch.nn.Linear(2, 2)))
