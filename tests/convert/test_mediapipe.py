@@ -84,8 +84,10 @@ def test_a_file_gives_the_network_of_the_port(tmp_path, capsys, camera, dtype):
     port = engine.to_flax(RULES["authors", "blazeface"], "blazeface", state)
     assert (model, model.variant) == (port.model, variant)
     jax.tree.map(np.testing.assert_array_equal, variables, port.variables)
-    metadata = load_metadata(tmp_path / "flax")
-    assert metadata.preprocessing.mean == metadata.preprocessing.std == (0.5, 0.5, 0.5)
+    found = load_metadata(tmp_path / "flax").preprocessing
+    size = {"front": 128, "back": 256}[camera]
+    assert (found.image_size, found.resize_size) == (size, size)
+    assert found.mean == found.std == (0.5, 0.5, 0.5)
 
 
 def test_a_converted_detector_looks_for_faces(tmp_path):

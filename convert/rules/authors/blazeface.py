@@ -6,7 +6,7 @@ from functools import partial
 from convert.layouts import TORCH
 from convert.rule import Options, Rule
 from convert.rules.authors.facts import facts
-from convert.rules.mediapipe.blazeface import OPTIONS, PREPROCESSING, VARIANTS, heads
+from convert.rules.mediapipe.blazeface import OPTIONS, PREPROCESSING, VARIANTS, heads, image_size
 from flaxmobile.models import blazeface
 
 _LISTS = {"mediapipe": (("backbone1", 11), ("backbone2", 5)), "mediapipe_back": (("backbone", 31),)}
@@ -38,4 +38,5 @@ BLAZEFACE = Rule(
     options=OPTIONS,
     variants=VARIANTS,
     facts=partial(facts, "hollance/BlazeFace-PyTorch", PREPROCESSING),
+    image_size=image_size,
 )

@@ -36,13 +36,18 @@ PUBLISHED: Mapping[str, Mapping[str, str]] = {
         "blaze_face_short_range.tflite",
     },
     "e376cf6b168d5ece8a3cedb94acc4eb168a136aede125ccc3d903ef38f5beda8": {
-        "weights": "face_detection_back",  # in its repository up to 2021
+        "weights": "face_detection_back",  # in its repository alone
     },
 }
 """SHA-256 of a file that MediaPipe publishes -> its name, and its address where it has one now."""
 
 PREPROCESSING = Preprocessing(128, 128, mean=(0.5,) * 3, std=(0.5,) * 3)
-"""Pixels in -1..1, of the short range model; the back model's images have 256."""
+"""Pixels in -1..1; the size is the variant's."""
+
+
+def image_size(options: Options) -> int:
+    """The side of the images that a variant takes."""
+    return blazeface.VARIANTS[options["variant"]].image_size
 
 
 def heads(variant: str, kind: str) -> list[str]:
@@ -76,4 +81,11 @@ def _facts(sha256: str, num_classes: int) -> Facts:
     return Facts(PREPROCESSING, None, {**source, "licence": _LICENCE} if source else {})
 
 
-BLAZEFACE = Rule(layout=TFLITE, modules=_modules, options=OPTIONS, variants=VARIANTS, facts=_facts)
+BLAZEFACE = Rule(
+    layout=TFLITE,
+    modules=_modules,
+    options=OPTIONS,
+    variants=VARIANTS,
+    facts=_facts,
+    image_size=image_size,
+)
