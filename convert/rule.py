@@ -104,7 +104,6 @@ class Rule(NamedTuple):
       version: of the torch module, which torchvision's MNASNet insists on.
       as_convolutions: our paths of dense layers that the origin stores as 1×1 convolutions.
       image_size: options -> side of the whole image in pixels, where its networks differ in it.
-      image_size: options -> side of the whole image in pixels, where its networks differ in it.
       constants: our collection and leaf -> its value in all modules, where the origin's network has
         no such parameter.
     """
@@ -119,16 +118,6 @@ class Rule(NamedTuple):
     version: int = 1
     other_names: Sequence[Modules] = ()
     constants: Mapping[str, float] = {}
-    image_size: Callable[[Options], int] | None = None
-
-    def sized(self, facts: Facts, options: Options) -> Facts:
-        """The facts about a file whose network has these options."""
-        if self.image_size is None:
-            return facts
-        size = self.image_size(options)
-        preprocessing = dataclasses.replace(facts.preprocessing, image_size=size, resize_size=size)
-        return facts._replace(preprocessing=preprocessing)
-
     image_size: Callable[[Options], int] | None = None
 
     def sized(self, facts: Facts, options: Options) -> Facts:
