@@ -9,6 +9,7 @@ from typing import NamedTuple
 import ml_dtypes
 import numpy as np
 
+from convert.keras_files import SUFFIXES, is_start_of_hdf5, read_keras
 from convert.safetensors_files import (
     is_start_of_safetensors,
     read_safetensors,
@@ -54,6 +55,7 @@ class Format(NamedTuple):
 FORMATS: tuple[Format, ...] = (
     Format((".safetensors",), is_start_of_safetensors, read_safetensors),
     Format((".tflite",), is_start_of_tflite, read_tflite),
+    Format(SUFFIXES, is_start_of_hdf5, read_keras),
 )
 """All but torch's, which is taken for what is none of these."""
 

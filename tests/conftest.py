@@ -11,6 +11,7 @@ os.environ["TPU_ACCELERATOR_TYPE"] = "v5litepod-4"
 os.environ["TPU_WORKER_HOSTNAMES"] = "localhost"
 os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"  # in several processes at once, to compile only
 os.environ["MPLBACKEND"] = "agg"
+os.environ["KERAS_BACKEND"] = "jax"
 # A program that several tests, workers or runs of the suite need is compiled once.
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(__file__).parents[1] / ".pytest_cache" / "xla")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"

@@ -4,6 +4,12 @@ from convert.rule import Rule
 from convert.rules.authors import blazeface as authors_blazeface
 from convert.rules.authors import mobilenext, shufflenet_v1
 from convert.rules.authors import shufflenet_v2 as authors_shufflenet_v2
+from convert.rules.keras import inception_resnet_v2 as keras_inception_resnet_v2
+from convert.rules.keras import inception_v3 as keras_inception_v3
+from convert.rules.keras import mobilenet_v1 as keras_mobilenet_v1
+from convert.rules.keras import mobilenet_v2 as keras_mobilenet_v2
+from convert.rules.keras import mobilenet_v3 as keras_mobilenet_v3
+from convert.rules.keras import xception as keras_xception
 from convert.rules.mediapipe import blazeface
 from convert.rules.timm import inception_v3 as timm_inception_v3
 from convert.rules.timm import mobilenet_v1 as timm_mobilenet_v1
@@ -42,5 +48,12 @@ RULES: dict[tuple[str, str], Rule] = {
     ("authors", "shufflenet_v2"): authors_shufflenet_v2.SHUFFLENET_V2,
     ("authors", "blazeface"): authors_blazeface.BLAZEFACE,
     ("mediapipe", "blazeface"): blazeface.BLAZEFACE,
+    ("keras", "mobilenet_v1"): keras_mobilenet_v1.MOBILENET_V1,
+    ("keras", "mobilenet_v2"): keras_mobilenet_v2.MOBILENET_V2,
+    ("keras", "mobilenet_v3_large"): keras_mobilenet_v3.MOBILENET_V3_LARGE,
+    ("keras", "mobilenet_v3_small"): keras_mobilenet_v3.MOBILENET_V3_SMALL,
+    ("keras", "xception"): keras_xception.XCEPTION,
+    ("keras", "inception_v3"): keras_inception_v3.INCEPTION_V3,
+    ("keras", "inception_resnet_v2"): keras_inception_resnet_v2.INCEPTION_RESNET_V2,
 }
 """(origin, registered name of the network) -> how that origin stores it."""

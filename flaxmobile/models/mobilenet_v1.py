@@ -9,8 +9,8 @@ Where the paper and the implementations differ, or these among each other:
   its stride is 1, as everywhere else.
 - The paper writes ReLU; TF-slim, Keras and timm have ReLU6, as here.
 - The text of the paper scales widths and says no more. Widths are rounded to multiples of 8 (timm,
-  and TF-slim's networks since MobileNet V2); Keras cuts them to whole numbers. The four widths of
-  the paper, and 1.25, are the same under both.
+  and TF-slim's networks since MobileNet V2), or under `whole_widths` cut to whole numbers (Keras).
+  The four widths of the paper, and 1.25, are the same under both.
 - Padding, normalization and dropout are those of TF-slim and Keras, whose weights are the paper's;
   timm's are `padding="symmetric", norm_epsilon=1e-5, norm_momentum=0.9`. Keras pads a strided
   depthwise convolution at the bottom and right alone, which is "same" for even sizes.
@@ -54,6 +54,11 @@ def named_blocks() -> Iterator[tuple[str, int, int]]:
             yield f"stage{number}_block{block}", stage.channels, stride
 
 
+def scale(channels: int, alpha: float, whole: bool) -> int:
+    """Scale a width of the table: to a multiple of 8, or as Keras does down to a whole number."""
+    return max(1, int(channels * alpha)) if whole else round_channels(channels * alpha)
+
+
 class DepthwiseSeparable(nn.Module):
     """Filter each channel (3×3), then mix them (1×1): figure 3, right, of the V1 paper.
 
@@ -92,11 +97,13 @@ class MobileNetV1(Network):
     Attributes:
       alpha: width multiplier, above 0.
       depth_multiplier: outputs of the depthwise convolutions per input channel, 1 or more.
+      whole_widths: cut widths to whole numbers instead of rounding them to multiples of 8.
       The others: see `Network`.
     """
 
     alpha: float = 1.0
     depth_multiplier: int = 1
+    whole_widths: bool = False
     dropout_rate: float = 1e-3
     padding: str = "same"
     norm_momentum: float = 0.99
@@ -110,23 +117,24 @@ class MobileNetV1(Network):
         if self.depth_multiplier < 1:
             raise InputError(f"depth_multiplier is {self.depth_multiplier}; accepted: 1 or more")
 
+    def _width(self, channels: int) -> int:
+        return scale(channels, self.alpha, self.whole_widths)
+
     @nn.compact
     def __call__(self, images: Array, train: bool = False) -> Array | dict[int, Array]:
         """Map images [n, h, w, 3] to logits [n, num_classes], or to {stride: features}."""
         self.check()
         conv = self.conv_norm()
         x = self.check_images(images)
-        x = conv(
-            round_channels(STEM_CHANNELS * self.alpha), 3, stride=2, activation=relu6, name="stem"
-        )(x, train)  # [n, h/2, w/2, 32]
-        endpoints = {2: x}
+        x = conv(self._width(STEM_CHANNELS), 3, stride=2, activation=relu6, name="stem")(x, train)
+        endpoints = {2: x}  # [n, h/2, w/2, 32]
         blocks = list(named_blocks())
         steps = plan_strides((stride for *_, stride in blocks), self.output_stride, before=2)
         for (name, channels, _), step in zip(blocks, steps, strict=True):
             if step.total > self.deepest_stride:
                 break
             x = endpoints[step.total] = DepthwiseSeparable(
-                round_channels(channels * self.alpha),
+                self._width(channels),
                 stride=step.stride,
                 dilation=step.dilation,
                 depth_multiplier=self.depth_multiplier,

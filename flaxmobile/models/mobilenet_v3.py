@@ -12,7 +12,9 @@ Where the paper and the implementations differ, or these among each other:
 - Widths below alpha 1, under `last_channel`: "torchvision" scales every number of the tables,
   "paper" is TF-slim's and timm's way: neither stem nor hidden layer shrinks (else large 0.75 had
   not its 4.0 million parameters), and an expanded width is the tables' ratio times the scaled
-  input. At alpha 1 they are the same network.
+  input. "keras" is "paper" with a stem that does not grow above alpha 1 either, and a last
+  convolution of six times the scaled width before it. At alpha 1 all are the same network.
+- `hidden_layer=False` is Keras's network without top, which ends before the hidden layer.
 - `reduced_tail` and `dilated` are torchvision's: half of the channels of the last stage, for
   detection; a last stage that dilates, its first block included, for segmentation.
 - Normalization and padding are torchvision's; TF-slim's weights want `padding="same"`.
@@ -82,7 +84,7 @@ STEM_CHANNELS = 16
 LAST_EXPANSION = 6
 """Of the 1×1 convolution after the blocks, over the last block's channels."""
 
-LAST_CHANNELS = ("torchvision", "paper")
+LAST_CHANNELS = ("torchvision", "paper", "keras")
 
 
 class Block(NamedTuple):
@@ -106,9 +108,9 @@ class Scaled(NamedTuple):
 
 def scale(table: Table, alpha: float, last_channel: str, reduced_tail: bool) -> Scaled:
     """Scale a table, by the rules that the file's docstring gives."""
-    paper = last_channel == "paper"
-    fixed = max(1.0, alpha) if paper else alpha
-    stem = given = round_channels(STEM_CHANNELS * fixed)
+    torchvision = last_channel == "torchvision"
+    fixed = alpha if torchvision else max(1.0, alpha)
+    stem = given = round_channels(STEM_CHANNELS * (1.0 if last_channel == "keras" else fixed))
     given_in_table, blocks = STEM_CHANNELS, []
     for number, stage in enumerate(table.stages, start=1):
         halved = 2 if reduced_tail and number == len(table.stages) else 1
@@ -116,10 +118,11 @@ def scale(table: Table, alpha: float, last_channel: str, reduced_tail: bool) -> 
         for block, expanded in enumerate(stage.expanded, start=1):
             if block > 1:  # the first one expands the stage before
                 expanded //= halved
-            wide = expanded * given / given_in_table if paper else expanded * alpha
+            wide = expanded * alpha if torchvision else expanded * given / given_in_table
             given, given_in_table = round_channels(channels * alpha), channels
             name, stride = f"stage{number}_block{block}", stage.stride if block == 1 else 1
             blocks.append(Block(name, stage, round_channels(wide), given, stride))
+    paper = last_channel == "paper"
     last = round_channels(LAST_EXPANSION * channels * alpha) if paper else LAST_EXPANSION * given
     hidden = round_channels(table.hidden // (2 if reduced_tail else 1) * fixed)
     return Scaled(stem, tuple(blocks), last, hidden)
@@ -177,7 +180,8 @@ class MobileNetV3(Network):
 
     Attributes:
       alpha: width multiplier, above 0.
-      last_channel: "torchvision" or "paper": how widths scale, see the file's docstring.
+      last_channel: "torchvision", "paper" or "keras": how widths scale, see the file's docstring.
+      hidden_layer: has the dense layer before the classifier.
       reduced_tail: half of the channels in the last stage and after it.
       minimalistic: ReLU and 3×3 kernels everywhere, no squeeze-excite (TF-slim's variant).
       dilated: the whole last stage is dilated (torchvision), where `output_stride` alone leaves
@@ -187,6 +191,7 @@ class MobileNetV3(Network):
 
     alpha: float = 1.0
     last_channel: str = "torchvision"
+    hidden_layer: bool = True
     reduced_tail: bool = False
     minimalistic: bool = False
     dilated: bool = False
@@ -241,9 +246,11 @@ class MobileNetV3(Network):
             endpoints[step.total] = x  # [n, h/32, w/32, 960 or 576]
         if self.out_strides is not None:
             return {stride: endpoints[stride] for stride in self.out_strides}
-        x, init = self.pool(x), nn.initializers.normal(0.01)
-        x = nn.Dense(scaled.hidden, kernel_init=init, dtype=x.dtype, name="hidden")(x)
-        x = activation(x)  # [n, 1280 or 1024]
+        x = self.pool(x)
+        if self.hidden_layer:
+            init = nn.initializers.normal(0.01)
+            x = nn.Dense(scaled.hidden, kernel_init=init, dtype=x.dtype, name="hidden")(x)
+            x = activation(x)  # [n, 1280 or 1024]
         return x if self.num_classes == 0 else self.logits(x, train)
 
 

@@ -208,13 +208,33 @@ VARIANTS = [
 ]
 
 
+def with_constants(rule, variables):
+    flat = traverse_util.flatten_dict(variables, sep="/")
+    for path, array in flat.items():
+        kind = f"{path.partition('/')[0]}/{path.rpartition('/')[2]}"
+        if kind in rule.constants:
+            flat[path] = np.full_like(array, rule.constants[kind])
+    return traverse_util.unflatten_dict(flat, sep="/")
+
+
+def test_a_parameter_that_the_origin_lacks_has_its_constant_there():
+    rule = RULE._replace(constants={"params/scale": 1.0})
+    model = small_model()
+    variables = random_variables(model)
+    with pytest.raises(InputError, match=r"params/head/norm/scale is not 1\.0 everywhere"):
+        engine.from_flax(rule, model, variables)
+    state = engine.from_flax(RULE, model, with_constants(rule, variables))
+    with pytest.raises(InputError, match=r"features\.0\.1\.weight is unknown"):
+        engine.to_flax(rule, "mobilenet_v2", state)
+
+
 @pytest.mark.parametrize(("origin", "name", "variant"), VARIANTS, ids=str)
 def test_a_rule_names_every_variable_once_and_is_recognised(origin, name, variant):
     rule = RULES[origin, name]
     options = {**({"alpha": 0.5} if rule.widths else {}), **rule.options, **variant}
     expected_options = {"num_classes": 7, **options}
     model = create_model(name, **expected_options)
-    variables = random_variables(model)
+    variables = with_constants(rule, random_variables(model))
     found = engine.to_flax(rule, name, engine.from_flax(rule, model, variables))
     assert found.options == expected_options
     flat, expected = (traverse_util.flatten_dict(t, sep="/") for t in (found.variables, variables))

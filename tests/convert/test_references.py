@@ -13,7 +13,7 @@ from tests.networks import random_variables
 ALPHAS = {"mobilenet_v3_large": 0.75, "mobilenet_v3_small": 0.75}
 
 
-LIBRARIES = [key for key in RULES if key[0] not in ("authors", "mediapipe")]
+LIBRARIES = [key for key in RULES if key[0] not in ("authors", "mediapipe", "keras")]
 
 
 @pytest.mark.parametrize(("origin", "name"), LIBRARIES, ids=str)

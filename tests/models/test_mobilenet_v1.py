@@ -98,6 +98,13 @@ def test_kerass_choices_are_the_default():
     assert model.dropout_rate == 1e-3
 
 
+@pytest.mark.parametrize(("whole", "widths"), [(False, (16, 24, 48)), (True, (11, 22, 44))])
+def test_widths_are_multiples_of_8_or_keras_whole_numbers(whole, widths):
+    params = abstract(create_model("v1", alpha=0.35, whole_widths=whole))["params"]
+    kernels = [params["stem"], *(params[f"stage{n}_block1"]["pointwise"] for n in (1, 2))]
+    assert tuple(unit["conv"]["kernel"].shape[-1] for unit in kernels) == widths
+
+
 def test_network_is_table_1():
     rows = {row.path: row for row in summarize(create_model("v1")).rows}
     assert rows["stem/conv"].output == (112, 112, 32)

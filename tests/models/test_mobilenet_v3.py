@@ -11,7 +11,7 @@ from flax import linen as nn
 from flaxmobile import create_backbone, create_model, summarize
 from flaxmobile.errors import InputError
 from flaxmobile.layers import hard_swish, relu
-from flaxmobile.models.mobilenet_v3 import SqueezedInvertedResidual
+from flaxmobile.models.mobilenet_v3 import LAST_CHANNELS, SqueezedInvertedResidual
 from tests.networks import abstract, randomised
 
 ORACLES = json.loads((Path(__file__).parents[1] / "data" / "oracles.json").read_text())
@@ -130,6 +130,8 @@ def test_a_reduced_tail_has_half_of_the_channels_from_the_last_stride_on(name, t
         (0.5, "paper", 16, [(16, 8), (40, 16), (56, 16), (64, 24)], 288, 1024),
         (1.5, "torchvision", 24, [(24, 24), (112, 40), (136, 40), (144, 64)], 864, 1536),
         (1.5, "paper", 24, [(24, 24), (112, 40), (144, 40), (160, 64)], 864, 1536),
+        (0.35, "keras", 16, [(16, 8), (40, 8), (32, 8), (32, 16)], 192, 1024),
+        (1.5, "keras", 16, [(16, 24), (112, 40), (144, 40), (160, 64)], 864, 1536),
     ],
 )
 def test_width_multiplier(alpha, last_channel, stem, widths, last, hidden):
@@ -141,11 +143,18 @@ def test_width_multiplier(alpha, last_channel, stem, widths, last, hidden):
 
 
 @every_size
-def test_at_alpha_1_both_scalings_are_the_tables(name, table, hidden):
-    torchvision, paper = (
-        abstract(create_model(name, last_channel=rule)) for rule in ("torchvision", "paper")
+def test_at_alpha_1_all_scalings_are_the_tables(name, table, hidden):
+    torchvision, *others = (
+        abstract(create_model(name, last_channel=rule)) for rule in LAST_CHANNELS
     )
-    assert torchvision == paper
+    assert others == [torchvision, torchvision]
+
+
+@every_size
+def test_without_hidden_layer_the_last_convolution_is_classified(name, table, hidden):
+    params = abstract(create_model(name, hidden_layer=False))["params"]
+    assert "hidden" not in params
+    assert params["classifier"]["kernel"].shape == (6 * table[-1][2], 1000)
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row["model"])
@@ -163,7 +172,7 @@ def test_counts_are_the_published_ones(row):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"last_channel": "keras"}, "unknown last_channel 'keras'.*accepted: torchvision, paper"),
+        ({"last_channel": "slim"}, "unknown last_channel 'slim'.*accepted: torchvision, paper"),
         ({"last_channel": "papre"}, r"did you mean 'paper'\?"),
         ({"dilated": True}, "dilated is True and output_stride 32; accepted: .*output_stride=16"),
         ({"dilated": True, "output_stride": 8}, "output_stride 8; accepted: .*output_stride=16"),

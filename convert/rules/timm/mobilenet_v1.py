@@ -41,6 +41,7 @@ MOBILENET_V1 = Rule(
         "norm_momentum": 0.9,
         "output_stride": 32,
         "depth_multiplier": 1,
+        "whole_widths": False,
         "folded": False,
     },
     widths=_widths,

@@ -40,6 +40,7 @@ _OPTIONS: Options = {
     "norm_momentum": 0.9,
     "last_channel": "paper",
     "reduced_tail": False,
+    "hidden_layer": True,
     "dilated": False,
     "output_stride": 32,
     "folded": False,

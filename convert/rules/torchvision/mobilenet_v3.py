@@ -56,6 +56,7 @@ def _rule(table: Table, name: str) -> Rule:
             "norm_momentum": 0.99,
             "last_channel": "torchvision",
             "minimalistic": False,
+            "hidden_layer": True,
             "dilated": False,
             "output_stride": 32,
             "folded": False,

@@ -1,0 +1,1 @@
+"""Keras: the names of the layers of `keras.applications`, one module per network."""
