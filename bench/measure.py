@@ -123,13 +123,11 @@ class _Process:
 
     def stop(self) -> None:
         """End the process: by itself when it reads on, else by force."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
         try:
-            self._process.wait(_SECONDS_TO_END)
+            self._process.communicate(timeout=_SECONDS_TO_END)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait()
+            self._process.communicate()
 
 
 def measure(jobs: Sequence[Job], rounds: int) -> dict[str, Result]:

@@ -110,12 +110,15 @@ def summarize(model: Network, image_size: int = 224) -> Summary:
     images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32)
     with nn.intercept_methods(record):
         variables = jax.eval_shape(model.init, jax.random.key(0), images)
-        made, rows = rows, []
-        jax.eval_shape(model.apply, variables, images)
-    executed = {row.path for row in rows}
+        made = executed = list(rows)
+        if model.aux_weight:  # what training alone runs has parameters, but no multiply-adds
+            rows.clear()
+            jax.eval_shape(model.apply, variables, images)
+            executed = rows
+    paths = {row.path for row in executed}
     return Summary(
         image_size,
-        tuple(row if row.path in executed else row._replace(macs=0) for row in made),
+        tuple(row if row.path in paths else row._replace(macs=0) for row in made),
     )
 
 

@@ -98,7 +98,7 @@ class ConvNorm(nn.Module):
     @nn.compact
     def __call__(self, x: Array, train: bool = False) -> Array:
         """Map x [n, h, w, c] to [n, h', w', features]."""
-        x = Conv(
+        conv = Conv(
             self.features,
             self.kernel_size,
             stride=self.stride,
@@ -108,9 +108,21 @@ class ConvNorm(nn.Module):
             use_bias=self.folded,
             dtype=self.dtype,
             name="conv",
-        )(x)
-        if not self.folded:
-            x = BatchNorm(
+        )
+        if self.folded:
+            x = conv(x)
+        else:
+            norm = BatchNorm(
                 self.norm_momentum, self.norm_epsilon, self.dtype, self.axis_name, name="norm"
-            )(x, use_running_average=not train or self.frozen_norm)
+            )
+            average = not train or self.frozen_norm
+            if not average and self._expands(x) and not self.is_initializing():
+                x = norm(x, average, kernel=self.variables["params"]["conv"]["kernel"])
+            else:
+                x = norm(conv(x), average)
         return x if self.activation is None else self.activation(x)
+
+    def _expands(self, x: Array) -> bool:
+        """Whether the statistics are cheaper to have from the input than from the output."""
+        pixels_alone = self.kernel_size in (1, (1, 1)) and self.stride == self.groups == 1
+        return pixels_alone and self.features >= 2 * x.shape[-1]

@@ -11,11 +11,16 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 from flaxmobile.errors import InputError
 from flaxmobile.ops.dispatch import Forms, apply_form, native
 from flaxmobile.ops.window import Padding, Window, make_window, output_size
+
+_ROWS = 14
+"""Rows that the kernel's gradient adds up in registers, at least; as many as taps, for large
+kernels: the sums that it writes take less memory than the gradient of the output."""
 
 
 def depthwise_conv(
@@ -121,34 +126,33 @@ def _input_gradient(window: Window, x: Array, kernel: Array, dy: Array) -> Array
 def _kernel_gradient(window: Window, x: Array, kernel: Array, dy: Array) -> Array:
     """Sum, for each tap, the shifted image times dy over all pixels.
 
-    One variadic `lax.reduce` over all taps reads the activations once (a `sum` per tap would write
-    the shifted copies out first), and runs over two images at a time so that they stay in the
-    cache: 4 to 5 times faster than a `sum` per tap on 112 × 112 and 56 × 56 maps.
+    Blocks of rows are added up first, for all taps in one loop along the channels, which is
+    vectorised and reads each block from the cache: 2 to 3 times faster than a variadic reduction
+    over all taps, 4 to 8 times than a sum for each. The shifts are gathered, for a gather is part
+    of that loop where a concatenation would branch in it.
     """
-    wide = jnp.promote_types(x.dtype, jnp.float32)
-    step = 2 if x.shape[0] % 2 == 0 else 1
-    size, taps = dy.shape[1:3], list(_taps(kernel))
+    wide, (sh, sw) = jnp.promote_types(x.dtype, jnp.float32), window.strides
+    offsets = np.asarray(list(_taps(kernel))) * window.dilation  # [taps, 2]
+    height, width = dy.shape[1:3]
+    blocks = -(-height // max(_ROWS, len(offsets)))
+    rows = -(-height // blocks)  # of a block; all but the last are full
+    missing = blocks * rows - height
+    outputs = jnp.pad(dy.astype(wide), [(0, 0), (0, missing), (0, 0), (0, 0)])
+    outputs = outputs.reshape(-1, blocks, rows, width, 1, dy.shape[-1])
+    inputs = jnp.pad(_pad(x.astype(wide), window), [(0, 0), (0, missing * sh), (0, 0), (0, 0)])
+    inputs = _repeat_channels(inputs, kernel)
+    columns = np.arange(width)[:, None] * sw + offsets[:, 1]  # [width, taps]
 
-    def accumulate(total: Array, images: tuple[Array, Array]) -> tuple[Array, None]:
-        inputs, outputs = (image.astype(wide) for image in images)
-        padded = _repeat_channels(_pad(inputs, window), kernel)
-        products = [
-            _slice(padded, (i * window.dilation[0], j * window.dilation[1]), size, window.strides)
-            * outputs
-            for i, j in taps
-        ]
-        zeros = [jnp.zeros((), wide)] * len(products)
-        sums = lax.reduce(
-            products, zeros, lambda a, b: [u + v for u, v in zip(a, b, strict=True)], (0, 1, 2)
-        )
-        return total + jnp.stack(sums), None
+    def row_products(row: int) -> Array:
+        lines = (np.arange(blocks) * rows + row)[:, None] * sh + offsets[:, 0]  # [blocks, taps]
+        shifts = inputs.at[:, lines[:, None], columns[None]].get(mode="promise_in_bounds")
+        return shifts * outputs[:, :, row]  # [n, blocks, width, taps, c]
 
-    batches = (
-        x.reshape(-1, step, *x.shape[1:]),
-        dy.reshape(-1, step, *dy.shape[1:]),
-    )
-    total, _ = lax.scan(accumulate, jnp.zeros((len(taps), dy.shape[-1]), wide), batches)
-    return total.reshape(kernel.shape).astype(kernel.dtype)
+    total = sum(map(row_products, range(1, rows)), row_products(0))
+    # Between the two sums stands something that XLA does not move into its library's reduction:
+    # that would take the sum over rows with it, and write the shifts out.
+    total = lax.clamp(jnp.asarray(-jnp.inf, wide), total, jnp.asarray(jnp.inf, wide))
+    return total.sum((0, 1, 2)).reshape(kernel.shape).astype(kernel.dtype)
 
 
 def _taps(kernel: Array) -> Iterator[tuple[int, int]]:
