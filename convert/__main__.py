@@ -181,6 +181,9 @@ def _describe(
     reasons = f" ({', '.join(sorted(set(found.ignored.values())))})" if found.ignored else ""
     used = len(source.tensors) - len(found.ignored) - len(found.left_out)
     yield f"used {used} tensors, ignored {len(found.ignored)}{reasons}"
+    if found.constants:
+        made = f"made {len(found.constants)} parameters, such as {found.constants[0]}"
+        yield f"{made}: constants, which {origin}'s network does without"
     for reason in dict.fromkeys(found.left_out.values()):
         yield f"left out, as {reason}: {', '.join(found.left_out)}"
 

@@ -12,6 +12,7 @@ import torch
 from torchvision.models import mobilenet_v2
 
 from convert.__main__ import main
+from convert.rules import RULES
 from flaxmobile import load_metadata, load_weights, save_weights
 from flaxmobile.weights import load_options
 from tests.convert.commands import convert, convert_back, error_of, save
@@ -212,3 +213,18 @@ def test_a_network_that_torchvision_lacks_does_not_go_to_torch(tmp_path, capsys)
     err = error_of(capsys, convert_back(tmp_path / "flax", tmp_path / "w.pth"))
     assert "padding is 'same', accepted: 'symmetric'" in err
     assert not (tmp_path / "w.pth").exists()
+
+
+def test_parameters_that_the_origin_does_without_are_told(tmp_path, capsys, monkeypatch):
+    key = ("torchvision", "mobilenet_v2")
+    monkeypatch.setitem(RULES, key, RULES[key]._replace(constants={"params/scale": 1.0}))
+    state = random_state()
+    scales = [name for name in state if name.endswith(".weight") and state[name].ndim == 1]
+    state = {name: tensor for name, tensor in state.items() if name not in scales}
+    assert convert(save(state, tmp_path / "w.pth"), tmp_path / "flax") == 0
+    assert (
+        "made 52 parameters, such as params/head/norm/scale: constants, which torchvision's "
+        "network does without\n"
+    ) in capsys.readouterr().out
+    _, variables = load_weights(tmp_path / "flax")
+    assert np.array_equal(variables["params"]["head"]["norm"]["scale"], np.ones(1280))
