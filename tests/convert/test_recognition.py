@@ -1,12 +1,16 @@
 """Whose file is it, and of which network?"""
 
+from typing import get_args, get_type_hints
+
 import numpy as np
 import pytest
 import timm
 import torch
 import torchvision
 
+from convert.__main__ import Config
 from convert.recognition import other_network, recognise
+from convert.rules import RULES
 from convert.sources import Source
 from flaxmobile import InputError
 
@@ -81,6 +85,10 @@ def test_a_file_of_no_network_is_said():
     source = Source({"a.weight": np.zeros(3, np.float32)}, "0" * 64)
     with pytest.raises(InputError, match=r"'a.weight', belongs to mnasnet from torchvision$"):
         recognise("mnasnet", "auto", source)
+
+
+def test_every_origin_can_be_named():
+    assert set(get_args(get_type_hints(Config)["source"])) >= {origin for origin, _ in RULES}
 
 
 def test_an_origin_without_the_network_is_refused():
