@@ -66,9 +66,9 @@ def compile_layer(conv, case):
     return compiled, arrays[0].nbytes
 
 
-@pytest.mark.parametrize(("strides", "copies"), [(1, 4.0), (2, 2.5)])
+@pytest.mark.parametrize(("strides", "copies"), [(1, 4.0), (2, 2.0)])
 def test_training_a_layer_writes_no_copy_of_the_activations_per_tap(strides, copies):
-    """Measured: 3.3 inputs of temporary memory at stride 1, 2.0 at stride 2.
+    """Measured: 3.9 inputs of temporary memory at stride 1, 1.9 at stride 2.
 
     Differentiating the sum of slices automatically takes 8.1 and 3.1, a copy for almost every tap.
     """
