@@ -138,12 +138,9 @@ def _kernel_gradient(window: Window, x: Array, kernel: Array, dy: Array) -> Arra
     outputs = outputs.reshape(-1, blocks, rows, width, 1, dy.shape[-1])
     inputs = jnp.pad(_pad(x.astype(wide), window), [(0, 0), (0, missing * sh), (0, 0), (0, 0)])
     inputs = _repeat_channels(inputs, kernel)
-    first = np.arange(blocks)[:, None, None, None] * (
-        rows * sh,
-        0,
-    )  # pixels, (vertical, horizontal)
-    first = first + np.arange(width)[:, None, None] * (0, sw) + offsets
-    first = jnp.asarray(first, jnp.int32)  # [blocks, width, taps, 2]
+    down = np.arange(blocks)[:, None, None, None] * (rows * sh, 0)
+    right = np.arange(width)[:, None, None] * (0, sw)
+    first = jnp.asarray(down + right + offsets, jnp.int32)  # [blocks, width, taps, 2]
     pixels = lax.GatherDimensionNumbers((0, 4), (1, 2), (1, 2))
     one_pixel = (len(inputs), 1, 1, inputs.shape[-1])
 
