@@ -14,6 +14,10 @@ from flaxmobile.ops import Padding, dense_conv, depthwise_conv, grouped_conv, po
 kernel_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 """He et al. 2015 over the outputs, torchvision's choice for this family."""
 
+_LARGE_MAP = 2048
+"""Pixels from which the statistics of an expansion are had from its input: 45 × 45. On smaller maps
+the program takes longer to compile and is not faster."""
+
 
 class Conv(nn.Module):
     """2-D convolution through `flaxmobile.ops`; parameters as `flax.linen.Conv` stores them.
@@ -117,7 +121,8 @@ class ConvNorm(nn.Module):
             )
             average = not train or self.frozen_norm
             if not average and self._expands(x) and not self.is_initializing():
-                x = norm(x, average, kernel=self.variables["params"]["conv"]["kernel"])
+                kernel = self.variables["params"]["conv"]["kernel"]
+                x = norm(jnp.asarray(x, self.dtype), average, kernel)
             else:
                 x = norm(conv(x), average)
         return x if self.activation is None else self.activation(x)
@@ -125,4 +130,5 @@ class ConvNorm(nn.Module):
     def _expands(self, x: Array) -> bool:
         """Whether the statistics are cheaper to have from the input than from the output."""
         pixels_alone = self.kernel_size in (1, (1, 1)) and self.stride == self.groups == 1
-        return pixels_alone and self.features >= 2 * x.shape[-1]
+        large = x.shape[1] * x.shape[2] >= _LARGE_MAP
+        return pixels_alone and large and self.features >= 2 * x.shape[-1]

@@ -1,27 +1,16 @@
 """Batch normalization with the reference implementations' running statistics."""
 
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array, lax
 
-from flaxmobile.ops import pointwise_conv
+from flaxmobile.ops import Window, pointwise_conv
+from flaxmobile.ops.dispatch import native
+from flaxmobile.ops.pointwise import matmul
 
-
-class Moments(NamedTuple):
-    """Statistics of a batch.
-
-    Attributes:
-      mean: [c].
-      var: [c], biased.
-      samples: how many values are behind each.
-    """
-
-    mean: Array
-    var: Array
-    samples: int
+_EACH_PIXEL = Window((1, 1), ((0, 0), (0, 0)), (1, 1))
 
 
 class BatchNorm(nn.Module):
@@ -53,64 +42,92 @@ class BatchNorm(nn.Module):
         """Normalize x [..., c], or the linear map x · kernel.
 
         Args:
-          x: images [n, h, w, c], or any [..., c].
+          x: images [n, h, w, c], or any [..., c]; with a kernel in `dtype`.
           use_running_average: use the statistics that there are; else those of the batch, which
             the running ones are then moved towards.
-          kernel: [1, 1, c, d], of a 1×1 convolution of images that is to come first. It costs
-            less here than before: see `_moments_of_product`.
+          kernel: [1, 1, c, d], of a 1×1 convolution of images that is to come first. On a CPU it
+            costs less here than before: see `_moments_of_product`.
 
         Returns:
           x's shape, or [n, h, w, d], in `dtype`.
         """
-        axis_name = None if self.is_initializing() else self.axis_name
-        if use_running_average:
-            moments = None
-        elif kernel is None:
-            moments = _moments(x, axis_name)
-        else:
-            moments = _moments_of_product(x, kernel, axis_name)
-        factor, offset = self._coefficients((x if kernel is None else kernel).shape[-1], moments)
-        lead = (1,) * (x.ndim - 1)
-        factor, offset = factor.reshape(*lead, -1), offset.reshape(*lead, -1)
-        if kernel is None:
-            y = x.astype(jnp.promote_types(x.dtype, jnp.float32)) * factor + offset
-            return y.astype(self.dtype)
-        y = pointwise_conv(x.astype(self.dtype), (kernel * factor).astype(self.dtype))
-        return y + offset.astype(self.dtype)
-
-    def _coefficients(self, features: int, moments: Moments | None) -> tuple[Array, Array]:
-        """What to multiply by and what to add, each [c]; updates the running statistics."""
-        shape = (features,)
+        shape = ((x if kernel is None else kernel).shape[-1],)
         scale = self.param("scale", nn.initializers.ones, shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32)
         running_var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
-        mean, var = running_mean.value, running_var.value
-        if moments is not None:
-            mean, var, samples = moments
-            if not self.is_initializing():
-                unbiased = var * (samples / max(samples - 1, 1))
-                running_mean.value = self._update(running_mean.value, mean)
-                running_var.value = self._update(running_var.value, unbiased)
+        if use_running_average:
+            x = x if kernel is None else pointwise_conv(x, kernel.astype(x.dtype))
+            return self._normalize(x, scale, bias, running_mean.value, running_var.value)
+        if kernel is None:
+            mean, var = _moments(x, self._axis_name)
+            y = self._normalize(x, scale, bias, mean, var)
+        else:
+            y, mean, var = lax.platform_dependent(
+                x,
+                kernel,
+                scale,
+                bias,
+                cpu=self._normalize_inside_product,
+                default=self._normalize_after_product,
+            )
+        if not self.is_initializing():
+            samples = _samples(x, self._axis_name)
+            unbiased = var * (samples / max(samples - 1, 1))
+            running_mean.value = self._update(running_mean.value, mean)
+            running_var.value = self._update(running_var.value, unbiased)
+        return y
+
+    @property
+    def _axis_name(self) -> str | None:
+        return None if self.is_initializing() else self.axis_name
+
+    def _normalize(self, x: Array, *scale_bias_mean_var: Array) -> Array:
+        factor, offset = self._coefficients(*scale_bias_mean_var)
+        lead = (1,) * (x.ndim - 1)
+        wide = jnp.promote_types(x.dtype, jnp.float32)
+        y = x.astype(wide) * factor.reshape(*lead, -1) + offset.reshape(*lead, -1)
+        return y.astype(self.dtype)
+
+    def _coefficients(
+        self, scale: Array, bias: Array, mean: Array, var: Array
+    ) -> tuple[Array, Array]:
+        """What to multiply by and what to add, each [c]."""
         factor = scale * lax.rsqrt(var + self.epsilon)
         return factor, bias - mean * factor
+
+    def _normalize_after_product(
+        self, x: Array, kernel: Array, scale: Array, bias: Array
+    ) -> tuple[Array, Array, Array]:
+        """(y, mean, var): TPU and GPU compute the statistics as the product is written."""
+        x = native(_EACH_PIXEL, x, kernel.astype(x.dtype))
+        mean, var = _moments(x, self._axis_name)
+        return self._normalize(x, scale, bias, mean, var), mean, var
+
+    def _normalize_inside_product(
+        self, x: Array, kernel: Array, scale: Array, bias: Array
+    ) -> tuple[Array, Array, Array]:
+        """(y, mean, var): the statistics are known beforehand, and go into the kernel."""
+        mean, var = _moments_of_product(x, kernel, self._axis_name)
+        factor, offset = self._coefficients(scale, bias, mean, var)
+        y = matmul(_EACH_PIXEL, x, (kernel * factor[None, None, None]).astype(x.dtype))
+        return y + offset.astype(y.dtype)[None, None, None], mean, var
 
     def _update(self, old: Array, new: Array) -> Array:
         return self.momentum * old + (1 - self.momentum) * lax.stop_gradient(new).astype(old.dtype)
 
 
-def _moments(x: Array, axis_name: str | None) -> Moments:
-    """Of each channel of x [..., c]."""
+def _moments(x: Array, axis_name: str | None) -> tuple[Array, Array]:
+    """Mean and biased variance of each channel of x [..., c]."""
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     axes = tuple(range(x.ndim - 1))
     mean, square = _mean((x.mean(axes), jnp.square(x).mean(axes)), axis_name)
     # The difference of two roundings may fall below zero, and its root would be NaN (flax#1491).
-    var = jnp.maximum(square - jnp.square(mean), 0)
-    return Moments(mean, var, _samples(x, axis_name))
+    return mean, jnp.maximum(square - jnp.square(mean), 0)
 
 
-def _moments_of_product(x: Array, kernel: Array, axis_name: str | None) -> Moments:
-    """Of each channel of x · kernel, without computing it.
+def _moments_of_product(x: Array, kernel: Array, axis_name: str | None) -> tuple[Array, Array]:
+    """Mean and biased variance of each channel of x · kernel, without computing it.
 
     The mean of x · w is mean(x) · w and its variance is wᵀ cov(x) w. Where the product is wider
     than x, as in the expansion of an inverted residual, that spares a pass over the widest maps of
@@ -118,14 +135,15 @@ def _moments_of_product(x: Array, kernel: Array, axis_name: str | None) -> Momen
     is one of x as well.
     """
     wide = jnp.promote_types(x.dtype, jnp.float32)
-    flat = x.astype(wide).reshape(-1, x.shape[-1])
     columns = kernel.astype(wide).reshape(kernel.shape[-2:])
-    product = partial(jnp.matmul, precision=lax.Precision.HIGHEST)
-    mean = _mean(flat.mean(0), axis_name)
-    centred = flat - mean[None]
-    covariance = _mean(product(centred.T, centred) / len(flat), axis_name)
-    var = (columns * product(covariance, columns)).sum(0)
-    return Moments(product(mean, columns), jnp.maximum(var, 0), _samples(x, axis_name))
+    pixels = tuple(range(x.ndim - 1))
+    exact: dict[str, Any] = {"precision": lax.Precision.HIGHEST, "preferred_element_type": wide}
+    squares = lax.dot_general(x, x, ((pixels, pixels), ((), ())), **exact)
+    means = x.mean(pixels, wide), squares / (x.size // x.shape[-1])
+    mean, covariance = _mean(means, axis_name)  # the covariance about zero
+    product_mean = jnp.matmul(mean, columns, **exact)
+    square = (columns * jnp.matmul(covariance, columns, **exact)).sum(0)
+    return product_mean, jnp.maximum(square - jnp.square(product_mean), 0)
 
 
 def _mean(values: Any, axis_name: str | None) -> Any:
