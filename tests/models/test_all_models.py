@@ -121,7 +121,9 @@ def test_bfloat16_trains_close_to_float64(name):
     XLA's own convolutions 0.99, 0.9999 and 0.57; in float32 1.0, 1.0 and 1.0).
     """
     model = small_model(name, dropout_rate=0.0, dtype="bfloat16")
-    step = jax.jit(partial(training_pass, model), compiler_options=QUICK)
+    # With the fusions that users get: they decide which values are rounded.
+    options = {"xla_backend_optimization_level": 0}
+    step = jax.jit(partial(training_pass, model), compiler_options=options)
     loss, *trees = jax.device_get(step(random_variables(model), *batch_of(name)))
     exact, *exact_trees = trained(name)
     np.testing.assert_allclose(loss, exact, rtol=0.1)
