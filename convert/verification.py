@@ -63,7 +63,7 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
 
 
 def build_origin(
-    origin: str, name: str, model: Network, tensors: Mapping[str, np.ndarray], version: int
+    origin: str, name: str, model: Network, tensors: dict[str, np.ndarray], version: int
 ) -> Any:
     """Build the origin's own network, with the tensors of the file in it.
 
