@@ -1,5 +1,6 @@
 """Small networks for tests, and variables in which every parameter matters."""
 
+import dataclasses
 from functools import cache
 from typing import Any
 
@@ -8,6 +9,17 @@ import numpy as np
 
 import flaxmobile
 from flaxmobile.layers import Network
+from flaxmobile.models import (
+    ic_conv,
+    inception_v1,
+    inception_v2,
+    inception_v3,
+    mnasnet,
+    mobilenet_v1,
+    mobilenet_v2,
+    mobilenet_v3,
+    mobilenext,
+)
 from flaxmobile.registry import get_spec, model_options
 
 QUICK: dict[str, Any] = {"xla_backend_optimization_level": 0}
@@ -24,8 +36,9 @@ def abstract(model: Network):
 
 
 def random_variables(model: Network, seed: int = 0):
-    """Random variables of a model."""
-    return randomised(abstract(model), seed)
+    """Random variables of a model: the same for every dtype, and for every way to train it."""
+    plain = model.clone(dtype=np.float32, dropout_rate=0.0, frozen_norm=False, axis_name=None)
+    return randomised(abstract(plain), seed)
 
 
 def randomised(variables, seed: int = 0):
@@ -80,3 +93,61 @@ def small_options(name: str):
 def small_size(name: str) -> int:
     """Side of images that are quick and leave more than one pixel where that can be."""
     return max(64, get_spec(name).network.min_image_size)
+
+
+def _short(stages, twice=3):
+    """One block in each stage, but two in one of them, so that there is a shortcut."""
+    numbered = enumerate(stages, start=1)
+    return tuple(stage._replace(blocks=1 + (number == twice)) for number, stage in numbered)
+
+
+def _short_v3(table):
+    """The same of a table whose stages list their blocks' expanded channels."""
+    numbered = enumerate(table.stages, start=1)
+    stages = (s._replace(expanded=s.expanded[: 1 + (number == 3)]) for number, s in numbered)
+    return table._replace(stages=tuple(stages))
+
+
+def _only(names, stages):
+    """These inception modules of the stages."""
+    return {
+        key: {n: w for n, w in modules.items() if n[9:] in names} for key, modules in stages.items()
+    }
+
+
+SHORT: dict[str, dict[str, Any]] = {
+    "ic_conv": {"resnet_stages": _short(ic_conv.RESNET_STAGES, twice=1)},
+    "inception_v1": {"stages": _only(("3a", "4a", "4d", "5a"), inception_v1.STAGES)},
+    "inception_v2": {"stages": _only(("3a", "3c", "4c", "4e", "5b"), inception_v2.STAGES)},
+    "inception_v3": {"blocks": inception_v3.BLOCKS[2:4] + inception_v3.BLOCKS[7:10]},
+    "mnasnet": {"stages": _short(mnasnet.STAGES)},
+    "mobilenet_v1": {"stages": _short(mobilenet_v1.STAGES)},
+    "mobilenet_v2": {"stages": _short(mobilenet_v2.STAGES)},
+    "mobilenet_v3_large": {"table": _short_v3(mobilenet_v3.LARGE)},
+    "mobilenet_v3_small": {"table": _short_v3(mobilenet_v3.SMALL)},
+    "mobilenext": {"stages": _short(mobilenext.STAGES)},
+    "shufflenet_v1": {"blocks": (1, 2, 1)},
+    "shufflenet_v2": {"blocks": (1, 2, 1)},
+}
+"""Tables of the networks whose options leave them deep: every kind of block, and few of each."""
+
+
+def short_model(name: str = "mobilenet_v2", **options):
+    """The small model with few blocks: for what does not depend on how many there are."""
+    return _shortened(name, small_model(name, **options))
+
+
+def short_backbone(name: str = "mobilenet_v2", **options):
+    """The small backbone with few blocks."""
+    return _shortened(name, small_backbone(name, **options))
+
+
+def _shortened(name: str, model: Network) -> Network:
+    fields = {field.name: getattr(model, field.name) for field in dataclasses.fields(model)}
+    return _short_class(name)(**fields)
+
+
+@cache
+def _short_class(name: str) -> type[Network]:
+    network = get_spec(name).network
+    return type(network.__name__, (network,), SHORT.get(name, {}))

@@ -45,7 +45,8 @@ class Config:
     output: str | None = None
     """Directory of the run; by default runs/<model>-<dataset>-<time>."""
     image_size: int | None = None
-    """Side of the input in pixels; by default the dataset's (digits: 64) or the network's."""
+    """Side of the input in pixels; by default the dataset's (digits: 64) or the network's, raised
+    to the least that the network takes."""
     recipe: str | None = None
     """Settings to start from: digits (default for digits), finetune, torchvision-v2, slim-v1,
     slim-v2, garden-v2. Flags given beside it win."""

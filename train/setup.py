@@ -76,7 +76,7 @@ def prepare(config: Config, devices: Sequence[jax.Device] | None = None) -> Run:
     model = create_model(config.model, **options)
     if hasattr(model, "alpha"):
         options["alpha"] = model.alpha
-    preprocessing = _preprocessing(config, dataset)
+    preprocessing = _preprocessing(config, dataset, model.min_image_size)
     steps_per_epoch = max(1, len(dataset.train) // config.batch_size)
     total_steps = config.steps or config.epochs * steps_per_epoch
     schedule = make_schedule(config, steps_per_epoch, total_steps)
@@ -133,13 +133,16 @@ def describe(run: Run, output: Path, state: Any, first_step: int) -> str:
     """Say in a few lines what is about to be trained."""
     params = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     data, size = run.dataset, run.preprocessing.image_size
+    raised = ""
+    if size == run.objective.model.min_image_size > (data.image_size or size):
+        raised = f" (raised from {data.image_size}: {run.config.model} takes no less)"
     test = "" if data.test is None else f", {len(data.test)} test"
     devices = jax.devices()
     width = "" if run.config.alpha is None else f" alpha {run.config.alpha:g}"
     begin = f"continues after step {first_step} of" if first_step else "trains for"
     return (
         f"{run.config.model}{width}, {params:,} parameters, on "
-        f"{run.config.dataset} at {size}×{size}: {len(data.train)} training, "
+        f"{run.config.dataset} at {size}×{size}{raised}: {len(data.train)} training, "
         f"{len(data.validation)} validation{test} images of {len(data.class_names)} classes\n"
         f"{begin} {run.total_steps} steps of {run.config.batch_size} images on {len(devices)} "
         f"{devices[0].device_kind} device(s) with {run.config.parallel}, into {output}"
@@ -186,14 +189,17 @@ def _same_classes(run: Run) -> bool:
     return same_number and names in (None, run.dataset.class_names)
 
 
-def _preprocessing(config: Config, dataset: Dataset) -> Preprocessing:
-    """The weights' numbers where there are some, else the dataset's or ImageNet's."""
+def _preprocessing(config: Config, dataset: Dataset, least: int) -> Preprocessing:
+    """The weights' numbers where there are some, else the dataset's or ImageNet's.
+
+    The size that a dataset prefers is raised to the least that the network takes.
+    """
     base = Preprocessing(get_spec(config.model).image_size)
     if dataset.augmentation == "digits":
         base = Preprocessing(mean=(0.5,) * 3, std=(0.5,) * 3)
     if config.weights:
         base = load_metadata(config.weights).preprocessing
-    size = config.image_size or dataset.image_size or base.image_size
+    size = config.image_size or max(least, dataset.image_size or base.image_size)
     resize = (
         None if base.resize_size is None else math.ceil(size * base.resize_size / base.image_size)
     )

@@ -17,9 +17,9 @@ Where we decide:
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from flax import linen as nn
 from flax.core import FrozenDict
@@ -134,6 +134,8 @@ class ICConvNet(Network):
     supernet: int = 0
     dropout_rate: float = 0.0
 
+    resnet_stages: ClassVar[tuple[Stage, ...]] = RESNET_STAGES
+
     def __post_init__(self) -> None:
         """Make the pattern hashable, as every field of a module must be."""
         if isinstance(self.pattern, Mapping):
@@ -164,8 +166,9 @@ class ICConvNet(Network):
         return {block.layer: block.channels for block in self._blocks()}
 
     def _blocks(self) -> list[_Block]:
-        make = _resnet_blocks if self.base == "resnet50" else _mobilenet_blocks
-        return list(make(self.alpha))
+        if self.base == "resnet50":
+            return list(_resnet_blocks(self.alpha, self.resnet_stages))
+        return list(_mobilenet_blocks(self.alpha))
 
     @nn.compact
     def __call__(self, images: Array, train: bool = False) -> Array | dict[int, Array]:
@@ -205,8 +208,8 @@ class ICConvNet(Network):
         return self.classify(x, train)
 
 
-def _resnet_blocks(alpha: float) -> Iterator[_Block]:
-    for number, stage in enumerate(RESNET_STAGES, start=1):
+def _resnet_blocks(alpha: float, stages: Sequence[Stage]) -> Iterator[_Block]:
+    for number, stage in enumerate(stages, start=1):
         width = round_channels(stage.channels * alpha)
         for block in range(1, stage.blocks + 1):
             name, stride = f"stage{number}_block{block}", stage.stride if block == 1 else 1

@@ -21,7 +21,7 @@ In both:
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import ClassVar, NamedTuple
 
@@ -184,6 +184,7 @@ class InceptionV1(Network):
     aux_weight: ClassVar[float] = 0.3
     output_strides: ClassVar[tuple[int, ...]] = (32,)
     crops_edges: ClassVar[bool] = True
+    stages: ClassVar[Mapping[int, Mapping[str, Widths]]] = STAGES
 
     def check(self) -> None:
         """Raise InputError for an option that the network does not offer."""
@@ -215,7 +216,7 @@ class InceptionV1(Network):
             x = conv(wide, 3, activation=relu, name="conv2")(x, train)
             x = local_response_norm(x) if paper else x
             endpoints[4] = x  # [n, h/4, w/4, 192]
-        for stage, modules in STAGES.items():
+        for stage, modules in self.stages.items():
             if 2**stage > self.deepest_stride:
                 break
             x = self._shrink(x, 2 if stage == 5 and not paper else 3)

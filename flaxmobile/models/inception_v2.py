@@ -22,7 +22,7 @@ In all:
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import ClassVar, NamedTuple
 
@@ -153,6 +153,7 @@ class InceptionV2(Network):
     norm_epsilon: float = 1e-3
 
     output_strides: ClassVar[tuple[int, ...]] = (32,)
+    stages: ClassVar[Mapping[int, Mapping[str, Widths]]] = STAGES
 
     def check(self) -> None:
         """Raise InputError for an option that the network does not offer."""
@@ -175,7 +176,7 @@ class InceptionV2(Network):
             features = thin_channels(CONV2_CHANNELS, self.alpha)
             x = conv(features, 3, activation=relu, name="conv2")(x, train)
             endpoints[4] = x  # [n, h/4, w/4, 192]
-        for stride, modules in STAGES.items():
+        for stride, modules in self.stages.items():
             if stride > self.deepest_stride:
                 break
             x = max_pool(x, 3, 2, "SAME") if stride == 8 else x
@@ -212,7 +213,7 @@ class InceptionV2(Network):
         conv = partial(conv, folded=self.folded or not flavour.normalized_stem)
         return conv(features, name="stem_pointwise")(x, train)
 
-    def _widths(self, modules: dict[str, Widths], name: str) -> Widths:
+    def _widths(self, modules: Mapping[str, Widths], name: str) -> Widths:
         widths = modules[name]
         project = FLAVOURS[self.flavour].pool_project.get(name, widths.pool_project)
         widths = widths._replace(pool_project=project)

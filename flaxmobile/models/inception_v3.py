@@ -169,7 +169,8 @@ class InceptionAux(_Block):
         return nn.Dense(self.num_classes, kernel_init=init, dtype=wide, name="classifier")(x)
 
 
-BLOCKS: tuple[tuple[int, str, Callable[..., nn.Module]], ...] = (
+Blocks = tuple[tuple[int, str, Callable[..., nn.Module]], ...]
+BLOCKS: Blocks = (
     (8, "mixed5b", partial(InceptionA, pool_channels=32)),
     (8, "mixed5c", partial(InceptionA, pool_channels=64)),
     (8, "mixed5d", partial(InceptionA, pool_channels=64)),
@@ -206,6 +207,7 @@ class InceptionV3(Network):
     aux_weight: ClassVar[float] = 0.4
     output_strides: ClassVar[tuple[int, ...]] = (32,)
     crops_edges: ClassVar[bool] = True
+    blocks: ClassVar[Blocks] = BLOCKS
 
     def check(self) -> None:
         """Raise InputError for an option that the network does not offer."""
@@ -223,7 +225,7 @@ class InceptionV3(Network):
         endpoints = self._stem(x, train)
         x = max_pool(endpoints[max(endpoints)], 3, 2, "VALID")
         settings = (self.alpha, self.padding != "same", self.conv_norm())
-        for stride, name, block in BLOCKS:
+        for stride, name, block in self.blocks:
             if stride > self.deepest_stride:
                 break
             x = endpoints[stride] = block(*settings, name=name)(x, train)

@@ -15,7 +15,7 @@ Where the paper and torchvision differ, we follow torchvision:
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from flax import linen as nn
 from jax import Array
@@ -102,6 +102,8 @@ class MnasNet(Network):
     alpha: float = 1.0
     norm_momentum: float = 0.9997
 
+    stages: ClassVar[tuple[Stage, ...]] = STAGES
+
     def check(self) -> None:
         """Raise InputError for an option that the network does not offer."""
         super().check()
@@ -120,7 +122,7 @@ class MnasNet(Network):
         endpoints = {2: x}
         blocks = [
             (f"stage{number}_block{block}", stage, stage.stride if block == 1 else 1)
-            for number, stage in enumerate(STAGES, start=1)
+            for number, stage in enumerate(self.stages, start=1)
             for block in range(1, stage.blocks + 1)
         ]
         steps = plan_strides((stride for *_, stride in blocks), self.output_stride, before=2)

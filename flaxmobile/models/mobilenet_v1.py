@@ -18,8 +18,8 @@ Where the paper and the implementations differ, or these among each other:
 """
 
 import math
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import ClassVar, NamedTuple
 
 from flax import linen as nn
 from jax import Array
@@ -46,9 +46,9 @@ STAGES = (
 STEM_CHANNELS = 32
 
 
-def named_blocks() -> Iterator[tuple[str, int, int]]:
+def named_blocks(stages: Sequence[Stage] = STAGES) -> Iterator[tuple[str, int, int]]:
     """Name, channels and stride of every block, in order."""
-    for number, stage in enumerate(STAGES, start=1):
+    for number, stage in enumerate(stages, start=1):
         for block in range(1, stage.blocks + 1):
             stride = stage.stride if block == 1 else 1
             yield f"stage{number}_block{block}", stage.channels, stride
@@ -109,6 +109,8 @@ class MobileNetV1(Network):
     norm_momentum: float = 0.99
     norm_epsilon: float = 1e-3
 
+    stages: ClassVar[tuple[Stage, ...]] = STAGES
+
     def check(self) -> None:
         """Raise InputError for an option that the network does not offer."""
         super().check()
@@ -128,7 +130,7 @@ class MobileNetV1(Network):
         x = self.check_images(images)
         x = conv(self._width(STEM_CHANNELS), 3, stride=2, activation=relu6, name="stem")(x, train)
         endpoints = {2: x}  # [n, h/2, w/2, 32]
-        blocks = list(named_blocks())
+        blocks = list(named_blocks(self.stages))
         steps = plan_strides((stride for *_, stride in blocks), self.output_stride, before=2)
         for (name, channels, _), step in zip(blocks, steps, strict=True):
             if step.total > self.deepest_stride:

@@ -18,7 +18,7 @@ and torchvision, which agree):
 import itertools
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -192,6 +192,8 @@ class MobileNetV2(Network):
     linear: bool = True
     split: int = 1
 
+    stages: ClassVar[tuple[Stage, ...]] = STAGES
+
     def check(self) -> None:
         """Raise InputError for an option that the network does not offer."""
         super().check()
@@ -202,7 +204,7 @@ class MobileNetV2(Network):
         wide = math.gcd(
             *(
                 round_channels(stage.channels * self.alpha) * following.expansion
-                for stage, following in itertools.pairwise(STAGES)
+                for stage, following in itertools.pairwise(self.stages)
             )
         )
         if self.split < 1 or wide % self.split:
@@ -223,7 +225,7 @@ class MobileNetV2(Network):
         endpoints = {2: x}
         blocks = [
             (f"stage{number}_block{block}", stage, stage.stride if block == 1 else 1)
-            for number, stage in enumerate(STAGES, start=1)
+            for number, stage in enumerate(self.stages, start=1)
             for block in range(1, stage.blocks + 1)
         ]
         steps = plan_strides((stride for *_, stride in blocks), self.output_stride, before=2)

@@ -19,8 +19,8 @@ and has no shortcut as in the paper; the code forgets its stride.
 """
 
 import math
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -70,10 +70,10 @@ class Block(NamedTuple):
     stride: int
 
 
-def named_blocks(alpha: float) -> Iterator[Block]:
+def named_blocks(alpha: float, stages: Sequence[Stage] = STAGES) -> Iterator[Block]:
     """The blocks at a width, in order."""
     given = round_channels(STEM_CHANNELS * alpha)
-    for number, (stage, features) in enumerate(zip(STAGES, stage_channels(alpha), strict=True), 1):
+    for number, (stage, features) in enumerate(zip(stages, stage_channels(alpha), strict=True), 1):
         for block in range(1, stage.blocks + 1):
             stride = stage.stride if block == 1 else 1
             yield Block(f"stage{number}_block{block}", stage, given, features, stride)
@@ -179,6 +179,8 @@ class MobileNeXt(Network):
     alpha: float = 1.0
     identity_tensor_multiplier: float = 1.0
 
+    stages: ClassVar[tuple[Stage, ...]] = STAGES
+
     def check(self) -> None:
         """Raise InputError for an option that the network does not offer."""
         super().check()
@@ -199,7 +201,7 @@ class MobileNeXt(Network):
             round_channels(STEM_CHANNELS * self.alpha), 3, stride=2, activation=relu6, name="stem"
         )(x, train)  # [n, h/2, w/2, 32]
         endpoints = {2: x}
-        blocks = list(named_blocks(self.alpha))
+        blocks = list(named_blocks(self.alpha, self.stages))
         steps = plan_strides((block.stride for block in blocks), self.output_stride, before=2)
         for block, step in zip(blocks, steps, strict=True):
             if step.total > self.deepest_stride:

@@ -23,6 +23,7 @@ that the authors publish need no rounding.
 
 import math
 from collections.abc import Callable
+from typing import ClassVar
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -146,6 +147,8 @@ class ShuffleNetV1(Network):
     variant: str = "paper"
     dropout_rate: float = 0.0
 
+    blocks: ClassVar[tuple[int, int, int]] = BLOCKS
+
     def check(self) -> None:
         """Raise InputError for an option that the network does not offer."""
         super().check()
@@ -171,7 +174,9 @@ class ShuffleNetV1(Network):
         widths = stage_channels(self.groups, self.alpha)
         units = [
             (f"stage{number}_block{block}", features, 2 if block == 1 else 1)
-            for number, (features, blocks) in enumerate(zip(widths, BLOCKS, strict=True), start=2)
+            for number, (features, blocks) in enumerate(
+                zip(widths, self.blocks, strict=True), start=2
+            )
             for block in range(1, blocks + 1)
         ]
         steps = plan_strides((stride for *_, stride in units), self.output_stride, before=4)

@@ -15,7 +15,7 @@ Where the paper and torchvision differ, we follow torchvision:
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -108,6 +108,8 @@ class ShuffleNetV2(Network):
     variant: str = "torchvision"
     dropout_rate: float = 0.0
 
+    blocks: ClassVar[tuple[int, int, int]] = BLOCKS
+
     def check(self) -> None:
         """Raise InputError for an option that the network does not offer."""
         super().check()
@@ -130,7 +132,7 @@ class ShuffleNetV2(Network):
         units = [
             (f"stage{number}_block{block}", features, 2 if block == 1 else 1)
             for number, (features, blocks) in enumerate(
-                zip(widths.stages, BLOCKS, strict=True), start=2
+                zip(widths.stages, self.blocks, strict=True), start=2
             )
             for block in range(1, blocks + 1)
         ]

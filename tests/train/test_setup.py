@@ -1,0 +1,60 @@
+"""What `python -m train --model NAME` makes of its settings, for every network."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax
+import pytest
+
+import flaxmobile
+from flaxmobile.registry import get_spec
+from train.config import read_config
+from train.setup import describe, prepare
+
+MODELS = flaxmobile.list_models()
+DIGITS = 64
+LARGER = [name for name in MODELS if get_spec(name).network.min_image_size > DIGITS]
+
+
+def prepared(name, *flags):
+    config = read_config(["--model", name, "--steps", "2", "--batch-size", "4", *flags])
+    return prepare(config, jax.devices()[:1])
+
+
+def described(run):
+    return describe(run, Path("run"), SimpleNamespace(params={}), 0)
+
+
+def test_digits_are_smaller_than_what_some_networks_take():
+    assert LARGER == ["inception_v3", "inception_v4", "inception_resnet_v2", "xception"]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_network_trains_on_digits_with_no_other_flag(name):
+    """At the digits' size, or at the least that the network takes; the first line says so."""
+    run = prepared(name)
+    model, preprocessing = run.objective.model, run.preprocessing
+    least = model.min_image_size
+    size = max(DIGITS, least)
+    assert run.config.image_size == preprocessing.image_size == preprocessing.resize_size == size
+    assert model.num_classes == 10
+    images = jax.ShapeDtypeStruct((1, size, size, 3), "float32")
+    jax.eval_shape(model.check_images, images)  # raises where they are too small
+    raised = f"at {size}×{size} (raised from 64: {name} takes no less): "
+    assert (raised in described(run)) == (name in LARGER)
+
+
+@pytest.mark.parametrize("name", LARGER)
+def test_an_image_size_that_is_given_is_not_raised(name, capsys):
+    least = get_spec(name).network.min_image_size
+    with pytest.raises(
+        flaxmobile.InputError, match=f"--image-size is {least - 1}; {name} takes {least} or more"
+    ):
+        prepared(name, "--image-size", str(least - 1))
+    larger = prepared(name, "--image-size", str(least + 1))
+    assert larger.preprocessing.image_size == least + 1
+    assert "raised" not in described(larger)
+
+
+def test_a_size_that_is_large_enough_is_kept():
+    assert "on digits at 64×64: " in described(prepared("v2"))
