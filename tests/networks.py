@@ -35,10 +35,14 @@ def abstract(model: Network):
     return jax.eval_shape(model.init, jax.random.key(0), images)
 
 
+def plain(model: Network) -> Network:
+    """The model with the same variables that all its dtypes and ways to be trained share."""
+    return model.clone(dtype=np.float32, dropout_rate=0.0, frozen_norm=False, axis_name=None)
+
+
 def random_variables(model: Network, seed: int = 0):
-    """Random variables of a model: the same for every dtype, and for every way to train it."""
-    plain = model.clone(dtype=np.float32, dropout_rate=0.0, frozen_norm=False, axis_name=None)
-    return randomised(abstract(plain), seed)
+    """Random variables of a model."""
+    return randomised(abstract(plain(model)), seed)
 
 
 def randomised(variables, seed: int = 0):
@@ -116,7 +120,10 @@ def _only(names, stages):
 
 
 SHORT: dict[str, dict[str, Any]] = {
-    "ic_conv": {"resnet_stages": _short(ic_conv.RESNET_STAGES, twice=1)},
+    "ic_conv": {
+        "resnet_stages": _short(ic_conv.RESNET_STAGES, twice=1),
+        "mobilenet_stages": _short(mobilenet_v2.STAGES),
+    },
     "inception_v1": {"stages": _only(("3a", "4a", "4d", "5a"), inception_v1.STAGES)},
     "inception_v2": {"stages": _only(("3a", "3c", "4c", "4e", "5b"), inception_v2.STAGES)},
     "inception_v3": {"blocks": inception_v3.BLOCKS[2:4] + inception_v3.BLOCKS[7:10]},

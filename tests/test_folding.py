@@ -9,6 +9,8 @@ from tests.networks import (
     QUICK,
     abstract,
     random_variables,
+    short_backbone,
+    short_model,
     small_backbone,
     small_model,
     small_size,
@@ -18,7 +20,7 @@ every_model = pytest.mark.parametrize("name", flaxmobile.list_models())
 
 
 @every_model
-@pytest.mark.parametrize("create", [small_model, small_backbone])
+@pytest.mark.parametrize("create", [short_model, short_backbone])
 def test_outputs_stay_the_same(name, create, monkeypatch):
     """In float64, which variables have here alone: float32 rounds more than folding changes."""
     monkeypatch.setattr(folding, "check_variables", lambda *trees: None)
@@ -51,7 +53,7 @@ def test_outputs_stay_the_same_in_float32(create):
 
 @every_model
 def test_no_normalization_is_left(name):
-    model = small_model(name)
+    model = short_model(name)
     folded, variables = flaxmobile.fold_batch_norm(model, random_variables(model))
     assert folded.folded
     assert set(variables) == {"params"}
@@ -62,7 +64,7 @@ def test_no_normalization_is_left(name):
 
 @every_model
 def test_folded_variables_are_those_that_the_folded_model_makes(name):
-    model = small_model(name)
+    model = short_model(name)
     folded, variables = flaxmobile.fold_batch_norm(model, random_variables(model))
     shapes = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), variables)
     assert shapes == jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), abstract(folded))

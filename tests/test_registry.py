@@ -7,7 +7,14 @@ import pytest
 
 import flaxmobile
 from flaxmobile import registry
-from tests.networks import QUICK, abstract, random_variables, small_backbone, small_model
+from tests.networks import (
+    QUICK,
+    abstract,
+    plain,
+    random_variables,
+    short_backbone,
+    short_model,
+)
 
 MODELS = flaxmobile.list_models()
 every_model = pytest.mark.parametrize("name", MODELS)
@@ -19,7 +26,7 @@ def _output(model, shape=None, dtype=np.float32):
     least = model.min_image_size
     shape = (2, least, least, 3) if shape is None else shape
     images = jax.ShapeDtypeStruct(shape, dtype)
-    return jax.eval_shape(model.apply, abstract(model), images)
+    return jax.eval_shape(model.apply, abstract(plain(model)), images)
 
 
 @every_model
@@ -157,7 +164,7 @@ STRIDES = [
 
 @pytest.mark.parametrize(("name", "output_stride"), STRIDES)
 def test_backbone_gives_every_stride_up_to_its_output_stride_by_default(name, output_stride):
-    backbone = small_backbone(name, output_stride=output_stride)
+    backbone = short_backbone(name, output_stride=output_stride)
     height, width = 2 * backbone.min_image_size + 1, 3 * backbone.min_image_size
     features = _output(backbone, (1, height, width, 3))
     offered = backbone.endpoint_strides
@@ -170,8 +177,8 @@ def test_backbone_gives_every_stride_up_to_its_output_stride_by_default(name, ou
 
 @every_model
 def test_backbone_variables_are_the_classifiers_without_the_head(name):
-    model = abstract(flaxmobile.create_model(name))
-    backbone = abstract(flaxmobile.create_backbone(name))
+    model = abstract(short_model(name))
+    backbone = abstract(short_backbone(name))
     for collection in ("params", "batch_stats"):
         for group, leaves in backbone[collection].items():
             assert leaves == model[collection][group]
@@ -180,7 +187,7 @@ def test_backbone_variables_are_the_classifiers_without_the_head(name):
 
 @every_model
 def test_groups_that_depend_on_the_number_of_classes_are_the_heads(name):
-    few, many = (abstract(small_model(name, num_classes=n))["params"] for n in (5, 6))
+    few, many = (abstract(short_model(name, num_classes=n))["params"] for n in (5, 6))
     changed = {group for group in few if few[group] != many[group]}
     assert changed == set(registry.get_spec(name).head)
 
@@ -188,7 +195,7 @@ def test_groups_that_depend_on_the_number_of_classes_are_the_heads(name):
 @every_model
 @pytest.mark.parametrize("axis", [1, 2])
 def test_an_image_below_the_networks_minimum_is_refused(name, axis):
-    model = small_model(name)
+    model = short_model(name)
     shape = [1, 400, 400, 3]
     shape[axis] = model.min_image_size - 1
     message = f"shape {shape}; accepted: [n, h, w, 3] with h and w of at least {shape[axis] + 1}"
@@ -212,7 +219,7 @@ def test_an_image_below_the_networks_minimum_is_refused(name, axis):
 )
 def test_images_of_the_wrong_shape_or_dtype_are_refused(name, shape, dtype, message):
     with pytest.raises(flaxmobile.InputError, match=message):
-        _output(small_model(name), shape, dtype)
+        _output(short_model(name), shape, dtype)
 
 
 @every_model
@@ -220,22 +227,24 @@ def test_images_of_the_wrong_shape_or_dtype_are_refused(name, shape, dtype, mess
     ("dtype", "num_classes"), [("bfloat16", 5), ("bfloat16", 0), ("float16", 5)]
 )
 def test_logits_pooled_features_and_parameters_are_float32(name, dtype, num_classes):
-    model = small_model(name, dtype=dtype, num_classes=num_classes)
-    output = _output(model)
+    model = short_model(name, dtype=dtype, num_classes=num_classes)
+    size = model.min_image_size
+    images = jax.ShapeDtypeStruct((2, size, size, 3), np.float32)
+    output, variables = jax.eval_shape(model.init_with_output, jax.random.key(0), images)
     assert (output.ndim, output.dtype) == (2, jnp.float32)
     assert output.shape[1] == num_classes or not num_classes
-    assert {leaf.dtype for leaf in jax.tree.leaves(abstract(model))} == {jnp.dtype("float32")}
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
 
 
 @every_model
 def test_backbone_features_are_in_dtype(name):
-    features = _output(small_backbone(name, dtype="bfloat16"))
+    features = _output(short_backbone(name, dtype="bfloat16"))
     assert {feature.dtype for feature in features.values()} == {jnp.dtype("bfloat16")}
 
 
 @every_model
 def test_no_classes_give_the_pooled_features_that_the_classifier_reads(name):
-    model, headless = small_model(name), small_model(name, num_classes=0)
+    model, headless = short_model(name), short_model(name, num_classes=0)
     variables = random_variables(model)
     size = model.min_image_size
     images = np.random.default_rng(0).normal(size=(2, size, size, 3)).astype(np.float32)

@@ -135,6 +135,7 @@ class ICConvNet(Network):
     dropout_rate: float = 0.0
 
     resnet_stages: ClassVar[tuple[Stage, ...]] = RESNET_STAGES
+    mobilenet_stages: ClassVar[tuple[mobilenet_v2.Stage, ...]] = mobilenet_v2.STAGES
 
     def __post_init__(self) -> None:
         """Make the pattern hashable, as every field of a module must be."""
@@ -168,7 +169,7 @@ class ICConvNet(Network):
     def _blocks(self) -> list[_Block]:
         if self.base == "resnet50":
             return list(_resnet_blocks(self.alpha, self.resnet_stages))
-        return list(_mobilenet_blocks(self.alpha))
+        return list(_mobilenet_blocks(self.alpha, self.mobilenet_stages))
 
     @nn.compact
     def __call__(self, images: Array, train: bool = False) -> Array | dict[int, Array]:
@@ -216,9 +217,9 @@ def _resnet_blocks(alpha: float, stages: Sequence[Stage]) -> Iterator[_Block]:
             yield _Block(name, f"{name}/filter", width, stride, partial(Bottleneck, width))
 
 
-def _mobilenet_blocks(alpha: float) -> Iterator[_Block]:
+def _mobilenet_blocks(alpha: float, stages: Sequence[mobilenet_v2.Stage]) -> Iterator[_Block]:
     given = round_channels(mobilenet_v2.STEM_CHANNELS * alpha)
-    for number, stage in enumerate(mobilenet_v2.STAGES, start=1):
+    for number, stage in enumerate(stages, start=1):
         width = round_channels(stage.channels * alpha)
         for block in range(1, stage.blocks + 1):
             name, stride = f"stage{number}_block{block}", stage.stride if block == 1 else 1

@@ -102,15 +102,6 @@ def test_training_gives_every_parameter_a_gradient(name):
         assert np.abs(leaf).max() > 0, path
 
 
-# Least correlations of logits, statistics and gradients, where the default is not reached.
-# MobileNeXt's logits and gradients correlate by 0.934 and 0.22 at 64 pixels, by 0.977 and 0.37 at
-# 128. With statistics frozen, so that nothing but the network itself rounds, IC-Conv's gradients
-# correlate by 0.996.
-CORRELATIONS = {
-    "mobilenext": (0.9, 0.999, 0.15),
-    "ic_conv": (0.95, 0.999, 0.1),
-}
-
 # Inception V3's last maps have one pixel at its smallest size, so that 16 values make a statistic:
 # its gradients correlate by 0.09 to 0.18 then, by how XLA fuses. So its statistics are frozen here.
 FROZEN = ("inception_v3",)
@@ -118,10 +109,10 @@ FROZEN = ("inception_v3",)
 
 @every_model
 def test_bfloat16_trains_close_to_float64(name):
-    """Up to what rounding to 8 bits does to 50 random layers, which ReLU6 and BatchNorm amplify.
+    """Up to what rounding to 8 bits does to random layers, which ReLU6 and BatchNorm amplify.
 
-    Correlations measured for MobileNet V2: logits 0.98, statistics 0.9999, gradients 0.42 (with
-    XLA's own convolutions 0.99, 0.9999 and 0.57; in float32 1.0, 1.0 and 1.0).
+    Least correlations measured, of Inception V4: logits 0.993, statistics 0.999998, gradients 0.67;
+    of MobileNet V2 0.999, 0.999998 and 0.89, and with all of its 17 blocks 0.98, 0.9999 and 0.42.
     """
     options = {"frozen_norm": True} if name in FROZEN else {}
     model = short_model(name, dropout_rate=0.0, dtype="bfloat16", **options)
@@ -129,8 +120,7 @@ def test_bfloat16_trains_close_to_float64(name):
     loss, *trees = jax.device_get(step(random_variables(model), *batch_of(name)))
     exact, *exact_trees = trained(name, **options)
     np.testing.assert_allclose(loss, exact, rtol=0.1)
-    bounds = CORRELATIONS.get(name, (0.95, 0.999, 0.3))
-    for got, want, least in zip(trees, exact_trees, bounds, strict=True):
+    for got, want, least in zip(trees, exact_trees, (0.98, 0.9999, 0.5), strict=True):
         a, b = (np.concatenate(list(map(np.ravel, jax.tree.leaves(tree)))) for tree in (got, want))
         assert np.isfinite(a).all()
         assert a.dtype == np.float32

@@ -1,6 +1,6 @@
 """Eight devices give the numbers of one, under jit and under pmap.
 
-In float64: fifty normalizations amplify what another order of summation does to float32.
+In float64: normalizations amplify what another order of summation does to float32.
 """
 
 import chex
@@ -10,9 +10,9 @@ import numpy as np
 import optax
 import pytest
 
-from flaxmobile import Preprocessing, create_model
+from flaxmobile import Preprocessing
 from flaxmobile.errors import InputError
-from tests.networks import QUICK
+from tests.networks import QUICK, short_model
 from tests.train.tiny import Tiny
 from train.parallel import PARALLEL, make_parallel
 from train.step import Objective, create_state
@@ -56,7 +56,7 @@ def one_device(request):
     options = {"num_classes": 5, "dropout_rate": 0.3}
     model = Tiny(**options)
     if request.param == "mobilenet_v2":
-        model = create_model("v2", alpha=0.1, **options)
+        model = short_model("mobilenet_v2", alpha=0.1, **options)
     variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
     variables = jax.tree.map(np.float64, variables)
     model = model.clone(dtype=np.float64)
