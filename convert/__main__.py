@@ -22,7 +22,6 @@ from convert.sources import Source, read_source, write_tensors
 from flaxmobile.cli import command
 from flaxmobile.cli.options import read_options
 from flaxmobile.errors import InputError
-from flaxmobile.preprocessing import Preprocessing
 from flaxmobile.registry import create_model, resolve_name
 from flaxmobile.weights import Metadata, load_metadata, load_options, load_weights, save_weights
 
@@ -123,7 +122,12 @@ def convert(config: Config) -> None:
     report = list(_describe(origin, name, found, facts, source))
     checked: dict[str, Any] = {}
     if images:
-        agreement = _verify(origin, rule, name, found, facts.preprocessing, source, images)
+        network = _origin_of(origin, rule, name, found, fetched.path, source)
+        agreement = verification.compare(
+            network, found.model, found.variables, facts.preprocessing, images
+        )
+        if not agreement.relative <= verification.TOLERANCE:
+            raise InputError(f"{origin}'s {name} and ours do not agree: {agreement}")
         report.append(str(agreement))
         checked["verification"] = agreement._asdict()
     source.tensors.clear()  # their memory is needed again
@@ -188,26 +192,16 @@ def _describe(
         yield f"left out, as {reason}: {', '.join(found.left_out)}"
 
 
-def _verify(
-    origin: str,
-    rule: Rule,
-    name: str,
-    found: Converted,
-    preprocessing: Preprocessing,
-    source: Source,
-    images: Sequence[Path],
-) -> verification.Agreement:
-    """Compare with the origin's own network, which gets the tensors as they are in the file."""
+def _origin_of(
+    origin: str, rule: Rule, name: str, found: Converted, file: Path, source: Source
+) -> verification.Logits:
+    """The origin's own network, which gets the tensors as they are in the file."""
     tensors = {
         theirs: source.tensors[ours]
         for theirs, (ours, *_) in claims_of(rule.layout, source.tensors).items()
         if ours not in found.left_out
     }
-    network = verification.build_origin(origin, name, found.model, tensors, rule.version)
-    agreement = verification.compare(network, found.model, found.variables, preprocessing, images)
-    if not agreement.relative <= verification.TOLERANCE:
-        raise InputError(f"{origin}'s {name} and ours do not agree: {agreement}")
-    return agreement
+    return verification.build_origin(origin, name, found.model, file, tensors, rule.version)
 
 
 if __name__ == "__main__":

@@ -9,11 +9,12 @@ from flax import traverse_util
 
 from convert.choices import choose, left_out
 from convert.options import claims_of, in_its_names, read_options, size_of
-from convert.rule import Layout, Options, Rule
-from flaxmobile.errors import InputError, nearest
+from convert.problems import name_problems, not_finite, value_problems
+from convert.rule import Options, Rule
+from convert.targets import constants_of, counter_of, leaves_of, targets_of
+from flaxmobile.errors import InputError
 from flaxmobile.layers import Network
-from flaxmobile.registry import create_model, options_of
-from flaxmobile.variables import abstract_variables
+from flaxmobile.registry import create_model
 
 Tree = dict[str, Any]
 Arrays = Mapping[str, np.ndarray]
@@ -25,7 +26,7 @@ class Converted(NamedTuple):
     Attributes:
       model: the network.
       options: of `create_model` that build it.
-      variables: {"params": …, "batch_stats": …}.
+      variables: {"params": …, "batch_stats": …}: views of the file's tensors.
       ignored: tensors of the file that are in no variable, each with the reason.
       left_out: more of them, which the user does not want.
       constants: paths of variables that are in no tensor, because the origin's network has a
@@ -38,24 +39,6 @@ class Converted(NamedTuple):
     ignored: Mapping[str, str]
     left_out: Mapping[str, str]
     constants: tuple[str, ...]
-
-
-class Target(NamedTuple):
-    """Where a tensor goes, and how the origin stores it.
-
-    Attributes:
-      path: of our leaf.
-      ours: shape of our leaf.
-      shape: of the origin's tensor.
-      axes: the origin's in our order.
-      dtype: of both.
-    """
-
-    path: str
-    ours: tuple[int, ...]
-    shape: tuple[int, ...]
-    axes: tuple[int, ...]
-    dtype: np.dtype
 
 
 def to_flax(
@@ -86,24 +69,21 @@ def to_flax(
     read, problems = read_options(rule, first, alpha)
     options, refused = choose(rule, read, chosen, first)
     model = create_model(model_name, **options)
-    leaves = _leaves(model)
-    targets = _targets(rule, model, leaves)
+    leaves = leaves_of(model)
+    targets = targets_of(rule, model, leaves)
     spare = left_out(rule, model_name, read, chosen, claims, targets) if chosen else {}
-    counters = {_counter(rule.layout, name) for name in targets}
+    counters = {counter_of(rule.layout, name) for name in targets}
     known = {name: claimants for name, claimants in claims.items() if name not in spare}
-    problems += [*refused, *_name_problems(rule.layout, known, targets, counters)]
+    problems += [*refused, *name_problems(rule.layout, known, targets, counters)]
     for name, target in targets.items():
         for claimant in claims.get(name, ()):
-            problems += _value_problems(claimant, tensors[claimant], target)
+            problems += value_problems(claimant, tensors[claimant], target)
     if problems:
         raise InputError(
             f"{model_name} with {size_of(model)} cannot be filled: {'; '.join(problems)}"
         )
-    variables = {
-        target.path: np.ascontiguousarray(first[name].transpose(target.axes).reshape(target.ours))
-        for name, target in targets.items()
-    }
-    constants = _constants(rule, leaves)
+    variables = {target.path: target.to_ours(first[name]) for name, target in targets.items()}
+    constants = constants_of(rule, leaves)
     counter = rule.layout.counter
     ignored = {name: reason for name, reason in reasons.items() if reason}
     ignored |= {claims[name][0]: counter.reason for name in known if counter and name in counters}
@@ -125,19 +105,18 @@ def from_flax(rule: Rule, model: Network, variables: Tree) -> dict[str, np.ndarr
     """
     if problems := obstacles(rule, model):
         raise InputError(f"the origin has no such network: {'; '.join(problems)}")
-    flat, leaves = traverse_util.flatten_dict(variables, sep="/"), _leaves(model)
+    flat, leaves = traverse_util.flatten_dict(variables, sep="/"), leaves_of(model)
     problems = [
         f"{path} is not {constant.flat[0]} everywhere, as in the origin's network"
-        for path, constant in _constants(rule, leaves).items()
+        for path, constant in constants_of(rule, leaves).items()
         if not np.array_equal(flat[path], constant)
     ]
     tensors: dict[str, np.ndarray] = {}
-    for name, target in _targets(rule, model, leaves).items():
+    for name, target in targets_of(rule, model, leaves).items():
         array = np.asarray(flat[target.path])
-        problems += _not_finite(target.path, array)
-        array = array.reshape([target.shape[axis] for axis in target.axes])
-        tensors[name] = array.transpose(np.argsort(target.axes))
-        if counter := _counter(rule.layout, name):
+        problems += not_finite(target.path, array)
+        tensors[name] = target.to_theirs(array)
+        if counter := counter_of(rule.layout, name):
             tensors[counter] = np.zeros((), np.int64)
     if problems:
         raise InputError(f"the weights are damaged: {'; '.join(problems)}")
@@ -165,87 +144,3 @@ def _accepted(rule: Rule) -> dict[str, list[Any]]:
 
 def _listed(values: Sequence[Any]) -> str:
     return " or ".join(dict.fromkeys(map(repr, values)))
-
-
-def _leaves(model: Network) -> Tree:
-    """Path of every variable -> its shape and dtype."""
-    return traverse_util.flatten_dict(abstract_variables(model), sep="/")
-
-
-def _targets(rule: Rule, model: Network, leaves: Tree) -> dict[str, Target]:
-    """The origin's names of all variables that it has, in its order."""
-    options = options_of(model)
-    modules = dict(rule.modules(options))
-    order, kinds = list(modules), list(rule.layout.leaves)
-    ordered = []
-    for path, leaf in leaves.items():
-        collection, *parts, last = path.split("/")
-        module, kind = "/".join(parts), f"{collection}/{last}"
-        if kind in rule.constants:
-            continue
-        kind = rule.layout.kind_of(module, kind)
-        lead = (1, 1) if module in rule.as_convolutions and last == "kernel" else ()
-        lifted = (*lead, *leaf.shape)
-        axes = rule.layout.axes_of(lifted)
-        shape = tuple(lifted[i] for i in np.argsort(axes))
-        if rule.layout.splits_depthwise and "depthwise" in parts and last == "kernel":
-            multiplier = options.get("depth_multiplier", 1)
-            shape = (*shape[:2], shape[3] // multiplier, multiplier)
-        name = rule.layout.join(modules[module], rule.layout.leaves[kind])
-        position = order.index(module), kinds.index(kind)
-        target = Target(path, leaf.shape, shape, axes, np.dtype(leaf.dtype))
-        ordered.append((position, name, target))
-    return {name: target for _, name, target in sorted(ordered)}
-
-
-def _constants(rule: Rule, leaves: Tree) -> dict[str, np.ndarray]:
-    """Path of a variable that the origin's network lacks -> its value."""
-    kinds = {path: f"{path.partition('/')[0]}/{path.rpartition('/')[2]}" for path in leaves}
-    return {
-        path: np.full(leaf.shape, rule.constants[kinds[path]], leaf.dtype)
-        for path, leaf in leaves.items()
-        if kinds[path] in rule.constants
-    }
-
-
-def _counter(layout: Layout, name: str) -> str | None:
-    """The name of the counter beside a tensor, if it has one."""
-    layer, tensor = layout.split(name)
-    counter = layout.counter
-    return layout.join(layer, counter.name) if counter and tensor == counter.beside else None
-
-
-def _name_problems(
-    layout: Layout,
-    claims: Mapping[str, Sequence[str]],
-    targets: Mapping[str, Target],
-    counters: set[str | None],
-) -> list[str]:
-    missing = [name for name in targets if name not in claims]
-    strange = [name for name in claims if name not in targets and name not in counters]
-    doubled = [name for name, claimants in claims.items() if len(claimants) > 1]
-    names = [name for claimants in claims.values() for name in claimants]
-    wrapped = [name for name in names if name.startswith(layout.wrapper)]
-    problems = [f"{name} is missing{nearest(name, strange)}" for name in missing]
-    problems += [f"{claims[name][0]} is unknown{nearest(name, missing)}" for name in strange]
-    problems += [f"{' and '.join(claims[name])} both claim {name}" for name in doubled]
-    if wrapped and len(wrapped) < len(names):
-        problems.append(
-            f"{len(wrapped)} of {len(names)} names start with {layout.wrapper!r}, such as "
-            f"{wrapped[0]}; accepted: all or none"
-        )
-    return problems
-
-
-def _value_problems(name: str, array: np.ndarray, target: Target) -> list[str]:
-    if (array.dtype, array.shape) != (target.dtype, target.shape):
-        return [
-            f"{name} is {array.dtype}{list(array.shape)}, accepted: "
-            f"{target.dtype}{list(target.shape)}"
-        ]
-    return _not_finite(name, array)
-
-
-def _not_finite(name: str, array: np.ndarray) -> list[str]:
-    count = array.size - np.count_nonzero(np.isfinite(array))
-    return [f"{name} holds {count} of {array.size} values that are NaN or infinite"] * bool(count)

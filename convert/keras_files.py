@@ -15,6 +15,8 @@ Source of the facts: `keras.src.legacy.saving.legacy_h5_format` and `keras.src.s
 """
 
 import re
+import shutil
+import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -108,8 +110,11 @@ def _opened(path: Path, h5py: ModuleType) -> Iterator[Any]:
     with zipfile.ZipFile(path) as archive:
         if _MEMBER not in archive.namelist():
             raise InputError(f"is an archive without {_MEMBER}")
-        with archive.open(_MEMBER) as content, h5py.File(content, "r") as file:
-            yield file
+        # On disk, because seeking in an archive reads it from its start again.
+        with archive.open(_MEMBER) as content, tempfile.TemporaryFile() as copy:
+            shutil.copyfileobj(content, copy)
+            with h5py.File(copy, "r") as file:
+                yield file
 
 
 def _read(file: Any, h5py: ModuleType) -> dict[str, np.ndarray]:

@@ -24,7 +24,7 @@ def build_reference(origin: str, model: str, options: Options) -> Any:
     """Build the network of an origin's library that corresponds to ours.
 
     Args:
-      origin: "torchvision", "timm", "timm-tf" or "keras".
+      origin: "torchvision", "timm", "timm-tf" or "keras"; the others have no library.
       model: registered name of our network.
       options: all of our network's, see `flaxmobile.registry.options_of`.
 
@@ -34,8 +34,13 @@ def build_reference(origin: str, model: str, options: Options) -> Any:
       environment's KERAS_BACKEND says otherwise.
 
     Raises:
-      InputError: the library is not installed, or has no such network.
+      InputError: the origin has no library, it is not installed, or has no such network.
     """
+    if origin not in _MODULES:
+        raise InputError(
+            f"the networks of {origin} are in no library that could be run here; without --verify "
+            "the file is converted"
+        )
     build = _BUILDERS.get((origin, model))
     if build is None:
         raise InputError(f"{origin} has no {model}")

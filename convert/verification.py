@@ -1,6 +1,6 @@
 """The origin's own network and ours on the same images: do they say the same?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +13,9 @@ from flaxmobile.errors import InputError
 from flaxmobile.layers import Network
 from flaxmobile.preprocessing import Preprocessing, open_image
 from flaxmobile.registry import options_of
+
+Logits = Callable[[np.ndarray], np.ndarray]
+"""Prepared images [n, h, w, 3] -> logits [n, classes]."""
 
 TOLERANCE = 1e-3
 """Of the largest logit: ten times what sums in another order make of these networks in float32."""
@@ -63,31 +66,64 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
 
 
 def build_origin(
-    origin: str, name: str, model: Network, tensors: dict[str, np.ndarray], version: int
-) -> Any:
-    """Build the origin's own network, with the tensors of the file in it.
+    origin: str,
+    name: str,
+    model: Network,
+    file: Path,
+    tensors: Mapping[str, np.ndarray],
+    version: int = 1,
+) -> Logits:
+    """Build the origin's own network, with the numbers of the file in it.
 
     Args:
       origin: see `build_reference`.
       name: registered name of our network.
       model: our network.
-      tensors: of the file under the origin's names, those alone that its network has.
+      file: the file, which Keras reads itself.
+      tensors: of the file under the origin's names, those alone that its network has; for torch.
       version: of the torch module.
 
+    Returns:
+      The network as a function of images.
+
     Raises:
-      InputError: the library is not installed, or has no such network.
+      InputError: no library has the origin's network, it is not installed, or it refuses the file.
     """
     if getattr(model, "detector", False) or model.num_classes == 0:
         raise InputError("--verify compares logits of classes, which this network does not give")
     network = build_reference(origin, name, options_of(model))
-    if not hasattr(network, "load_state_dict"):
-        raise InputError(f"--verify runs networks of torch, which those of {origin} are not")
+    if origin == "keras":
+        return _of_keras(network, file)
     network.load_state_dict(torch_state(tensors, version), strict=True)
-    return network.eval()
+    return _of_torch(network.eval())
+
+
+def _of_torch(network: Any) -> Logits:
+    import torch
+
+    def apply(images: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return network(torch.tensor(images.transpose(0, 3, 1, 2))).numpy()
+
+    return apply
+
+
+def _of_keras(network: Any, file: Path) -> Logits:
+    try:
+        network.load_weights(file)
+    except Exception as error:  # Keras raises anything, of any length
+        reason = str(error).strip().partition("\n")[0]
+        raise InputError(f"Keras's own network does not take {file}: {reason}") from None
+
+    def apply(images: np.ndarray) -> np.ndarray:
+        with jax.numpy_rank_promotion("allow"):  # Keras adds biases without a thought
+            return np.asarray(network.predict_on_batch(images))
+
+    return apply
 
 
 def compare(
-    network: Any,
+    origin: Logits,
     model: Network,
     variables: Mapping[str, Any],
     preprocessing: Preprocessing,
@@ -96,19 +132,17 @@ def compare(
     """Run both networks on images, one at a time.
 
     Args:
-      network: the origin's, in evaluation mode.
+      origin: the origin's network.
       model: ours.
       variables: ours.
       preprocessing: the origin's.
       paths: image files, at least one.
     """
-    import torch
-
     apply, theirs, ours = jax.jit(model.apply), [], []
-    with torch.inference_mode(), jax.default_matmul_precision("highest"):
+    with jax.default_matmul_precision("highest"):
         for path in paths:
             image = preprocessing(open_image(path))[None]  # [1, h, w, 3]
-            theirs.append(network(torch.tensor(image.transpose(0, 3, 1, 2))).numpy()[0])
+            theirs.append(origin(image)[0])
             ours.append(np.asarray(apply(variables, image))[0])
     expected, found = np.stack(theirs), np.stack(ours)  # [images, classes]
     difference = float(np.abs(found - expected).max())

@@ -1,5 +1,6 @@
 """What a network's variables look like, and whether given ones are those of the network."""
 
+import functools
 from typing import Any
 
 import jax
@@ -15,6 +16,12 @@ Tree = dict[str, Any]
 
 def abstract_variables(model: Network) -> Tree:
     """Shapes and dtypes of a model's variables as `jax.ShapeDtypeStruct`; computes nothing."""
+    return jax.tree.map(lambda leaf: leaf, _traced(model))  # the caller may change its tree
+
+
+@functools.lru_cache(maxsize=256)
+def _traced(model: Network) -> Tree:
+    """Tracing a deep network takes a second, and a conversion asks more than once."""
     images = jax.ShapeDtypeStruct((1, model.min_image_size, model.min_image_size, 3), jnp.float32)
     return dict(jax.eval_shape(model.init, jax.random.key(0), images))
 

@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ Tree = dict[str, Any]
 _DESCRIPTION = "model.json"
 _VARIABLES = "variables"
 _FORMAT = 1
+_PART = 2**24
+"""Bytes that are written at once, the largest array apart."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +80,7 @@ def save_weights(
     draft = directory.with_name(f".{directory.name}.{os.getpid()}.tmp")
     shutil.rmtree(draft, ignore_errors=True)
     try:
-        with ocp.StandardCheckpointer() as checkpointer:
+        with ocp.Checkpointer(_handler()) as checkpointer:
             checkpointer.save(draft.absolute() / _VARIABLES, variables)
         description = {
             "format": _FORMAT,
@@ -98,6 +100,28 @@ def save_weights(
         raise InputError(f"{directory} cannot be written: {reason}") from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+class _InParts(ocp.type_handlers.NumpyHandler):
+    """Writes arrays a part at a time: Orbax and its store hold copies of what they write."""
+
+    async def serialize(
+        self, values: Sequence[np.ndarray], infos: Sequence[Any], args: Sequence[Any] | None = None
+    ) -> Sequence[Any]:
+        """Write, and return only then."""
+        parts = np.cumsum([value.nbytes for value in values]) // _PART
+        begins = [0, *(np.flatnonzero(np.diff(parts)) + 1).tolist(), len(values)]
+        for part in map(slice, begins, begins[1:]):
+            for future in await super().serialize(values[part], infos[part], args and args[part]):
+                future.result()
+        return []
+
+
+def _handler() -> ocp.PyTreeCheckpointHandler:
+    kinds = (np.ndarray, _InParts()), (jax.Array, ocp.type_handlers.ArrayHandler())
+    # The second writes nothing; without it Orbax warns that it lacks one.
+    registry = ocp.type_handlers.create_type_handler_registry(*kinds)
+    return ocp.PyTreeCheckpointHandler(type_handler_registry=registry)
 
 
 def load_weights(directory: str | os.PathLike[str]) -> tuple[Network, Tree]:

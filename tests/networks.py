@@ -1,7 +1,6 @@
 """Small networks for tests, and variables in which every parameter matters."""
 
 import dataclasses
-from functools import cache
 from typing import Any
 
 import jax
@@ -21,6 +20,7 @@ from flaxmobile.models import (
     mobilenext,
 )
 from flaxmobile.registry import get_spec, model_options
+from flaxmobile.variables import abstract_variables
 
 QUICK: dict[str, Any] = {"xla_backend_optimization_level": 0}
 """Compiler options for programs that run once: compiled in a third of the time, not fast."""
@@ -28,11 +28,7 @@ if jax.__version_info__ < (0, 11):  # later ones have no choice of emitters
     QUICK["xla_cpu_use_fusion_emitters"] = False
 
 
-@cache
-def abstract(model: Network):
-    """Shapes and dtypes of a model's variables."""
-    images = jax.ShapeDtypeStruct((1, model.min_image_size, model.min_image_size, 3), np.float32)
-    return jax.eval_shape(model.init, jax.random.key(0), images)
+abstract = abstract_variables
 
 
 def plain(model: Network) -> Network:

@@ -27,7 +27,7 @@ from tests.models.parity import (
     randomised,
     to_torch,
 )
-from tests.networks import QUICK, abstract
+from tests.networks import QUICK
 
 V1_WIDTHS = {  # groups, alpha -> stem and stage 2
     (3, 0.5): (12, 120),
@@ -75,12 +75,6 @@ CLASSIFIERS = [
     ("shufflenet_v2", 1.0, None),
 ]
 every_classifier = pytest.mark.parametrize(("name", "alpha", "groups"), CLASSIFIERS)
-
-
-@pytest.fixture(autouse=True)
-def traced_once(monkeypatch):
-    """The same shapes, remembered from test to test."""
-    monkeypatch.setattr(engine, "abstract_variables", abstract)
 
 
 def convert(path, output, name, *flags):

@@ -13,12 +13,6 @@ from flaxmobile import InputError, create_model
 from tests.networks import abstract
 
 
-@pytest.fixture(autouse=True)
-def traced_once(monkeypatch):
-    """The same shapes, remembered from test to test."""
-    monkeypatch.setattr(engine, "abstract_variables", abstract)
-
-
 def tensors_of(rule, name, alpha=0.5):
     """A whole file, without the memory for its numbers."""
     options = {"num_classes": 7, **rule.options, **rule.variants[0]}

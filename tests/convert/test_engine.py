@@ -14,12 +14,6 @@ from tests.networks import abstract, random_variables, small_model
 RULE = RULES["torchvision", "mobilenet_v2"]
 
 
-@pytest.fixture(autouse=True)
-def traced_once(monkeypatch):
-    """The same shapes, remembered from test to test."""
-    monkeypatch.setattr(engine, "abstract_variables", abstract)
-
-
 @pytest.fixture
 def tensors():
     return {name: tensor.numpy() for name, tensor in random_state().items()}

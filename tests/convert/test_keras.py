@@ -17,7 +17,7 @@ from flaxmobile.models.mobilenet_v3 import LARGE, SMALL, scale
 from flaxmobile.registry import get_spec, options_of
 from tests.convert.keras_models import FORMATS, drawing_nothing, logits, random_model, save
 from tests.models.parity import assert_close
-from tests.networks import QUICK, abstract
+from tests.networks import QUICK
 
 NETWORKS = [
     ("mobilenet_v1", {"alpha": 0.25}, (64, 96)),
@@ -30,12 +30,6 @@ NETWORKS = [
     ("inception_v3", {}, (75, 96)),
     ("inception_resnet_v2", {}, (75,)),
 ]
-
-
-@pytest.fixture(autouse=True)
-def traced_once(monkeypatch):
-    """The same shapes, remembered from test to test."""
-    monkeypatch.setattr(engine, "abstract_variables", abstract)
 
 
 def convert(name, path):

@@ -17,6 +17,7 @@ from convert.sources import read_source
 from flaxmobile import InputError, load_metadata
 from flaxmobile.weights import load_options
 from tests.convert.keras_models import FORMATS, random_model, save
+from tests.convert.keras_writer import write_keras_2
 from tests.convert.test_keras import convert
 
 NAME = "mobilenet_v1"
@@ -266,24 +267,6 @@ def test_without_h5py_the_error_names_the_extra(saved, monkeypatch):
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(InputError, match=r"pip install 'flaxmobile\[keras\]'"):
         read_source(saved["h5"])
-
-
-def write_keras_2(path, tensors, root="/"):
-    """A file as Keras 2 writes it, from names such as "conv1/kernel:0"."""
-    layers = {}
-    for name, array in tensors.items():
-        layers.setdefault(name.rpartition("/")[0], {})[name] = array
-    with h5py.File(path, "w") as file:
-        group = file.require_group(root)
-        names = np.asarray(["input_1", *layers], "S")
-        for number, part in enumerate(np.array_split(names, 2)):  # as Keras does with long lists
-            group.attrs[f"layer_names{number}"] = part
-        file.require_group(f"{root}/input_1").attrs["weight_names"] = np.asarray([], "S")
-        for layer, weights in layers.items():
-            own = file.require_group(f"{root}/{layer}")
-            own.attrs["weight_names"] = np.asarray(list(weights), "S")
-            for name, array in weights.items():
-                own[name] = array
 
 
 @pytest.mark.parametrize("root", ["/", "/model_weights"])

@@ -15,16 +15,9 @@ from tests.convert.authors import BlazeFace
 from tests.convert.test_engine import MUTATIONS, claim_twice
 from tests.convert.tflite_writer import encode_tflite
 from tests.models.parity import randomised
-from tests.networks import abstract
 
 RULE = RULES["mediapipe", "blazeface"]
 HEADS = {"classifier": "classificator", "regressor": "regressor"}
-
-
-@pytest.fixture(autouse=True)
-def traced_once(monkeypatch):
-    """The same shapes, remembered from test to test."""
-    monkeypatch.setattr(engine, "abstract_variables", abstract)
 
 
 def named(kind, number):

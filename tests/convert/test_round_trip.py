@@ -10,7 +10,6 @@ from convert.sources import read_source, write_tensors
 from convert.torch_files import torch_state
 from flaxmobile import create_model
 from flaxmobile.registry import options_of
-from tests.networks import abstract
 
 ALPHAS = {
     ("torchvision", "mobilenet_v2"): 1.4,
@@ -30,12 +29,6 @@ CASES = [
     if origin in ("torchvision", "timm", "timm-tf")
     for variant in rule.variants
 ]
-
-
-@pytest.fixture(autouse=True)
-def traced_once(monkeypatch):
-    """The same shapes, remembered from test to test."""
-    monkeypatch.setattr(engine, "abstract_variables", abstract)
 
 
 def network_of(origin, name, variant):

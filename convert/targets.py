@@ -1,0 +1,88 @@
+"""Where an origin's tensors go in a network of ours, and how the origin stores them."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from flax import traverse_util
+
+from convert.rule import Layout, Rule
+from flaxmobile.layers import Network
+from flaxmobile.registry import options_of
+from flaxmobile.variables import abstract_variables
+
+Tree = dict[str, Any]
+
+
+class Target(NamedTuple):
+    """Where a tensor goes, and how the origin stores it.
+
+    Attributes:
+      path: of our leaf.
+      ours: shape of our leaf.
+      shape: of the origin's tensor.
+      axes: the origin's in our order.
+      dtype: of both.
+    """
+
+    path: str
+    ours: tuple[int, ...]
+    shape: tuple[int, ...]
+    axes: tuple[int, ...]
+    dtype: np.dtype
+
+    def to_ours(self, tensor: np.ndarray) -> np.ndarray:
+        """The origin's tensor as our leaf, without a copy."""
+        return tensor.transpose(self.axes).reshape(self.ours)
+
+    def to_theirs(self, leaf: np.ndarray) -> np.ndarray:
+        """Undo `to_ours`."""
+        lifted = leaf.reshape([self.shape[axis] for axis in self.axes])
+        return lifted.transpose(np.argsort(self.axes))
+
+
+def leaves_of(model: Network) -> Tree:
+    """Path of every variable -> its shape and dtype."""
+    return traverse_util.flatten_dict(abstract_variables(model), sep="/")
+
+
+def targets_of(rule: Rule, model: Network, leaves: Tree) -> dict[str, Target]:
+    """The origin's names of all variables that it has, in its order."""
+    options = options_of(model)
+    modules = dict(rule.modules(options))
+    order, kinds = list(modules), list(rule.layout.leaves)
+    ordered = []
+    for path, leaf in leaves.items():
+        collection, *parts, last = path.split("/")
+        module, kind = "/".join(parts), f"{collection}/{last}"
+        if kind in rule.constants:
+            continue
+        kind = rule.layout.kind_of(module, kind)
+        lead = (1, 1) if module in rule.as_convolutions and last == "kernel" else ()
+        lifted = (*lead, *leaf.shape)
+        axes = rule.layout.axes_of(lifted)
+        shape = tuple(lifted[i] for i in np.argsort(axes))
+        if rule.layout.splits_depthwise and "depthwise" in parts and last == "kernel":
+            multiplier = options.get("depth_multiplier", 1)
+            shape = (*shape[:2], shape[3] // multiplier, multiplier)
+        name = rule.layout.join(modules[module], rule.layout.leaves[kind])
+        position = order.index(module), kinds.index(kind)
+        target = Target(path, leaf.shape, shape, axes, np.dtype(leaf.dtype))
+        ordered.append((position, name, target))
+    return {name: target for _, name, target in sorted(ordered)}
+
+
+def constants_of(rule: Rule, leaves: Tree) -> dict[str, np.ndarray]:
+    """Path of a variable that the origin's network lacks -> its value."""
+    kinds = {path: f"{path.partition('/')[0]}/{path.rpartition('/')[2]}" for path in leaves}
+    return {
+        path: np.full(leaf.shape, rule.constants[kinds[path]], leaf.dtype)
+        for path, leaf in leaves.items()
+        if kinds[path] in rule.constants
+    }
+
+
+def counter_of(layout: Layout, name: str) -> str | None:
+    """The name of the counter beside a tensor, if it has one."""
+    layer, tensor = layout.split(name)
+    counter = layout.counter
+    return layout.join(layer, counter.name) if counter and tensor == counter.beside else None
