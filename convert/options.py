@@ -1,5 +1,6 @@
 """Which network a file holds: read from the names and shapes of its tensors."""
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +14,7 @@ Tree = dict[str, Any]
 Arrays = Mapping[str, np.ndarray]
 
 # Rounding makes many alphas the same network; of those that fit, the roundest is meant.
-_ALPHAS = [step / 1000 for grid in (100, 50, 10, 1) for step in range(grid, 4001, grid)]
+_ALPHAS = list(dict.fromkeys(n / 100 for step in (10, 5, 1) for n in range(step, 401, step)))
 
 
 def read_options(rule: Rule, tensors: Arrays, alpha: float | None = None) -> tuple[Tree, list[str]]:
@@ -57,8 +58,17 @@ def _with_alpha(rule: Rule, tensors: Arrays, variant: Options, alpha: float | No
         expected = widths({**options, "alpha": candidate})
         return sum(found[module] == width for module, width in expected.items())
 
+    def distance(candidate: float) -> float:
+        expected = widths({**options, "alpha": candidate})
+        return sum(abs(math.log(width / (found[m] or width))) for m, width in expected.items())
+
     whole = (candidate for candidate in _ALPHAS if agreement(candidate) == len(found))
-    best = next(whole, None) or max(_ALPHAS, key=agreement)
+    best = next(whole, None)
+    if best is None:  # it has three digits, or the file is damaged
+        close = min(_ALPHAS, key=distance)
+        middle = round(1000 * close)
+        near = [n / 1000 for n in range(max(1, middle - 30), middle + 31)]
+        best = max([close, *near], key=agreement)
     if alpha is not None and agreement(alpha) >= agreement(best):
         best = alpha
     return {**options, "alpha": best}

@@ -1,7 +1,9 @@
 """Safetensors files: tensors by name in and out, without torch."""
 
+import json
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,8 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
     """Read a safetensors file.
 
     Raises:
-      InputError: the file is damaged, holds no tensors, or one of a type that NumPy lacks.
+      InputError: the file is damaged, or holds no tensors, two of one name, or one of a type that
+        NumPy lacks.
     """
     library = _import_safetensors()
     tensors, others = {}, []
@@ -34,11 +37,20 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
                     others.append(f"{name!r} ({file.get_slice(name).get_dtype()})")
     except library.SafetensorError as error:
         raise InputError(f"{path} is damaged or not a safetensors file: {error}") from None
+    others += [f"two tensors named {name!r}" for name in _doubled(path)]
     if others or not tensors:
         raise InputError(
             f"{path} holds {', '.join(others) or 'no tensors'}; accepted: float32 tensors"
         )
     return tensors
+
+
+def _doubled(path: Path) -> list[str]:
+    """Names that stand in the header twice, of which the library gives the last alone."""
+    with path.open("rb") as file:
+        header = file.read(int.from_bytes(file.read(8), "little"))
+    names = json.loads(header, object_pairs_hook=lambda pairs: [name for name, _ in pairs])
+    return [name for name, count in Counter(names).items() if count > 1]
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:

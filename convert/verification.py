@@ -93,12 +93,13 @@ def build_origin(
         raise InputError("--verify compares logits of classes, which this network does not give")
     network = build_reference(origin, name, options_of(model))
     if origin == "keras":
-        return _of_keras(network, file)
+        return of_keras(network, file)
     network.load_state_dict(torch_state(tensors, version), strict=True)
-    return _of_torch(network.eval())
+    return of_torch(network.eval())
 
 
-def _of_torch(network: Any) -> Logits:
+def of_torch(network: Any) -> Logits:
+    """A torch module as a function of images."""
     import torch
 
     def apply(images: np.ndarray) -> np.ndarray:
@@ -108,7 +109,12 @@ def _of_torch(network: Any) -> Logits:
     return apply
 
 
-def _of_keras(network: Any, file: Path) -> Logits:
+def of_keras(network: Any, file: Path) -> Logits:
+    """A Keras model that has read a file's numbers as a function of images.
+
+    Raises:
+      InputError: it refuses the file.
+    """
     try:
         network.load_weights(file)
     except Exception as error:  # Keras raises anything, of any length

@@ -93,16 +93,11 @@ def test_a_thousand_classes_are_named(tmp_path):
 
 
 def test_it_runs_from_any_directory(tmp_path, weights):
-    def run(*flags):
-        command = [sys.executable, "-m", "convert", *flags]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-
-    done = run("--model", "v2", "--weights", "w.pth", "--output", "flax")
+    flags = ["--model", "v2", "--weights", weights.name, "--output", "flax"]
+    command = [sys.executable, "-m", "convert", *flags]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "wrote flax")
-    done = run("--model", "v2", "--weights", "w.pth", "--output", "flax")
-    assert done.returncode == 1
-    assert done.stderr.startswith("python -m convert: error: flax exists already")
-    assert done.stderr.count("\n") == 1
+    assert done.stderr == ""
 
 
 def test_damaged_tensors_are_listed_and_nothing_is_written(tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 import h5py
 import jax
+import keras
 import numpy as np
 import pytest
 from flax import traverse_util
@@ -21,15 +22,27 @@ from tests.networks import QUICK
 
 NETWORKS = [
     ("mobilenet_v1", {"alpha": 0.25}, (64, 96)),
-    ("mobilenet_v1", {"alpha": 0.1, "depth_multiplier": 2}, (32,)),
+    ("mobilenet_v1", {"alpha": 0.1, "depth_multiplier": 2}, (32, 47)),
     ("mobilenet_v2", {"alpha": 0.35}, (64, 75)),
     ("mobilenet_v3_large", {"alpha": 0.35}, (64, 75)),
-    ("mobilenet_v3_small", {"alpha": 1.25}, (64,)),
+    ("mobilenet_v3_small", {"alpha": 1.25}, (64, 75)),
     ("mobilenet_v3_small", {"alpha": 0.5, "minimalistic": True}, (64, 75)),
     ("xception", {}, (71, 96)),
     ("inception_v3", {}, (75, 96)),
-    ("inception_resnet_v2", {}, (75,)),
+    ("inception_resnet_v2", {}, (75, 96)),
 ]
+
+
+MODULES = {
+    "mobilenet_v1": "mobilenet",
+    "mobilenet_v2": "mobilenet_v2",
+    "mobilenet_v3_large": "mobilenet_v3",
+    "mobilenet_v3_small": "mobilenet_v3",
+    "xception": "xception",
+    "inception_v3": "inception_v3",
+    "inception_resnet_v2": "inception_resnet_v2",
+}
+"""Where Keras prepares images for a network."""
 
 
 def convert(name, path):
@@ -100,6 +113,18 @@ def test_an_optimizers_state_is_ignored_with_the_reason(tmp_path):
         found = convert("mobilenet_v1", save(network, tmp_path, form))
         assert len(found.ignored) == 2 + 2 * len(network.trainable_variables)
         assert set(found.ignored.values()) == {"the optimizer's state"}
+
+
+@pytest.mark.parametrize("name", KERAS)
+def test_images_are_prepared_as_keras_does(name):
+    image = np.arange(256, dtype=np.uint8).repeat(3).reshape(16, 16, 3)
+    module = getattr(keras.applications, MODULES[name])
+    expected = module.preprocess_input(image.astype(np.float32))
+    if name.startswith("mobilenet_v3"):  # its first layer does it
+        expected = keras.layers.Rescaling(scale=1 / 127.5, offset=-1)(image)
+    found = RULES["keras", name].facts("0" * 64, 1000).preprocessing
+    np.testing.assert_allclose(found.normalize(image), expected, atol=1e-6)
+    assert found.image_size == get_spec(name).image_size
 
 
 def test_classes_of_imagenet_are_named():

@@ -83,4 +83,3 @@ def test_a_conversion_takes_at_most_about_twice_the_files_size(tmp_path):
     assert len(peaks) == 5
     found = {file.name: round(peak, 2) for file, peak in zip(files, peaks, strict=True)}
     assert max(peaks) < 2.2, found
-    print(found)

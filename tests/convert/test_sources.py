@@ -173,6 +173,14 @@ def test_a_damaged_safetensors_header_is_refused(tmp_path, damage):
     assert "is damaged or not a safetensors file" in refusal(path)
 
 
+def test_two_safetensors_of_one_name_are_refused(tmp_path):
+    tensor = '"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}'
+    header = f"{{{tensor}, {tensor}}}".encode()
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
+    assert "holds two tensors named 'a'" in refusal(path)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

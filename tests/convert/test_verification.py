@@ -2,7 +2,9 @@
 
 import json
 import sys
+from functools import partial
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -13,8 +15,17 @@ from convert.rules import RULES
 from convert.torch_files import torch_state
 from convert.verification import find_images
 from flaxmobile import InputError, create_model
+from flaxmobile.registry import options_of
 from tests.convert.commands import convert, error_of, save
-from tests.networks import random_variables
+from tests.convert.keras_models import FORMATS, drawing_nothing, random_model
+from tests.convert.keras_models import save as keras_save
+from tests.networks import QUICK, random_variables
+
+
+@pytest.fixture(autouse=True)
+def compiled_quickly(monkeypatch):
+    """Both networks: whole programs, at full size, that run once."""
+    monkeypatch.setattr(jax, "jit", partial(jax.jit, compiler_options=QUICK))
 
 
 @pytest.fixture(scope="module")
@@ -92,3 +103,59 @@ def test_images_of_a_directory_are_found_whatever_the_case(images):
     assert [path.name for path in find_images([images])] == ["a.png", "b.JPG"]
     with pytest.raises(InputError, match="nor a directory with images"):
         find_images([images / "c.png"])
+
+
+@pytest.fixture(scope="module")
+def keras_files(tmp_path_factory):
+    """One network of Keras's in every format."""
+    network = random_model("mobilenet_v1", 32, alpha=0.1, num_classes=12)
+    folder = tmp_path_factory.mktemp("keras")
+    return {form: keras_save(network, folder, form) for form in FORMATS}
+
+
+def test_keras_runs_its_own_network(tmp_path, capsys, images, keras_files):
+    path = keras_files["keras"]
+    flags = ["--verify", str(images / "a.png")]
+    assert convert(path, tmp_path / "flax", *flags, model="v1") == 0
+    assert "of the largest, on 1 image(s); the top-5 classes agree\n" in capsys.readouterr().out
+    found = json.loads((tmp_path / "flax" / "model.json").read_text())["source"]["verification"]
+    assert found["images"] == 1
+    assert 0 < found["relative"] < 1e-4
+    assert found["top5"] is True
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_keras_takes_its_files_in_every_format(keras_files, form):
+    rule = RULES["keras", "mobilenet_v1"]
+    model = create_model("mobilenet_v1", alpha=0.1, num_classes=12, **rule.options)
+    with drawing_nothing():
+        network = build_reference("keras", "mobilenet_v1", options_of(model))
+    verification.of_keras(network, keras_files[form])
+    expected = random_model("mobilenet_v1", 32, alpha=0.1, num_classes=12)
+    for found, saved in zip(network.weights, expected.weights, strict=True):
+        assert np.array_equal(found.value, saved.value)
+
+
+def test_a_file_that_keras_does_not_take_is_one_line(keras_files):
+    rule = RULES["keras", "mobilenet_v1"]
+    model = create_model("mobilenet_v1", alpha=0.25, num_classes=12, **rule.options)
+    path = keras_files["weights.h5"]
+    with drawing_nothing(), pytest.raises(InputError) as caught:
+        verification.build_origin("keras", "mobilenet_v1", model, path, {})
+    assert str(caught.value).startswith(f"Keras's own network does not take {path}: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("origin", "name", "options", "message"),
+    [
+        ("authors", "shufflenet_v1", {}, "the networks of authors are in no library"),
+        ("authors", "blazeface", {"detector": True}, "which this network does not give"),
+        ("mediapipe", "blazeface", {"detector": True}, "which this network does not give"),
+        ("torchvision", "xception", {}, "torchvision has no xception"),
+    ],
+)
+def test_an_origin_that_cannot_be_run_is_said(tmp_path, origin, name, options, message):
+    model = create_model(name, **options)
+    with pytest.raises(InputError, match=message):
+        verification.build_origin(origin, name, model, tmp_path / "w", {})

@@ -1,0 +1,60 @@
+"""One network for every rule, and every variant of it: what is traced once serves many tests."""
+
+import pytest
+from flax import traverse_util
+
+from convert.rules import RULES
+
+ALPHAS = {
+    ("torchvision", "mobilenet_v2"): 1.4,
+    ("torchvision", "mobilenet_v3_large"): 0.35,
+    ("torchvision", "mobilenet_v3_small"): 0.35,
+    ("torchvision", "mnasnet"): 0.35,
+    ("timm", "mobilenet_v1"): 1.0,
+    ("timm", "mobilenet_v2"): 0.35,
+    ("timm", "mobilenet_v3_large"): 0.75,
+    ("timm", "mobilenet_v3_small"): 0.5,
+    ("timm-tf", "mobilenet_v3_large"): 1.0,
+    ("timm-tf", "mobilenet_v3_small"): 1.0,
+}
+"""Widths that the library has; 0.5 where any width will do."""
+
+
+def options_for(origin, name, variant):
+    """Options of `create_model`, all that tell the rule's networks apart."""
+    rule = RULES[origin, name]
+    alpha = {"alpha": ALPHAS.get((origin, name), 0.5)} if rule.widths else {}
+    return {"num_classes": 7, **alpha, **rule.options, **variant}
+
+
+def _case(origin, name, *more):
+    group = pytest.mark.xdist_group(f"{origin} {name}")
+    return pytest.param(origin, name, *more, marks=group)
+
+
+def each_rule(wanted=lambda origin, rule: True):
+    """Parametrise over (origin, name)."""
+    cases = [_case(*key) for key, rule in RULES.items() if wanted(key[0], rule)]
+    return pytest.mark.parametrize(("origin", "name"), cases)
+
+
+def each_variant(*origins):
+    """Parametrise over (origin, name, variant)."""
+    cases = [
+        _case(*key, variant)
+        for key, rule in RULES.items()
+        if key[0] in origins
+        for variant in rule.variants
+    ]
+    return pytest.mark.parametrize(("origin", "name", "variant"), cases, ids=str)
+
+
+def assert_modules_are_those_of(rule, found):
+    """A rule names every module of a converted network once, and widths that it has."""
+    kernels = traverse_util.flatten_dict(found.variables, sep="/")
+    modules = [module for module, _ in rule.modules(found.options)]
+    assert set(modules) == {path.split("/", 1)[1].rpartition("/")[0] for path in kernels}
+    assert len(modules) == len(set(modules))
+    if rule.widths:
+        for module, width in rule.widths(found.options).items():
+            assert kernels[f"params/{module}/kernel"].shape[-1] == width
