@@ -160,11 +160,13 @@ def _fill(rule: Rule, name: str, source: Source, config: Config) -> Converted:
     def fill(extra: Mapping[str, Any]) -> Converted:
         return engine.to_flax(rule, name, source.tensors, alpha, {**chosen, **extra})
 
+    if other := other_network(name, source):
+        raise InputError(f"{config.weights} holds no {name}: {other}")
     try:
         return fill({})
     except InputError as error:
-        hint = other_network(name, source)
-        if not hint and config.classifier:
+        hint = ""
+        if config.classifier:
             with contextlib.suppress(InputError):
                 fill(HEADLESS)
                 hint = "; --no-classifier would load it as a backbone, without its head"

@@ -52,9 +52,10 @@ def recognise(model: str, source: str, file: Source) -> tuple[str, Rule]:
     fits = {origin: fit(rule, file) for origin, rule in rules.items()}
     best = [origin for origin in fits if fits[origin] == max(fits.values())]
     if fits[best[0]][0] == 0:
+        other = other_network(model, file)
         raise InputError(
             f"none of the file's {len(file.tensors)} names, such as {next(iter(file.tensors))!r}, "
-            f"belongs to {model} from {' or '.join(rules)}{other_network(model, file)}"
+            f"belongs to {model} from {' or '.join(rules)}{'; ' * bool(other)}{other}"
         )
     publishers = [origin for origin in best if rules[origin].facts(file.sha256, 0).source]
     if len(best) > 1 and not publishers:
@@ -74,7 +75,7 @@ def other_network(model: str, file: Source) -> str:
     if fits[best][0] == 0 or fits[best] <= max(own, default=(0, 0)):
         return ""
     origin, name = best
-    return f"; its names are those of {name} from {origin}: --model {name}"
+    return f"its names are those of {name} from {origin}: --model {name}"
 
 
 def fit(rule: Rule, file: Source) -> tuple[int, int]:

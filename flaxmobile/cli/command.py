@@ -27,6 +27,11 @@ def parse(
     """
     import tyro  # here, because it takes longer than `flaxmobile --help` needs
 
+    flags = [
+        "--" + name.replace("_", "-")
+        for name, hint in typing.get_type_hints(config, include_extras=True).items()
+        if tyro.conf.Positional not in getattr(hint, "__metadata__", ())
+    ]
     errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors):
@@ -36,16 +41,19 @@ def parse(
     except SystemExit as stop:
         if not stop.code:
             raise
+        # A required flag that is misspelt is missing too, which is not what helps.
+        accepted = {"--help", *flags, *(flag.replace("--", "--no-", 1) for flag in flags)}
+        names = {arg: arg.partition("=")[0].replace("_", "-") for arg in argv if arg[:2] == "--"}
+        _refuse_unknown(prog, [arg for arg in names if names[arg] not in accepted], flags)
         _refuse(prog, _first_paragraph(errors.getvalue()))
-    if rest:
-        flags = [
-            "--" + name.replace("_", "-")
-            for name, hint in typing.get_type_hints(config, include_extras=True).items()
-            if tyro.conf.Positional not in getattr(hint, "__metadata__", ())
-        ]
-        flag = rest[0].partition("=")[0].replace("_", "-")
-        _refuse(prog, f"unknown argument {rest[0]!r}{nearest(flag, flags)}")
+    _refuse_unknown(prog, rest, flags)
     return cast(Config, parsed)
+
+
+def _refuse_unknown(prog: str, arguments: Sequence[str], flags: Sequence[str]) -> None:
+    if arguments:
+        flag = arguments[0].partition("=")[0].replace("_", "-")
+        _refuse(prog, f"unknown argument {arguments[0]!r}{nearest(flag, flags)}")
 
 
 def run(prog: str, main: Callable[[], int | None]) -> int:

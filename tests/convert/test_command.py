@@ -128,6 +128,14 @@ def test_another_networks_file_is_recognised_as_such(tmp_path, capsys):
     assert "mobilenet_v2 from torchvision" in err
 
 
+def test_another_networks_file_is_said_before_its_names_are_compared(tmp_path, capsys, weights):
+    err = error_of(capsys, convert(weights, tmp_path / "flax", model="v3"))
+    assert err == (
+        f"python -m convert: error: {weights} holds no mobilenet_v3_large: its names are those of "
+        "mobilenet_v2 from torchvision: --model mobilenet_v2\n"
+    )
+
+
 @pytest.mark.parametrize("command", [convert, convert_back])
 def test_an_existing_output_is_refused_and_stays_as_it_is(tmp_path, capsys, weights, command):
     output = tmp_path / "there"
@@ -177,6 +185,7 @@ def test_weights_that_are_not_there_are_named(tmp_path, capsys, monkeypatch, fla
         ("--model v2 --weights w.pth", "--output"),
         ("--model v2 --weights w.pth --output o --source caffe", "torchvision"),
         ("--model v2 --weights w.pth --output o --aplha 1", "--alpha"),
+        ("--model v2 --weigths w.pth --output o", "'--weigths' (did you mean '--weights'?)"),
         ("--model v2 --weights w.pth --output o --alpha wide", "--alpha"),
         ("--model v2 --weights w.pth --output o --alpha 0", "accepted: any number above 0"),
         ("--model v2 --weights w.pth --output o --alpha nan", "accepted: any number above 0"),
