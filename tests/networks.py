@@ -1,6 +1,7 @@
 """Small networks for tests, and variables in which every parameter matters."""
 
 import dataclasses
+from functools import cache
 from typing import Any
 
 import jax

@@ -22,7 +22,7 @@ from tests.networks import QUICK
 
 NETWORKS = [
     ("mobilenet_v1", {"alpha": 0.25}, (64, 96)),
-    ("mobilenet_v1", {"alpha": 0.1, "depth_multiplier": 2}, (32, 47)),
+    ("mobilenet_v1", {"alpha": 0.1, "depth_multiplier": 2}, (32, 64)),
     ("mobilenet_v2", {"alpha": 0.35}, (64, 75)),
     ("mobilenet_v3_large", {"alpha": 0.35}, (64, 75)),
     ("mobilenet_v3_small", {"alpha": 1.25}, (64, 75)),
