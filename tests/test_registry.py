@@ -119,6 +119,17 @@ def test_an_option_that_no_network_offers_is_refused(name, options, message):
         flaxmobile.create_model(name, **options)
 
 
+@every_model
+@pytest.mark.parametrize("create", [flaxmobile.create_model, flaxmobile.create_backbone])
+def test_an_output_stride_that_the_network_cannot_give_is_refused(name, create):
+    offered = registry.get_spec(name).network.output_strides
+    accepted = ", ".join(map(str, offered))
+    for stride in {0, 2, 4, 8, 12, 16, 32, 64} - set(offered):
+        message = f"output_stride is {stride}; accepted: {accepted}$"
+        with pytest.raises(flaxmobile.InputError, match=message):
+            create(name, output_stride=stride)
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", jnp.bfloat16, jnp.dtype("bfloat16")])
 def test_dtype_is_a_type_or_its_name(dtype):
     assert flaxmobile.create_model("v2", dtype=dtype).dtype == jnp.bfloat16

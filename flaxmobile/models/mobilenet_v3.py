@@ -22,6 +22,7 @@ Where the paper and the implementations differ, or these among each other:
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
@@ -158,17 +159,11 @@ class SqueezedInvertedResidual(nn.Module):
     def __call__(self, x: Array, train: bool = False) -> Array:
         """Map x [n, h, w, c] to [n, ceil(h / stride), ceil(w / stride), features]."""
         narrow, wide = x, self.expanded
+        conv = partial(self.conv, wide, activation=self.activation)
         if wide != x.shape[-1]:
-            x = self.conv(wide, activation=self.activation, name="expand")(x, train)
-        x = self.conv(
-            wide,
-            self.kernel,
-            self.stride,
-            self.dilation,
-            groups=wide,
-            activation=self.activation,
-            name="depthwise",
-        )(x, train)  # [n, h / stride, w / stride, expanded]
+            x = conv(name="expand")(x, train)
+        depthwise = conv(self.kernel, self.stride, self.dilation, groups=wide, name="depthwise")
+        x = depthwise(x, train)  # [n, h / stride, w / stride, expanded]
         if self.squeeze:
             x = SqueezeExcite(round_channels(wide / 4), dtype=self.dtype, name="squeeze")(x)
         x = self.conv(self.features, name="project")(x, train)
