@@ -26,7 +26,7 @@ from flaxmobile.errors import InputError, unknown
 from flaxmobile.registry import create_model, get_spec, resolve_name
 from flaxmobile.summary import summarize
 
-PEERS = ("flax", "torch", "torch-compiled", "onnxruntime")
+PEERS = ("flax", "keras", "torch", "torch-compiled", "onnxruntime")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,8 +47,8 @@ class Config:
     image_size: tuple[int, ...] = ()
     """Sides of the images in pixels; by default the network's."""
     against: str = "flax,torch,onnxruntime"
-    """Peers, separated by commas: flax (plain Flax layers), torch (torchvision or timm, eager,
-    channels_last), torch-compiled, onnxruntime; or none."""
+    """Peers, separated by commas: flax (plain Flax layers), keras (on JAX), torch (torchvision or
+    timm, eager, channels_last), torch-compiled, onnxruntime; or none."""
     options: tuple[str, ...] = ()
     """Options of the networks, such as alpha=0.5."""
     rounds: int = 10

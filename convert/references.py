@@ -133,7 +133,9 @@ KERAS: Mapping[str, tuple[str, tuple[str, ...], Options]] = {
 """Our name of a network -> Keras's, options that both have, and options of Keras's."""
 
 
-def build_keras(applications: Any, model: str, options: Options, image_size: int) -> Any:
+def build_keras(
+    applications: Any, model: str, options: Options, image_size: int, **more: Any
+) -> Any:
     """Build Keras's network for images of a size; without classes it gives pooled features."""
     name, shared, others = KERAS[model]
     classes = options["num_classes"]
@@ -145,6 +147,7 @@ def build_keras(applications: Any, model: str, options: Options, image_size: int
         **head,
         **{option: options[option] for option in shared},
         **others,
+        **more,
     )
 
 

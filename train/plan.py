@@ -30,7 +30,7 @@ def plan(config: Config) -> int:
     """
     devices = topology_devices(str(config.plan))
     run = prepare(config, devices)
-    with _no_program_cache():
+    with no_program_cache():
         compiled = compile_train_step(run)
     memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
     per_chip = config.batch_size // len(devices)
@@ -50,7 +50,7 @@ def plan(config: Config) -> int:
 
 
 @contextlib.contextmanager
-def _no_program_cache() -> Iterator[None]:
+def no_program_cache() -> Iterator[None]:
     """Within, nothing is cached on disk: a TPU's program cannot be read back without a TPU."""
     enabled = jax.config.values["jax_enable_compilation_cache"]
     jax.config.update("jax_enable_compilation_cache", False)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from bench.candidates import pipelines
 from bench.candidates.base import Candidate, Missing
 from bench.candidates.in_jax import flax, ours
+from bench.candidates.in_keras import KerasNetwork
 from bench.candidates.in_torch import OnnxRuntime, TorchNetwork, torch_compiled
 from bench.measure import Job
 
@@ -15,6 +16,7 @@ Build = Callable[[Job], Candidate]
 CANDIDATES: Mapping[str, Build] = {
     "flaxmobile": ours,
     "flax": flax,
+    "keras": KerasNetwork,
     "torch": TorchNetwork,
     "torch-compiled": torch_compiled,
     "onnxruntime": OnnxRuntime,

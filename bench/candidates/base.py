@@ -29,6 +29,13 @@ class Candidate(ABC):
     def call(self) -> np.ndarray:
         """Do the task once, to the end, and return what must be equal among candidates."""
 
+    def expected(self) -> np.ndarray | None:
+        """What the first call must give, where that is not what our candidate gives.
+
+        For a peer that cannot have the weights of the others.
+        """
+        return None
+
     def memory(self) -> int | None:
         """Bytes of temporary memory, where it is known."""
         return None

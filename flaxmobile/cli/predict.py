@@ -14,6 +14,7 @@ from flaxmobile.cli.command import parse, reading_arguments
 from flaxmobile.cli.plot import check_plot, plot_predictions
 from flaxmobile.errors import InputError
 from flaxmobile.folding import fold_batch_norm
+from flaxmobile.inference import jit_inference
 from flaxmobile.layers import Network
 from flaxmobile.preprocessing import Preprocessing, open_image
 from flaxmobile.table import RULE, format_table
@@ -105,10 +106,7 @@ def predict_images(
     if not model.folded:
         model, variables = fold_batch_norm(model, variables)
 
-    @jax.jit
-    def classify(variables: dict[str, Any], images: jax.Array) -> jax.Array:
-        return jax.nn.softmax(model.apply(variables, images))
-
+    infer = jit_inference(model)
     size, side = min(batch_size, len(paths)), preprocessing.image_size
     rows = []
     for start in range(0, len(paths), size):
@@ -116,7 +114,7 @@ def predict_images(
         images = np.zeros((size, side, side, 3), np.float32)  # the last batch is filled with zeros
         for i, path in enumerate(chunk):
             images[i] = preprocessing(open_image(path))
-        rows.append(np.asarray(classify(variables, images))[: len(chunk)])
+        rows.append(np.asarray(jax.nn.softmax(infer(variables, images)))[: len(chunk)])
     probabilities = np.concatenate(rows)
     for path, finite in zip(paths, np.isfinite(probabilities).all(1), strict=True):
         if not finite:

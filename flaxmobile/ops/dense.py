@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
 from flaxmobile.errors import InputError
 from flaxmobile.ops.dispatch import Forms, apply_form, native
@@ -38,7 +38,7 @@ def dense_conv(
             f"multiple of groups, not {list(kernel.shape)}"
         )
     window = make_window(x.shape[1:3], kernel.shape[:2], strides, padding, dilation)
-    if channels == kernel.shape[2] <= _FEW_CHANNELS:
+    if channels == kernel.shape[2] <= _FEW_CHANNELS and window.dilation == (1, 1):
         return apply_form(Forms(cpu=im2col, accelerator=native), window, x, kernel)
     return native(window, x, kernel)
 
@@ -46,22 +46,30 @@ def dense_conv(
 def im2col(window: Window, x: Array, kernel: Array) -> Array:
     """Lay the pixels under the kernel side by side, kh * kw * c columns, and multiply once.
 
+    What a row of the kernel covers stands together in memory. So a row of the image is cut into
+    pieces of as many pixels as the horizontal stride, and a row of the kernel takes the first of
+    its pixels from one piece, the next from the piece beside it, and so on.
+
     In float32 or wider, for the sake of the image's gradient: the sum over the columns that a pixel
-    stands in.
+    stands in. Without dilation.
     """
     wide = jnp.promote_types(x.dtype, jnp.float32)
-    height, width = output_size(x.shape[1:3], kernel.shape[:2], window)
-    (sh, sw), pads, (dh, dw) = window
-    padded = jnp.pad(x.astype(wide), [(0, 0), *pads, (0, 0)])
+    (kh, kw, channels, features), (sh, sw) = kernel.shape, window.strides
+    height, width = output_size(x.shape[1:3], (kh, kw), window)
+    rows, (left, _) = window.padding
+    pieces = width + (kw - 1) // sw
+    right = pieces * sw - x.shape[2] - left  # cuts off, or fills the last piece
+    padded = lax.pad(
+        x.astype(wide), jnp.zeros((), wide), [(0, 0, 0), (*rows, 0), (left, right, 0), (0, 0, 0)]
+    )
+    padded = padded.reshape(*padded.shape[:2], pieces, sw * channels)
     columns = [
-        padded[
-            :,
-            i * dh : i * dh + (height - 1) * sh + 1 : sh,
-            j * dw : j * dw + (width - 1) * sw + 1 : sw,
+        padded[:, i : i + (height - 1) * sh + 1 : sh, j // sw : j // sw + width][
+            ..., : min(sw, kw - j) * channels
         ]
-        for i in range(kernel.shape[0])
-        for j in range(kernel.shape[1])
+        for i in range(kh)
+        for j in range(0, kw, sw)
     ]
     patches = jnp.concatenate(columns, axis=-1)  # [n, h', w', kh * kw * c]
-    flat = patches.reshape(-1, patches.shape[-1]) @ kernel.reshape(-1, kernel.shape[-1])
-    return flat.reshape(x.shape[0], height, width, kernel.shape[-1]).astype(x.dtype)
+    flat = patches.reshape(-1, patches.shape[-1]) @ kernel.reshape(-1, features)
+    return flat.reshape(len(x), height, width, features).astype(x.dtype)

@@ -116,7 +116,7 @@ def test_batches_hold_no_more_than_asked_and_folded_weights_are_used_as_they_are
     found = predict_images(model, variables, paths, PREPROCESSING, batch_size=3)
     assert found.shape == (7, 5)
     np.testing.assert_allclose(found, expected, atol=1e-5)
-    assert sizes == [3]  # traced once, for a batch of 3
+    assert sizes == [3, 3]  # the CPU's form and the accelerators', each traced once
 
 
 def test_json_is_exactly_the_promised_array(predict, known):

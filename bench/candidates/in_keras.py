@@ -1,0 +1,83 @@
+"""Keras's own network on its JAX backend."""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from bench.candidates.base import LEARNING_RATE, MOMENTUM, Candidate, Missing, data
+from bench.candidates.in_jax import training
+from bench.measure import Job
+from convert.__main__ import main as convert
+from convert.references import KERAS, build_keras
+from flaxmobile import create_model, load_weights
+from flaxmobile.registry import options_of
+
+_WITHOUT_DROPOUT = {
+    "mobilenet_v1": {"dropout": 0.0},
+    "mobilenet_v3_large": {"dropout_rate": 0.0},
+    "mobilenet_v3_small": {"dropout_rate": 0.0},
+}
+
+
+class KerasNetwork(Candidate):
+    """`keras.applications`, with weights of its own: it pads as TensorFlow does.
+
+    So it is compared with our network as `python -m convert` makes it from those weights.
+    """
+
+    def __init__(self, job: Job) -> None:
+        """Build and compile the network."""
+        if job.task == "compile":
+            raise Missing("Keras compiles in the first step alone")
+        if job.model not in KERAS:
+            raise Missing(f"Keras has no {job.model}")
+        os.environ["KERAS_BACKEND"] = "jax"
+        try:
+            import keras
+        except ImportError as error:
+            raise Missing(f"pip install 'flaxmobile[keras]': {error}") from None
+        keras.utils.set_random_seed(0)
+        self._job, self._arrays = job, data(job)
+        options = options_of(create_model(job.model, **job.options))
+        self._network = build_keras(
+            keras.applications,
+            job.model,
+            options,
+            job.image_size,
+            **_WITHOUT_DROPOUT.get(job.model, {}),
+        )
+        self._ours = self._converted()
+        self._network.compile(
+            keras.optimizers.SGD(LEARNING_RATE, MOMENTUM),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        )
+
+    def _converted(self) -> tuple[Any, Any]:
+        """Our network and its variables, from Keras's file."""
+        with tempfile.TemporaryDirectory() as directory:
+            file, output = Path(directory) / "network.weights.h5", Path(directory) / "weights"
+            self._network.save_weights(file)
+            name = ["--model", self._job.model, "--weights", str(file), "--output", str(output)]
+            if convert(name):
+                raise Missing(f"Keras's {self._job.model} cannot be converted")
+            model, variables = load_weights(output)
+        return model.clone(dropout_rate=0.0), variables
+
+    def call(self) -> np.ndarray:
+        """Infer, or take a step."""
+        images, labels = self._arrays
+        if self._job.task == "inference":
+            return np.asarray(self._network.predict_on_batch(images))
+        return np.asarray(self._network.train_on_batch(images, labels))
+
+    def expected(self) -> np.ndarray:
+        """What our network gives for the same weights."""
+        model, variables = self._ours
+        if self._job.task == "inference":
+            return np.asarray(jax.jit(model.apply)(variables, self._arrays[0]))
+        step, state, *arrays = training(self._job, model, variables)
+        return np.asarray(jax.jit(step)(state, *arrays)[1])

@@ -1,0 +1,138 @@
+"""What a training step costs on a TPU that is not there: `python -m bench.tpu` records it.
+
+libtpu's compiler counts operations, memory traffic and temporary memory of a program for v5e:2x2,
+ahead of time and to the byte, so that the figures can be compared between versions of this library
+and with plain Flax layers. They stand in `bench/tpu_v5e.json`. A full network takes it minutes.
+"""
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from bench.candidates.base import LEARNING_RATE, MOMENTUM
+from bench.plain import plain_layers
+from flaxmobile import create_model
+from flaxmobile.variables import abstract_variables
+from train.plan import no_program_cache, topology_devices
+
+RECORDS = Path(__file__).with_name("tpu_v5e.json")
+TOPOLOGY = "v5e:2x2"
+NETWORKS = ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large", "shufflenet_v2")
+IMAGES_PER_CHIP = 128
+
+Figures = dict[str, float]
+
+
+def network_step(
+    name: str, options: dict[str, Any], images: tuple[int, ...], how: str
+) -> tuple[Callable[..., Any], Any, Any]:
+    """A step of SGD with momentum in bfloat16, and the shapes of its state and batch.
+
+    Args:
+      name: registered name of the network.
+      options: of the network.
+      images: [n, h, w, 3] of all chips.
+      how: "jit" or "pmap".
+    """
+    axis_name = "data" if how == "pmap" else None
+    options = {"dtype": "bfloat16", "dropout_rate": 0.0, "axis_name": axis_name, **options}
+    model, optimizer = create_model(name, **options), optax.sgd(LEARNING_RATE, MOMENTUM)
+    variables = abstract_variables(model)
+    state = variables, jax.eval_shape(optimizer.init, variables["params"])
+
+    def step(state: Any, batch: Any) -> tuple[Any, Any]:
+        (variables, moments), (images, labels) = state, batch
+
+        def loss_of(params: Any) -> tuple[Any, Any]:
+            logits, updates = model.apply(
+                {**variables, "params": params}, images, train=True, mutable=["batch_stats"]
+            )
+            losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+            return losses.mean(), updates
+
+        (loss, updates), gradients = jax.value_and_grad(loss_of, has_aux=True)(variables["params"])
+        if axis_name:
+            loss, gradients = jax.lax.pmean((loss, gradients), axis_name)
+        moves, moments = optimizer.update(gradients, moments)
+        params = optax.apply_updates(variables["params"], moves)
+        return ({**updates, "params": params}, moments), loss
+
+    shapes = (
+        jax.ShapeDtypeStruct(images, jnp.bfloat16),
+        jax.ShapeDtypeStruct(images[:1], jnp.int32),
+    )
+    return step, state, shapes
+
+
+def compile_for_tpu(step: Callable[..., Any], state: Any, batch: Any, how: str) -> Any:
+    """Compile step(state, batch) for the chips, the state on all of them and the batch spread."""
+    chips = topology_devices(TOPOLOGY)
+    if how == "pmap":
+        shards = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(
+                (len(chips), leaf.shape[0] // len(chips), *leaf.shape[1:]), leaf.dtype
+            ),
+            batch,
+        )
+        mapped = jax.pmap(step, "data", in_axes=(None, 0), devices=chips)
+        lowered = mapped.lower(state, shards)
+    else:
+        mesh = Mesh(np.asarray(chips), ("data",), axis_types=(AxisType.Auto,))
+
+        def place(tree: Any, spec: PartitionSpec) -> Any:
+            sharding = NamedSharding(mesh, spec)
+            return jax.tree.map(
+                lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree
+            )
+
+        lowered = jax.jit(step, donate_argnums=0).lower(
+            place(state, PartitionSpec()), place(batch, PartitionSpec("data"))
+        )
+    with no_program_cache():
+        return lowered.compile()
+
+
+def figures(compiled: Any, images: int) -> Figures:
+    """Per image of a chip that takes so many: operations, bytes of traffic, temporary bytes."""
+    cost, memory = compiled.cost_analysis(), compiled.memory_analysis()
+    return {
+        "flops": cost["flops"] / images,
+        "bytes_accessed": cost["bytes accessed"] / images,
+        "temporary_bytes": memory.temp_size_in_bytes / images,
+    }
+
+
+def measure(
+    name: str, options: dict[str, Any], size: int, per_chip: int, how: str, plain: bool = False
+) -> Figures:
+    """Compile the training step of a network, ours or with plain Flax layers."""
+    chips = len(topology_devices(TOPOLOGY))
+    with plain_layers() if plain else contextlib.nullcontext():
+        job = network_step(name, options, (per_chip * chips, size, size, 3), how)
+        return figures(compile_for_tpu(*job, how), per_chip)
+
+
+def main(names: list[str]) -> None:
+    """Measure networks at 224 × 224 and put their figures into the file."""
+    for name in names or NETWORKS:
+        both = {
+            "flaxmobile": measure(name, {}, 224, IMAGES_PER_CHIP, "jit"),
+            "flax": measure(name, {}, 224, IMAGES_PER_CHIP, "jit", plain=True),
+        }
+        records = json.loads(RECORDS.read_text()) if RECORDS.exists() else {}
+        records[name] = both
+        RECORDS.write_text(json.dumps(records, indent=2, sort_keys=True) + "\n")
+        print(name, json.dumps(both))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
