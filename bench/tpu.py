@@ -8,7 +8,7 @@ and with plain Flax layers. They stand in `bench/tpu_v5e.json`. A full network t
 import contextlib
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from bench.candidates.base import LEARNING_RATE, MOMENTUM
 from bench.plain import plain_layers
 from flaxmobile import create_model
+from flaxmobile.layers import Network
 from flaxmobile.variables import abstract_variables
 from train.plan import no_program_cache, topology_devices
 
@@ -28,24 +29,19 @@ RECORDS = Path(__file__).with_name("tpu_v5e.json")
 TOPOLOGY = "v5e:2x2"
 NETWORKS = ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large", "shufflenet_v2")
 IMAGES_PER_CHIP = 128
+AXIS = "data"
 
 Figures = dict[str, float]
 
 
-def network_step(
-    name: str, options: dict[str, Any], images: tuple[int, ...], how: str
-) -> tuple[Callable[..., Any], Any, Any]:
-    """A step of SGD with momentum in bfloat16, and the shapes of its state and batch.
+def network_step(model: Network, images: Sequence[int]) -> tuple[Callable[..., Any], Any, Any]:
+    """A step of SGD with momentum, and the shapes of its state and batch.
 
     Args:
-      name: registered name of the network.
-      options: of the network.
+      model: with an `axis_name` for pmap.
       images: [n, h, w, 3] of all chips.
-      how: "jit" or "pmap".
     """
-    axis_name = "data" if how == "pmap" else None
-    options = {"dtype": "bfloat16", "dropout_rate": 0.0, "axis_name": axis_name, **options}
-    model, optimizer = create_model(name, **options), optax.sgd(LEARNING_RATE, MOMENTUM)
+    optimizer = optax.sgd(LEARNING_RATE, MOMENTUM)
     variables = abstract_variables(model)
     state = variables, jax.eval_shape(optimizer.init, variables["params"])
 
@@ -60,33 +56,33 @@ def network_step(
             return losses.mean(), updates
 
         (loss, updates), gradients = jax.value_and_grad(loss_of, has_aux=True)(variables["params"])
-        if axis_name:
-            loss, gradients = jax.lax.pmean((loss, gradients), axis_name)
+        if model.axis_name:
+            loss, gradients = jax.lax.pmean((loss, gradients), model.axis_name)
         moves, moments = optimizer.update(gradients, moments)
         params = optax.apply_updates(variables["params"], moves)
         return ({**updates, "params": params}, moments), loss
 
     shapes = (
-        jax.ShapeDtypeStruct(images, jnp.bfloat16),
-        jax.ShapeDtypeStruct(images[:1], jnp.int32),
+        jax.ShapeDtypeStruct(tuple(images), jnp.bfloat16),
+        jax.ShapeDtypeStruct((images[0],), jnp.int32),
     )
     return step, state, shapes
 
 
-def compile_for_tpu(step: Callable[..., Any], state: Any, batch: Any, how: str) -> Any:
+def compile_for_tpu(step: Callable[..., Any], state: Any, batch: Any, pmap: bool = False) -> Any:
     """Compile step(state, batch) for the chips, the state on all of them and the batch spread."""
     chips = topology_devices(TOPOLOGY)
-    if how == "pmap":
+    if pmap:
         shards = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(
                 (len(chips), leaf.shape[0] // len(chips), *leaf.shape[1:]), leaf.dtype
             ),
             batch,
         )
-        mapped = jax.pmap(step, "data", in_axes=(None, 0), devices=chips)
+        mapped = jax.pmap(step, AXIS, in_axes=(None, 0), devices=chips)
         lowered = mapped.lower(state, shards)
     else:
-        mesh = Mesh(np.asarray(chips), ("data",), axis_types=(AxisType.Auto,))
+        mesh = Mesh(np.asarray(chips), (AXIS,), axis_types=(AxisType.Auto,))
 
         def place(tree: Any, spec: PartitionSpec) -> Any:
             sharding = NamedSharding(mesh, spec)
@@ -95,7 +91,7 @@ def compile_for_tpu(step: Callable[..., Any], state: Any, batch: Any, how: str) 
             )
 
         lowered = jax.jit(step, donate_argnums=0).lower(
-            place(state, PartitionSpec()), place(batch, PartitionSpec("data"))
+            place(state, PartitionSpec()), place(batch, PartitionSpec(AXIS))
         )
     with no_program_cache():
         return lowered.compile()
@@ -111,22 +107,25 @@ def figures(compiled: Any, images: int) -> Figures:
     }
 
 
-def measure(
-    name: str, options: dict[str, Any], size: int, per_chip: int, how: str, plain: bool = False
-) -> Figures:
-    """Compile the training step of a network, ours or with plain Flax layers."""
-    chips = len(topology_devices(TOPOLOGY))
+def measure(model: Network, size: int, per_chip: int, plain: bool = False) -> Figures:
+    """Compile the training step of a network, with our layers or with plain Flax's.
+
+    Under `jit`, or under `pmap` where the model has an `axis_name`.
+    """
+    count = per_chip * len(topology_devices(TOPOLOGY))
+    step, *shapes = network_step(model, (count, size, size, 3))
     with plain_layers() if plain else contextlib.nullcontext():
-        job = network_step(name, options, (per_chip * chips, size, size, 3), how)
-        return figures(compile_for_tpu(*job, how), per_chip)
+        compiled = compile_for_tpu(step, *shapes, pmap=model.axis_name is not None)
+    return figures(compiled, per_chip)
 
 
 def main(names: list[str]) -> None:
     """Measure networks at 224 × 224 and put their figures into the file."""
     for name in names or NETWORKS:
+        model = create_model(name, dtype="bfloat16", dropout_rate=0.0)
         both = {
-            "flaxmobile": measure(name, {}, 224, IMAGES_PER_CHIP, "jit"),
-            "flax": measure(name, {}, 224, IMAGES_PER_CHIP, "jit", plain=True),
+            "flaxmobile": measure(model, 224, IMAGES_PER_CHIP),
+            "flax": measure(model, 224, IMAGES_PER_CHIP, plain=True),
         }
         records = json.loads(RECORDS.read_text()) if RECORDS.exists() else {}
         records[name] = both

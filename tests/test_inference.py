@@ -8,16 +8,14 @@ import pytest
 
 import flaxmobile
 from flaxmobile import inference
-from tests.networks import QUICK, random_variables, small_backbone, small_model, small_size
+from tests.networks import QUICK, random_variables, short_backbone, short_model, small_size
 
 
 @pytest.mark.parametrize(
     ("create", "name"),
     [
-        (small_model, "mobilenet_v2"),
-        (small_backbone, "mobilenet_v2"),
-        (small_model, "inception_v3"),
-        (small_model, "blazeface"),
+        *((short_model, name) for name in flaxmobile.list_models()),
+        (short_backbone, "mobilenet_v2"),
     ],
 )
 def test_outputs_are_those_of_apply(create, name, monkeypatch):
@@ -33,12 +31,12 @@ def test_outputs_are_those_of_apply(create, name, monkeypatch):
     found = lowered.compile(compiler_options=QUICK)(variables, images)
     assert jax.tree.structure(found) == jax.tree.structure(expected)
     for a, b in zip(jax.tree.leaves(expected), jax.tree.leaves(found), strict=True):
-        np.testing.assert_allclose(b, a, atol=1e-5 * np.abs(a).max())
+        np.testing.assert_allclose(b, a, atol=1e-4 * np.abs(a).max())
 
 
 @pytest.mark.parametrize("count", [1, 7, 8, 19])
 def test_any_number_of_images_gives_the_outputs_of_apply(count):
-    model = small_model()
+    model = short_model()
     infer, variables = flaxmobile.jit_inference(model), random_variables(model)
     images = np.random.default_rng(0).normal(size=(count, 48, 40, 3)).astype(np.float32)
     expected = jax.jit(model.apply, compiler_options=QUICK)(variables, images)
@@ -48,7 +46,7 @@ def test_any_number_of_images_gives_the_outputs_of_apply(count):
 
 def test_inside_a_jit_it_computes_the_same():
     """JAX refuses compiler options there, so there are none."""
-    model = small_model()
+    model = short_model()
     infer, variables = flaxmobile.jit_inference(model), random_variables(model)
     images = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype(np.float32)
     doubled = jax.jit(lambda v, x: 2 * infer(v, x), compiler_options=QUICK)(variables, images)
@@ -72,7 +70,7 @@ def test_on_a_cpu_matrix_products_are_eigens():
 
 
 def test_memory_on_a_cpu_does_not_grow_with_the_batch():
-    model = small_model()
+    model = short_model()
     infer, variables = jax.jit(flaxmobile.jit_inference(model)), random_variables(model)
 
     def temporary(count):
@@ -84,7 +82,7 @@ def test_memory_on_a_cpu_does_not_grow_with_the_batch():
 
 @pytest.mark.parametrize(("platform", "loops"), [("cpu", 2), ("cuda", 0), ("tpu", 0)])
 def test_accelerators_take_the_batch_as_a_whole(platform, loops):
-    model = small_model()
+    model = short_model()
     images = jax.ShapeDtypeStruct((16, 32, 32, 3), np.float32)
     exported = jax.export.export(jax.jit(flaxmobile.jit_inference(model)), platforms=[platform])
     text = exported(random_variables(model), images).mlir_module()
