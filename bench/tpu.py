@@ -113,9 +113,9 @@ def measure(model: Network, size: int, per_chip: int, plain: bool = False) -> Fi
     Under `jit`, or under `pmap` where the model has an `axis_name`.
     """
     count = per_chip * len(topology_devices(TOPOLOGY))
-    step, *shapes = network_step(model, (count, size, size, 3))
+    step, state, batch = network_step(model, (count, size, size, 3))
     with plain_layers() if plain else contextlib.nullcontext():
-        compiled = compile_for_tpu(step, *shapes, pmap=model.axis_name is not None)
+        compiled = compile_for_tpu(step, state, batch, pmap=model.axis_name is not None)
     return figures(compiled, per_chip)
 
 
