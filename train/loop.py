@@ -9,6 +9,7 @@ from typing import Any
 import jax
 
 from flaxmobile import load_weights, save_weights
+from flaxmobile.allocator import keep_freed_memory
 from flaxmobile.errors import InputError
 from train.checkpoints import Checkpoints, quality
 from train.config import Config
@@ -31,6 +32,8 @@ def train(config: Config) -> int:
     Raises:
       InputError: settings, data or files that do not fit, or a loss that is no longer finite.
     """
+    if jax.default_backend() == "cpu":
+        keep_freed_memory()
     run = prepare(config)
     if config.eval_only:
         variables = load_weights(str(config.weights))[1]

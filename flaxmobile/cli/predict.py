@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import tyro
 
+from flaxmobile.allocator import keep_freed_memory
 from flaxmobile.cli.command import parse, reading_arguments
 from flaxmobile.cli.plot import check_plot, plot_predictions
 from flaxmobile.errors import InputError
@@ -71,6 +72,8 @@ def main(prog: str, argv: Sequence[str]) -> None:
     model, variables = load_weights(config.weights)
     if model.num_classes == 0:
         raise InputError(f"{config.weights} cannot classify: its model has num_classes 0")
+    if jax.default_backend() == "cpu":
+        keep_freed_memory()
     probabilities = predict_images(model, variables, config.images, metadata.preprocessing)
     names = metadata.class_names or tuple(map(str, range(model.num_classes)))
     results = [_best(row, names, config.top) for row in probabilities]
