@@ -112,7 +112,11 @@ FILES = [
 ]
 
 
-@pytest.mark.parametrize(("origin", "name", "file", "write"), FILES, ids=str)
+@pytest.mark.parametrize(
+    ("origin", "name", "file", "write"),
+    FILES,
+    ids=[f"{origin}-{file}" for origin, _, file, _ in FILES],
+)
 def test_a_damaged_file_is_one_line_and_nothing_is_written(
     tmp_path, capsys, origin, name, file, write
 ):
