@@ -1,5 +1,7 @@
 """Keras's own network on its JAX backend."""
 
+import contextlib
+import io
 import os
 import tempfile
 from pathlib import Path
@@ -62,7 +64,9 @@ class KerasNetwork(Candidate):
             file, output = Path(directory) / "network.weights.h5", Path(directory) / "weights"
             self._network.save_weights(file)
             name = ["--model", self._job.model, "--weights", str(file), "--output", str(output)]
-            if convert(name):
+            with contextlib.redirect_stdout(io.StringIO()):  # what it found is no news here
+                status = convert(name)
+            if status:
                 raise Missing(f"Keras's {self._job.model} cannot be converted")
             model, variables = load_weights(output)
         return model.clone(dropout_rate=0.0), variables
