@@ -20,8 +20,9 @@ _IMAGES = 8
 """On a CPU: so many images go through the network at a time, which bounds its memory. The matrix
 products on the last maps, of 7 × 7 and 14 × 14 pixels, are too small for two threads below that."""
 
-_PIXELS = 2 * 56 * 56
-"""On a CPU: so many pixels go through a block at a time, so that its maps stay in the cache."""
+_MAP_BYTES = 16 * 2**20
+"""On a CPU: so large may the widest map in a block be, half of the last cache of a server's core
+complex. Of blocks with wider ones, fewer images are computed at a time."""
 
 _CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": ""}
 """Leaves matrix products to Eigen. YNNPACK's threads wait for each other longer than they compute:
@@ -92,19 +93,37 @@ def _in_parts(model: Network, variables: Any, images: Array) -> Outputs:
 def _block_in_parts(
     call: Callable[..., Any], args: Any, kwargs: Any, context: InterceptorContext
 ) -> Outputs:
-    """Run a block, or a layer that is the network's own, for as many images as suits its maps."""
+    """Run a block, or a layer that is the network's own, for as many images as suit its maps."""
     module = context.module
     is_block = context.method_name == "__call__" and isinstance(module.parent, Network)
     if not is_block or args[0].ndim != 4:
         return call(*args, **kwargs)
     x, *others = args
-    count, height, width, _ = x.shape
-    divisors = [n for n in range(1, count + 1) if count % n == 0]
-    suitable = max((n for n in divisors if n * height * width <= _PIXELS), default=1)
-    if suitable == count:
-        return call(*args, **kwargs)
     block, variables = module.clone(parent=None), module.variables
-    return _mapped(lambda part: block.apply(variables, part, *others, **kwargs), x, suitable)
+
+    def apply(x: Array) -> Outputs:
+        return block.apply(variables, x, *others, **kwargs)
+
+    image_bytes = _widest_map(apply, x) // len(x)
+    divisors = [n for n in range(1, len(x) + 1) if len(x) % n == 0]
+    suitable = max((n for n in divisors if n * image_bytes <= _MAP_BYTES), default=1)
+    return call(*args, **kwargs) if suitable == len(x) else _mapped(apply, x, suitable)
+
+
+def _widest_map(function: Callable[[Array], Outputs], x: Array) -> int:
+    """Bytes of the largest array that a layer gives when a function is applied to x."""
+    sizes: list[int] = []
+
+    def record(
+        call: Callable[..., Any], args: Any, kwargs: Any, context: InterceptorContext
+    ) -> Outputs:
+        y = call(*args, **kwargs)
+        sizes.extend(leaf.nbytes for leaf in jax.tree.leaves(y) if isinstance(leaf, Array))
+        return y
+
+    with nn.intercept_methods(record):
+        jax.eval_shape(function, x)
+    return max(sizes)
 
 
 def _mapped(function: Callable[[Array], Outputs], x: Array, count: int) -> Outputs:

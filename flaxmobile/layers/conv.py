@@ -10,13 +10,10 @@ from flaxmobile.errors import InputError
 from flaxmobile.layers.activations import Activation
 from flaxmobile.layers.norm import BatchNorm
 from flaxmobile.ops import Padding, dense_conv, depthwise_conv, grouped_conv, pointwise_conv
+from flaxmobile.ops.scale import LARGE_MAP
 
 kernel_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 """He et al. 2015 over the outputs, torchvision's choice for this family."""
-
-_LARGE_MAP = 2048
-"""Pixels from which the statistics of an expansion are had from its input: 45 × 45. On smaller maps
-the program takes longer to compile and is not faster."""
 
 
 class Conv(nn.Module):
@@ -130,5 +127,5 @@ class ConvNorm(nn.Module):
     def _expands(self, x: Array) -> bool:
         """Whether the statistics are cheaper to have from the input than from the output."""
         pixels_alone = self.kernel_size in (1, (1, 1)) and self.stride == self.groups == 1
-        large = x.shape[1] * x.shape[2] >= _LARGE_MAP
+        large = x.shape[1] * x.shape[2] >= LARGE_MAP
         return pixels_alone and large and self.features >= 2 * x.shape[-1]

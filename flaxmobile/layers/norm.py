@@ -1,7 +1,10 @@
 """Batch normalization with the reference implementations' running statistics."""
 
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array, lax
@@ -9,6 +12,13 @@ from jax import Array, lax
 from flaxmobile.ops import Window, pointwise_conv
 from flaxmobile.ops.dispatch import native
 from flaxmobile.ops.pointwise import matmul
+from flaxmobile.ops.scale import scale_and_shift, sums
+
+Scale = Callable[[Array, Array, Array], Array]
+"""(x [..., c], factor [c], offset [c]) -> x scaled and shifted."""
+
+Sums = Callable[[Array], tuple[Array, Array]]
+"""x [..., c] -> the sums of x and of its square, each [c]."""
 
 _EACH_PIXEL = Window((1, 1), ((0, 0), (0, 0)), (1, 1))
 
@@ -60,8 +70,8 @@ class BatchNorm(nn.Module):
             x = x if kernel is None else pointwise_conv(x, kernel.astype(x.dtype))
             return self._normalize(x, scale, bias, running_mean.value, running_var.value)
         if kernel is None:
-            mean, var = _moments(x, self._axis_name)
-            y = self._normalize(x, scale, bias, mean, var)
+            rule = Rule(self.epsilon, self.dtype, self._axis_name)
+            y, mean, var = normalize(rule, x, scale, bias)
         else:
             y, mean, var = lax.platform_dependent(
                 x,
@@ -83,25 +93,16 @@ class BatchNorm(nn.Module):
         return None if self.is_initializing() else self.axis_name
 
     def _normalize(self, x: Array, *scale_bias_mean_var: Array) -> Array:
-        factor, offset = self._coefficients(*scale_bias_mean_var)
-        lead = (1,) * (x.ndim - 1)
-        wide = jnp.promote_types(x.dtype, jnp.float32)
-        y = x.astype(wide) * factor.reshape(*lead, -1) + offset.reshape(*lead, -1)
-        return y.astype(self.dtype)
-
-    def _coefficients(
-        self, scale: Array, bias: Array, mean: Array, var: Array
-    ) -> tuple[Array, Array]:
-        """What to multiply by and what to add, each [c]."""
-        factor = scale * lax.rsqrt(var + self.epsilon)
-        return factor, bias - mean * factor
+        return _plain_scale(x, *_coefficients(self.epsilon, *scale_bias_mean_var)).astype(
+            self.dtype
+        )
 
     def _normalize_after_product(
         self, x: Array, kernel: Array, scale: Array, bias: Array
     ) -> tuple[Array, Array, Array]:
         """(y, mean, var): TPU and GPU compute the statistics as the product is written."""
         x = native(_EACH_PIXEL, x, kernel.astype(x.dtype))
-        mean, var = _moments(x, self._axis_name)
+        mean, var = _moments(x, self._axis_name, _plain_sums)
         return self._normalize(x, scale, bias, mean, var), mean, var
 
     def _normalize_inside_product(
@@ -109,7 +110,7 @@ class BatchNorm(nn.Module):
     ) -> tuple[Array, Array, Array]:
         """(y, mean, var): the statistics are known beforehand, and go into the kernel."""
         mean, var = _moments_of_product(x, kernel, self._axis_name)
-        factor, offset = self._coefficients(scale, bias, mean, var)
+        factor, offset = _coefficients(self.epsilon, scale, bias, mean, var)
         y = matmul(_EACH_PIXEL, x, (kernel * factor[None, None, None]).astype(x.dtype))
         return y + offset.astype(y.dtype)[None, None, None], mean, var
 
@@ -117,11 +118,90 @@ class BatchNorm(nn.Module):
         return self.momentum * old + (1 - self.momentum) * lax.stop_gradient(new).astype(old.dtype)
 
 
-def _moments(x: Array, axis_name: str | None) -> tuple[Array, Array]:
+class Rule(NamedTuple):
+    """How `normalize` works: see `BatchNorm`."""
+
+    epsilon: float
+    dtype: Any
+    axis_name: str | None
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def normalize(rule: Rule, x: Array, scale: Array, bias: Array) -> tuple[Array, Array, Array]:
+    """Normalize x [..., c] over the batch.
+
+    The gradient is that of the output alone, in the form of the platform it is lowered for.
+
+    Returns:
+      x normalized, and the mean and biased variance of each channel.
+    """
+    return _on_platform(_normalize, rule, x, scale, bias)
+
+
+def _forward(rule: Rule, *inputs: Array) -> tuple[tuple[Array, Array, Array], tuple[Array, ...]]:
+    return normalize(rule, *inputs), inputs
+
+
+def _backward(
+    rule: Rule, inputs: tuple[Array, ...], gradients: tuple[Array, Array, Array]
+) -> tuple[Array, Array, Array]:
+    return _on_platform(_gradients, rule, *inputs, gradients[0])
+
+
+normalize.defvjp(_forward, _backward)
+
+
+@partial(jax.jit, static_argnums=(0, 1))  # so that maps of the same shape are traced once
+def _on_platform(function: Callable[..., Any], rule: Rule, *arrays: Array) -> Any:
+    """Call a function with the forms of `ops.scale` on a CPU, and with plain ones elsewhere."""
+    return lax.platform_dependent(
+        *arrays,
+        cpu=partial(function, rule, scale_and_shift, lambda x: sums(x, x)),
+        default=partial(function, rule, _plain_scale, _plain_sums),
+    )
+
+
+def _normalize(
+    rule: Rule, scale_form: Scale, sums_form: Sums, x: Array, scale: Array, bias: Array
+) -> tuple[Array, Array, Array]:
+    mean, var = _moments(x, rule.axis_name, sums_form)
+    factor, offset = _coefficients(rule.epsilon, scale, bias, mean, var)
+    return scale_form(x, factor, offset).astype(rule.dtype), mean, var
+
+
+def _gradients(
+    rule: Rule, scale_form: Scale, sums_form: Sums, x: Array, scale: Array, bias: Array, dy: Array
+) -> tuple[Array, Array, Array]:
+    def normalized(*inputs: Array) -> Array:
+        return _normalize(rule, scale_form, sums_form, *inputs)[0]
+
+    return jax.vjp(normalized, x, scale, bias)[1](dy)
+
+
+def _coefficients(
+    epsilon: float, scale: Array, bias: Array, mean: Array, var: Array
+) -> tuple[Array, Array]:
+    """What to multiply by and what to add, each [c]."""
+    factor = scale * lax.rsqrt(var + epsilon)
+    return factor, bias - mean * factor
+
+
+def _plain_scale(x: Array, factor: Array, offset: Array) -> Array:
+    lead = (1,) * (x.ndim - 1)
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    return x.astype(wide) * factor.reshape(*lead, -1) + offset.reshape(*lead, -1)
+
+
+def _plain_sums(x: Array) -> tuple[Array, Array]:
+    axes = tuple(range(x.ndim - 1))
+    return x.sum(axes), jnp.square(x).sum(axes)
+
+
+def _moments(x: Array, axis_name: str | None, sums_form: Sums) -> tuple[Array, Array]:
     """Mean and biased variance of each channel of x [..., c]."""
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    axes = tuple(range(x.ndim - 1))
-    mean, square = _mean((x.mean(axes), jnp.square(x).mean(axes)), axis_name)
+    pixels = x.size // x.shape[-1]
+    mean, square = _mean(tuple(total / pixels for total in sums_form(x)), axis_name)
     # The difference of two roundings may fall below zero, and its root would be NaN (flax#1491).
     return mean, jnp.maximum(square - jnp.square(mean), 0)
 

@@ -32,9 +32,7 @@ def apply_form(forms: Forms, window: Window, x: Array, kernel: Array) -> Array:
     Differentiable in reverse mode only. The rule is ours because differentiating through
     `platform_dependent` would save the residuals of every platform's form.
     """
-    return lax.platform_dependent(
-        x, kernel, cpu=partial(forms.cpu, window), default=partial(forms.accelerator, window)
-    )
+    return _convolution(forms, window, x, kernel)
 
 
 def _forward(
@@ -46,18 +44,33 @@ def _forward(
 def _backward(
     forms: Forms, window: Window, saved: tuple[Array, Array], dy: Array
 ) -> tuple[Array, Array]:
-    def gradients(form: Form, x: Array, kernel: Array, dy: Array) -> tuple[Array, Array]:
-        return jax.vjp(partial(form, window), x, kernel)[1](dy)
-
-    return lax.platform_dependent(
-        *saved,
-        dy,
-        cpu=partial(gradients, forms.cpu),
-        default=partial(gradients, forms.accelerator),
-    )
+    return _gradients(forms, window, *saved, dy)
 
 
 apply_form.defvjp(_forward, _backward)
+
+
+@partial(jax.jit, static_argnums=(0, 1))  # so that layers of the same shape are traced once
+def _convolution(forms: Forms, window: Window, x: Array, kernel: Array) -> Array:
+    return lax.platform_dependent(
+        x, kernel, cpu=partial(forms.cpu, window), default=partial(forms.accelerator, window)
+    )
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _gradients(
+    forms: Forms, window: Window, x: Array, kernel: Array, dy: Array
+) -> tuple[Array, Array]:
+    def of_form(form: Form, x: Array, kernel: Array, dy: Array) -> tuple[Array, Array]:
+        return jax.vjp(partial(form, window), x, kernel)[1](dy)
+
+    return lax.platform_dependent(
+        x,
+        kernel,
+        dy,
+        cpu=partial(of_form, forms.cpu),
+        default=partial(of_form, forms.accelerator),
+    )
 
 
 def native(window: Window, x: Array, kernel: Array) -> Array:

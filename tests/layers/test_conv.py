@@ -118,7 +118,7 @@ def test_conv_norm_is_convolution_normalization_activation():
 @pytest.mark.parametrize("features", [10, 16])
 def test_an_expansion_is_normalized_as_any_convolution(features, monkeypatch):
     """On large maps, from twice the input's channels on, its statistics come from the input."""
-    monkeypatch.setattr(layers.conv, "_LARGE_MAP", 64)
+    monkeypatch.setattr(layers.conv, "LARGE_MAP", 64)
     calls, moments = [], layers.norm._moments_of_product
     monkeypatch.setattr(
         layers.norm, "_moments_of_product", lambda *args: calls.append(args) or moments(*args)
