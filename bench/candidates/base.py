@@ -1,6 +1,8 @@
 """What every candidate is, and what all of them are given."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from itertools import product
 from typing import Any
 
 import jax
@@ -8,10 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from bench.measure import Job
+from convert.rules import RULES
 from flaxmobile import create_model
 from flaxmobile.variables import abstract_variables
 
 LEARNING_RATE, MOMENTUM = 1e-3, 0.9
+
+_ORIGINS = ("torchvision", "timm")
 
 
 class Missing(Exception):  # noqa: N818
@@ -50,8 +55,14 @@ def data(job: Job) -> tuple[np.ndarray, np.ndarray]:
 
 
 def network(job: Job) -> tuple[Any, Any]:
-    """Our network without dropout, and weights like a trained network's."""
-    model = create_model(job.model, **{"dropout_rate": 0.0, **job.options})
+    """Our network without dropout, and weights like a trained network's.
+
+    Where torchvision or timm has the network, under the options of theirs, such as the padding.
+    """
+    fixed: Mapping[str, Any] = next(
+        (RULES[key].options for key in RULES if key in product(_ORIGINS, [job.model])), {}
+    )
+    model = create_model(job.model, **{**fixed, "dropout_rate": 0.0, **job.options})
     rng, wide = np.random.default_rng(0), jnp.promote_types(model.dtype, jnp.float32)
 
     def draw(path: Any, leaf: Any) -> np.ndarray:
