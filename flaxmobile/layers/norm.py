@@ -93,9 +93,8 @@ class BatchNorm(nn.Module):
         return None if self.is_initializing() else self.axis_name
 
     def _normalize(self, x: Array, *scale_bias_mean_var: Array) -> Array:
-        return _plain_scale(x, *_coefficients(self.epsilon, *scale_bias_mean_var)).astype(
-            self.dtype
-        )
+        factor, offset = _coefficients(self.epsilon, *scale_bias_mean_var)
+        return _plain_scale(x, factor, offset).astype(self.dtype)
 
     def _normalize_after_product(
         self, x: Array, kernel: Array, scale: Array, bias: Array
