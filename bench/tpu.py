@@ -9,6 +9,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,13 @@ from flaxmobile import create_model
 from flaxmobile.layers import Network
 from flaxmobile.variables import abstract_variables
 from train.plan import no_program_cache, topology_devices
+from train.remat import recomputed_blocks
 
 RECORDS = Path(__file__).with_name("tpu_v5e.json")
 TOPOLOGY = "v5e:2x2"
 NETWORKS = ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large", "shufflenet_v2")
 IMAGES_PER_CHIP = 128
+SIZE = 224
 AXIS = "data"
 
 Figures = dict[str, float]
@@ -107,30 +110,34 @@ def figures(compiled: Any, images: int) -> Figures:
     }
 
 
-def measure(model: Network, size: int, per_chip: int, plain: bool = False) -> Figures:
-    """Compile the training step of a network, with our layers or with plain Flax's.
+def measure(
+    model: Network, size: int, per_chip: int, how: AbstractContextManager[None] | None = None
+) -> Figures:
+    """Compile the training step of a network.
 
-    Under `jit`, or under `pmap` where the model has an `axis_name`.
+    Under `jit`, or under `pmap` where the model has an `axis_name`; within a context such as
+    `plain_layers` or `recomputed_blocks`.
     """
     count = per_chip * len(topology_devices(TOPOLOGY))
     step, state, batch = network_step(model, (count, size, size, 3))
-    with plain_layers() if plain else contextlib.nullcontext():
+    with how or contextlib.nullcontext():
         compiled = compile_for_tpu(step, state, batch, pmap=model.axis_name is not None)
     return figures(compiled, per_chip)
 
 
 def main(names: list[str]) -> None:
-    """Measure networks at 224 × 224 and put their figures into the file."""
+    """Measure networks and put their figures into the file."""
     for name in names or NETWORKS:
         model = create_model(name, dtype="bfloat16", dropout_rate=0.0)
-        both = {
-            "flaxmobile": measure(model, 224, IMAGES_PER_CHIP),
-            "flax": measure(model, 224, IMAGES_PER_CHIP, plain=True),
+        found = {
+            "flaxmobile": measure(model, SIZE, IMAGES_PER_CHIP),
+            "flaxmobile, --remat": measure(model, SIZE, IMAGES_PER_CHIP, recomputed_blocks(SIZE)),
+            "flax": measure(model, SIZE, IMAGES_PER_CHIP, plain_layers()),
         }
         records = json.loads(RECORDS.read_text()) if RECORDS.exists() else {}
-        records[name] = both
+        records[name] = found
         RECORDS.write_text(json.dumps(records, indent=2, sort_keys=True) + "\n")
-        print(name, json.dumps(both))
+        print(name, json.dumps(found))
 
 
 if __name__ == "__main__":

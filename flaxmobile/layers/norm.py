@@ -1,6 +1,5 @@
 """Batch normalization with the reference implementations' running statistics."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -12,13 +11,7 @@ from jax import Array, lax
 from flaxmobile.ops import Window, pointwise_conv
 from flaxmobile.ops.dispatch import native
 from flaxmobile.ops.pointwise import matmul
-from flaxmobile.ops.scale import scale_and_shift, sums
-
-Scale = Callable[[Array, Array, Array], Array]
-"""(x [..., c], factor [c], offset [c]) -> x scaled and shifted."""
-
-Sums = Callable[[Array], tuple[Array, Array]]
-"""x [..., c] -> the sums of x and of its square, each [c]."""
+from flaxmobile.ops.sums import channel_sums
 
 _EACH_PIXEL = Window((1, 1), ((0, 0), (0, 0)), (1, 1))
 
@@ -68,10 +61,12 @@ class BatchNorm(nn.Module):
         running_var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
         if use_running_average:
             x = x if kernel is None else pointwise_conv(x, kernel.astype(x.dtype))
-            return self._normalize(x, scale, bias, running_mean.value, running_var.value)
+            factor, offset = _coefficients(
+                self.epsilon, scale, bias, running_mean.value, running_var.value
+            )
+            return _scale(x, factor, offset).astype(self.dtype)
         if kernel is None:
-            rule = Rule(self.epsilon, self.dtype, self._axis_name)
-            y, mean, var = normalize(rule, x, scale, bias)
+            y, mean, var = normalize(self._rule, x, scale, bias)
         else:
             y, mean, var = lax.platform_dependent(
                 x,
@@ -92,17 +87,15 @@ class BatchNorm(nn.Module):
     def _axis_name(self) -> str | None:
         return None if self.is_initializing() else self.axis_name
 
-    def _normalize(self, x: Array, *scale_bias_mean_var: Array) -> Array:
-        factor, offset = _coefficients(self.epsilon, *scale_bias_mean_var)
-        return _plain_scale(x, factor, offset).astype(self.dtype)
+    @property
+    def _rule(self) -> "Rule":
+        return Rule(self.epsilon, self.dtype, self._axis_name)
 
     def _normalize_after_product(
         self, x: Array, kernel: Array, scale: Array, bias: Array
     ) -> tuple[Array, Array, Array]:
         """(y, mean, var): TPU and GPU compute the statistics as the product is written."""
-        x = native(_EACH_PIXEL, x, kernel.astype(x.dtype))
-        mean, var = _moments(x, self._axis_name, _plain_sums)
-        return self._normalize(x, scale, bias, mean, var), mean, var
+        return normalize(self._rule, native(_EACH_PIXEL, x, kernel.astype(x.dtype)), scale, bias)
 
     def _normalize_inside_product(
         self, x: Array, kernel: Array, scale: Array, bias: Array
@@ -129,52 +122,42 @@ class Rule(NamedTuple):
 def normalize(rule: Rule, x: Array, scale: Array, bias: Array) -> tuple[Array, Array, Array]:
     """Normalize x [..., c] over the batch.
 
-    The gradient is that of the output alone, in the form of the platform it is lowered for.
+    The gradient is that of the output alone.
 
     Returns:
       x normalized, and the mean and biased variance of each channel.
     """
-    return _on_platform(_normalize, rule, x, scale, bias)
+    return _forward(rule, x, scale, bias)[0]
 
 
-def _forward(rule: Rule, *inputs: Array) -> tuple[tuple[Array, Array, Array], tuple[Array, ...]]:
-    return normalize(rule, *inputs), inputs
+def _forward(
+    rule: Rule, x: Array, scale: Array, bias: Array
+) -> tuple[tuple[Array, Array, Array], tuple[Array, ...]]:
+    mean, square = _means(x, x, rule.axis_name)
+    var = _variance(mean, square)
+    y = _scale(x, *_coefficients(rule.epsilon, scale, bias, mean, var))
+    return (y.astype(rule.dtype), mean, var), (x, scale, mean, var)
 
 
 def _backward(
-    rule: Rule, inputs: tuple[Array, ...], gradients: tuple[Array, Array, Array]
+    rule: Rule, saved: tuple[Array, ...], gradients: tuple[Array, Array, Array]
 ) -> tuple[Array, Array, Array]:
-    return _on_platform(_gradients, rule, *inputs, gradients[0])
+    """Ioffe and Szegedy 2015, section 3; x̂ is written out, so that x is all that is read."""
+    x, scale, mean, var = saved
+    dy = gradients[0]
+    inverse = lax.rsqrt(var + rule.epsilon)
+    dy_sum, dy_x_sum = channel_sums(dy, x)
+    d_scale = inverse * (dy_x_sum - mean * dy_sum)
+    # Of what the statistics give back, the mean over all devices' pixels counts.
+    pixels = x.size // x.shape[-1]
+    dy_mean, d_scale_mean = _mean((dy_sum / pixels, d_scale / pixels), rule.axis_name)
+    factor = scale * inverse
+    of_x = -factor * inverse * d_scale_mean
+    dx = _scale(dy, factor, -factor * dy_mean - mean * of_x) + _scale(x, of_x)
+    return dx.astype(x.dtype), d_scale, dy_sum
 
 
 normalize.defvjp(_forward, _backward)
-
-
-@partial(jax.jit, static_argnums=(0, 1))  # so that maps of the same shape are traced once
-def _on_platform(function: Callable[..., Any], rule: Rule, *arrays: Array) -> Any:
-    """Call a function with the forms of `ops.scale` on a CPU, and with plain ones elsewhere."""
-    return lax.platform_dependent(
-        *arrays,
-        cpu=partial(function, rule, scale_and_shift, lambda x: sums(x, x)),
-        default=partial(function, rule, _plain_scale, _plain_sums),
-    )
-
-
-def _normalize(
-    rule: Rule, scale_form: Scale, sums_form: Sums, x: Array, scale: Array, bias: Array
-) -> tuple[Array, Array, Array]:
-    mean, var = _moments(x, rule.axis_name, sums_form)
-    factor, offset = _coefficients(rule.epsilon, scale, bias, mean, var)
-    return scale_form(x, factor, offset).astype(rule.dtype), mean, var
-
-
-def _gradients(
-    rule: Rule, scale_form: Scale, sums_form: Sums, x: Array, scale: Array, bias: Array, dy: Array
-) -> tuple[Array, Array, Array]:
-    def normalized(*inputs: Array) -> Array:
-        return _normalize(rule, scale_form, sums_form, *inputs)[0]
-
-    return jax.vjp(normalized, x, scale, bias)[1](dy)
 
 
 def _coefficients(
@@ -185,24 +168,24 @@ def _coefficients(
     return factor, bias - mean * factor
 
 
-def _plain_scale(x: Array, factor: Array, offset: Array) -> Array:
+def _scale(x: Array, factor: Array, offset: Array | None = None) -> Array:
+    """Multiply each channel of x [..., c], and add to it; float32 or wider."""
     lead = (1,) * (x.ndim - 1)
-    wide = jnp.promote_types(x.dtype, jnp.float32)
-    return x.astype(wide) * factor.reshape(*lead, -1) + offset.reshape(*lead, -1)
+    y = x.astype(jnp.promote_types(x.dtype, jnp.float32)) * factor.reshape(*lead, -1)
+    return y if offset is None else y + offset.reshape(*lead, -1)
 
 
-def _plain_sums(x: Array) -> tuple[Array, Array]:
-    axes = tuple(range(x.ndim - 1))
-    return x.sum(axes), jnp.square(x).sum(axes)
-
-
-def _moments(x: Array, axis_name: str | None, sums_form: Sums) -> tuple[Array, Array]:
-    """Mean and biased variance of each channel of x [..., c]."""
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+def _means(x: Array, y: Array, axis_name: str | None) -> tuple[Array, Array]:
+    """The means of x and of x · y [..., c] over the pixels of all devices, each [c]."""
     pixels = x.size // x.shape[-1]
-    mean, square = _mean(tuple(total / pixels for total in sums_form(x)), axis_name)
-    # The difference of two roundings may fall below zero, and its root would be NaN (flax#1491).
-    return mean, jnp.maximum(square - jnp.square(mean), 0)
+    of_x, of_product = channel_sums(x, y)
+    means: tuple[Array, Array] = _mean((of_x / pixels, of_product / pixels), axis_name)
+    return means
+
+
+def _variance(mean: Array, square: Array) -> Array:
+    """E[x²] - E[x]²: of two roundings, so it may fall below zero, and its root would be NaN."""
+    return jnp.maximum(square - jnp.square(mean), 0)  # flax#1491
 
 
 def _moments_of_product(x: Array, kernel: Array, axis_name: str | None) -> tuple[Array, Array]:
@@ -222,7 +205,7 @@ def _moments_of_product(x: Array, kernel: Array, axis_name: str | None) -> tuple
     mean, covariance = _mean(means, axis_name)  # the covariance about zero
     product_mean = jnp.matmul(mean, columns, **exact)
     square = (columns * jnp.matmul(covariance, columns, **exact)).sum(0)
-    return product_mean, jnp.maximum(square - jnp.square(product_mean), 0)
+    return product_mean, _variance(product_mean, square)
 
 
 def _mean(values: Any, axis_name: str | None) -> Any:

@@ -1,4 +1,4 @@
-"""Scale and shift, and the sums over the pixels: values, gradients, and passes over the map."""
+"""The sums over the pixels: values, gradients, and passes over the map."""
 
 import re
 
@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from flaxmobile.ops.scale import scale_and_shift, sums
+from flaxmobile.ops.sums import channel_sums
 
 SHAPES = [(2, 48, 56, 24), (3, 47, 47, 7), (1, 45, 46, 130), (4, 7, 7, 16), (6, 5)]
 """Large maps, with and without a divisor of their pixels, and small ones."""
@@ -31,30 +31,15 @@ def test_sums_and_their_gradients(shape):
 
             return jax.value_and_grad(loss, (0, 1))(x, y)
 
-        found, expected = of(sums), of(lambda x, y: (x.sum(axes), (x * y).sum(axes)))
+        found, expected = of(channel_sums), of(lambda x, y: (x.sum(axes), (x * y).sum(axes)))
         for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11)
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-def test_scale_and_shift_and_its_gradients(shape):
-    with jax.enable_x64(True):
-        x, dy = _arrays(shape)
-        factor, offset = _arrays(shape[-1:])
-
-        def plain_form(x, factor, offset):
-            return x * jnp.broadcast_to(factor, shape) + jnp.broadcast_to(offset, shape)
-
-        found, backward = jax.vjp(scale_and_shift, x, factor, offset)
-        expected, plain = jax.vjp(plain_form, x, factor, offset)
-        for a, b in zip((found, *backward(dy)), (expected, *plain(dy)), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11)
 
 
 def test_bfloat16_is_summed_in_float32():
     x, y = _arrays((2, 64, 64, 8), jnp.bfloat16)
     wide = [np.asarray(a, np.float64) for a in (x, y)]
-    for found, expected in zip(sums(x, y), (wide[0], wide[0] * wide[1]), strict=True):
+    for found, expected in zip(channel_sums(x, y), (wide[0], wide[0] * wide[1]), strict=True):
         assert found.dtype == jnp.float32
         np.testing.assert_allclose(found, expected.sum((0, 1, 2)), atol=1e-2)
 
@@ -62,7 +47,7 @@ def test_bfloat16_is_summed_in_float32():
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
 def test_what_is_not_finite_is_not_hidden(value):
     x = jnp.ones((1, 64, 64, 4)).at[0, 3, 3, 1].set(value)
-    for total in sums(x, x):
+    for total in channel_sums(x, x):
         np.testing.assert_array_equal(np.isfinite(total), [True, False, True, True])
 
 
@@ -79,5 +64,5 @@ def test_a_large_map_is_read_once_on_a_cpu():
         calls = re.findall(r" fusion\(([^)]*)\)", entry)
         return sum(bool(maps & set(re.findall(r"[\w.-]+", call))) for call in calls)
 
-    assert readers(sums) == 1
+    assert readers(channel_sums) == 1
     assert readers(lambda x, y: (x.sum((0, 1, 2)), (x * y).sum((0, 1, 2)))) == 2

