@@ -85,5 +85,5 @@ def test_the_training_step_recomputes_where_it_is_asked_to(remat):
     program = jax.make_jaxpr(lambda state: train_step(objective, state, images, labels, KEY))(
         create_state(objective, variables)
     )
-    assert ("checkpoint[" in str(program) or "remat" in str(program)) == remat
-
+    # A parameter of the primitive, which goes by different names in different versions of JAX.
+    assert ("prevent_cse" in str(program)) == remat

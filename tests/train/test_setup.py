@@ -58,3 +58,8 @@ def test_an_image_size_that_is_given_is_not_raised(name, capsys):
 
 def test_a_size_that_is_large_enough_is_kept():
     assert "on digits at 64×64: " in described(prepared("v2"))
+
+
+@pytest.mark.parametrize("flags", [[], ["--remat"]])
+def test_blocks_are_recomputed_when_asked(flags):
+    assert prepared("v2", *flags).objective.remat == bool(flags)
