@@ -48,10 +48,7 @@ def _conv(module: Conv, x: Any) -> Any:
     return conv.apply({"params": module.variables["params"]}, x)
 
 
-def _norm(module: BatchNorm, x: Any, use_running_average: bool = True, kernel: Any = None) -> Any:
-    if kernel is not None:
-        conv = nn.Conv(kernel.shape[-1], kernel.shape[:2], use_bias=False, dtype=module.dtype)
-        x = conv.apply({"params": {"kernel": kernel}}, x)
+def _norm(module: BatchNorm, x: Any, use_running_average: bool = True) -> Any:
     norm = nn.BatchNorm(
         use_running_average,
         momentum=module.momentum,

@@ -10,7 +10,6 @@ from flaxmobile.errors import InputError
 from flaxmobile.layers.activations import Activation
 from flaxmobile.layers.norm import BatchNorm
 from flaxmobile.ops import Padding, dense_conv, depthwise_conv, grouped_conv, pointwise_conv
-from flaxmobile.ops.sums import LARGE_MAP
 
 kernel_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 """He et al. 2015 over the outputs, torchvision's choice for this family."""
@@ -116,16 +115,5 @@ class ConvNorm(nn.Module):
             norm = BatchNorm(
                 self.norm_momentum, self.norm_epsilon, self.dtype, self.axis_name, name="norm"
             )
-            average = not train or self.frozen_norm
-            if not average and self._expands(x) and not self.is_initializing():
-                kernel = self.variables["params"]["conv"]["kernel"]
-                x = norm(jnp.asarray(x, self.dtype), average, kernel)
-            else:
-                x = norm(conv(x), average)
+            x = norm(conv(x), not train or self.frozen_norm)
         return x if self.activation is None else self.activation(x)
-
-    def _expands(self, x: Array) -> bool:
-        """Whether the statistics are cheaper to have from the input than from the output."""
-        pixels_alone = self.kernel_size in (1, (1, 1)) and self.stride == self.groups == 1
-        large = x.shape[1] * x.shape[2] >= LARGE_MAP
-        return pixels_alone and large and self.features >= 2 * x.shape[-1]

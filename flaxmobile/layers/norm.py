@@ -8,12 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array, lax
 
-from flaxmobile.ops import Window, pointwise_conv
-from flaxmobile.ops.dispatch import native
-from flaxmobile.ops.pointwise import matmul
 from flaxmobile.ops.sums import channel_sums
-
-_EACH_PIXEL = Window((1, 1), ((0, 0), (0, 0)), (1, 1))
 
 
 class BatchNorm(nn.Module):
@@ -39,72 +34,36 @@ class BatchNorm(nn.Module):
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(
-        self, x: Array, use_running_average: bool = True, kernel: Array | None = None
-    ) -> Array:
-        """Normalize x [..., c], or the linear map x · kernel.
+    def __call__(self, x: Array, use_running_average: bool = True) -> Array:
+        """Normalize x.
 
         Args:
-          x: images [n, h, w, c], or any [..., c]; with a kernel in `dtype`.
+          x: images [n, h, w, c], or any [..., c].
           use_running_average: use the statistics that there are; else those of the batch, which
             the running ones are then moved towards.
-          kernel: [1, 1, c, d], of a 1×1 convolution of images that is to come first. On a CPU it
-            costs less here than before: see `_moments_of_product`.
 
         Returns:
-          x's shape, or [n, h, w, d], in `dtype`.
+          x's shape in `dtype`.
         """
-        shape = ((x if kernel is None else kernel).shape[-1],)
+        shape = x.shape[-1:]
         scale = self.param("scale", nn.initializers.ones, shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32)
         running_var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
         if use_running_average:
-            x = x if kernel is None else pointwise_conv(x, kernel.astype(x.dtype))
             factor, offset = _coefficients(
                 self.epsilon, scale, bias, running_mean.value, running_var.value
             )
             return _scale(x, factor, offset).astype(self.dtype)
-        if kernel is None:
-            y, mean, var = normalize(self._rule, x, scale, bias)
-        else:
-            y, mean, var = lax.platform_dependent(
-                x,
-                kernel,
-                scale,
-                bias,
-                cpu=self._normalize_inside_product,
-                default=self._normalize_after_product,
-            )
+        axis_name = None if self.is_initializing() else self.axis_name
+        rule = Rule(self.epsilon, self.dtype, axis_name)
+        y, mean, var = normalize(rule, x, scale, bias)
         if not self.is_initializing():
-            samples = _samples(x, self._axis_name)
+            samples = _samples(x, axis_name)
             unbiased = var * (samples / max(samples - 1, 1))
             running_mean.value = self._update(running_mean.value, mean)
             running_var.value = self._update(running_var.value, unbiased)
         return y
-
-    @property
-    def _axis_name(self) -> str | None:
-        return None if self.is_initializing() else self.axis_name
-
-    @property
-    def _rule(self) -> "Rule":
-        return Rule(self.epsilon, self.dtype, self._axis_name)
-
-    def _normalize_after_product(
-        self, x: Array, kernel: Array, scale: Array, bias: Array
-    ) -> tuple[Array, Array, Array]:
-        """(y, mean, var): TPU and GPU compute the statistics as the product is written."""
-        return normalize(self._rule, native(_EACH_PIXEL, x, kernel.astype(x.dtype)), scale, bias)
-
-    def _normalize_inside_product(
-        self, x: Array, kernel: Array, scale: Array, bias: Array
-    ) -> tuple[Array, Array, Array]:
-        """(y, mean, var): the statistics are known beforehand, and go into the kernel."""
-        mean, var = _moments_of_product(x, kernel, self._axis_name)
-        factor, offset = _coefficients(self.epsilon, scale, bias, mean, var)
-        y = matmul(_EACH_PIXEL, x, (kernel * factor[None, None, None]).astype(x.dtype))
-        return y + offset.astype(y.dtype)[None, None, None], mean, var
 
     def _update(self, old: Array, new: Array) -> Array:
         return self.momentum * old + (1 - self.momentum) * lax.stop_gradient(new).astype(old.dtype)
@@ -186,26 +145,6 @@ def _means(x: Array, y: Array, axis_name: str | None) -> tuple[Array, Array]:
 def _variance(mean: Array, square: Array) -> Array:
     """E[x²] - E[x]²: of two roundings, so it may fall below zero, and its root would be NaN."""
     return jnp.maximum(square - jnp.square(mean), 0)  # flax#1491
-
-
-def _moments_of_product(x: Array, kernel: Array, axis_name: str | None) -> tuple[Array, Array]:
-    """Mean and biased variance of each channel of x · kernel, without computing it.
-
-    The mean of x · w is mean(x) · w and its variance is wᵀ cov(x) w. Where the product is wider
-    than x, as in the expansion of an inverted residual, that spares a pass over the widest maps of
-    the network, and three more in the backward pass, in which the gradient through the statistics
-    is one of x as well.
-    """
-    wide = jnp.promote_types(x.dtype, jnp.float32)
-    columns = kernel.astype(wide).reshape(kernel.shape[-2:])
-    pixels = tuple(range(x.ndim - 1))
-    exact: dict[str, Any] = {"precision": lax.Precision.HIGHEST, "preferred_element_type": wide}
-    squares = lax.dot_general(x, x, ((pixels, pixels), ((), ())), **exact)
-    means = x.mean(pixels, wide), squares / (x.size // x.shape[-1])
-    mean, covariance = _mean(means, axis_name)  # the covariance about zero
-    product_mean = jnp.matmul(mean, columns, **exact)
-    square = (columns * jnp.matmul(covariance, columns, **exact)).sum(0)
-    return product_mean, _variance(product_mean, square)
 
 
 def _mean(values: Any, axis_name: str | None) -> Any:

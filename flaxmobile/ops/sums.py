@@ -13,7 +13,7 @@ from jax import Array, lax
 _MOST_PIXELS = 8
 """So many pixels are added up in registers before a sum is written."""
 
-LARGE_MAP = 2048
+_LARGE_MAP = 2048
 """Pixels, 45 × 45, from which a map that is read once less is worth a longer compilation."""
 
 
@@ -23,7 +23,7 @@ def channel_sums(x: Array, y: Array) -> tuple[Array, Array]:
 
     For rules of differentiation: its own gradient is that of the CPU's form on a CPU.
     """
-    large = x.ndim == 4 and x.shape[1] * x.shape[2] >= LARGE_MAP
+    large = x.ndim == 4 and x.shape[1] * x.shape[2] >= _LARGE_MAP
     return lax.platform_dependent(x, y, cpu=_in_one_pass if large else _plain, default=_plain)
 
 

@@ -1,4 +1,3 @@
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,8 +5,7 @@ import pytest
 import torch
 from flax import linen as nn
 
-from flaxmobile import layers
-from flaxmobile.layers import BatchNorm, Conv, ConvNorm, relu6
+from flaxmobile.layers import Conv, ConvNorm, relu6
 from tests.networks import randomised
 
 
@@ -113,28 +111,6 @@ def test_conv_norm_is_convolution_normalization_activation():
         expected = np.clip(normalized * norm["scale"] + norm["bias"], 0, 6)
         actual, _ = module.apply(variables, x, train, mutable=["batch_stats"])
         np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("features", [10, 16])
-def test_an_expansion_is_normalized_as_any_convolution(features, monkeypatch):
-    """On large maps, from twice the input's channels on, its statistics come from the input."""
-    monkeypatch.setattr(layers.conv, "LARGE_MAP", 64)
-    calls, moments = [], layers.norm._moments_of_product
-    monkeypatch.setattr(
-        layers.norm, "_moments_of_product", lambda *args: calls.append(args) or moments(*args)
-    )
-    x = normal(4, 8, 8, 6)
-    module = ConvNorm(features, activation=relu6)
-    variables = randomised(jax.eval_shape(module.init, jax.random.key(0), x))
-    y = x @ variables["params"]["conv"]["kernel"][0, 0]
-    norm = {kind: tree["norm"] for kind, tree in variables.items()}
-    expected, stats = BatchNorm().apply(norm, y, False, mutable=["batch_stats"])
-    found, updates = module.apply(variables, x, True, mutable=["batch_stats"])
-    np.testing.assert_allclose(found, relu6(expected), rtol=1e-4, atol=1e-5)
-    chex.assert_trees_all_close(
-        updates["batch_stats"]["norm"], stats["batch_stats"], rtol=1e-5, atol=1e-6
-    )
-    assert len(calls) == (features == 16)
 
 
 def test_frozen_norm_trains_with_the_running_statistics():

@@ -1,5 +1,3 @@
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -209,67 +207,3 @@ def test_the_variance_loses_no_more_digits_than_one_pass_must(mean):
     np.testing.assert_allclose(stats["mean"], exact.mean((0, 1, 2)), rtol=4e-7, atol=4e-7)
     bound = 4 * float(jnp.finfo(jnp.float32).eps) * (1 + mean**2)
     np.testing.assert_allclose(stats["var"], exact.var((0, 1, 2), ddof=1), rtol=0, atol=bound)
-
-
-def product_first(norm, variables, x, kernel):
-    """The normalization of a 1×1 convolution's output."""
-    return norm.apply(variables, x @ kernel[0, 0], False, mutable=["batch_stats"])
-
-
-def product_inside(norm, variables, x, kernel):
-    return norm.apply(variables, x, False, kernel, mutable=["batch_stats"])
-
-
-def along_a_ramp(normalize, norm):
-    """(output, statistics), and gradients in parameters, x and kernel."""
-
-    def weighted(params, x, kernel, stats):
-        y, updates = normalize(norm, {"params": params, "batch_stats": stats}, x, kernel)
-        return (y * jnp.linspace(-1, 2, y.size).reshape(y.shape)).sum(), (y, updates)
-
-    return jax.jit(jax.grad(weighted, (0, 1, 2), has_aux=True))
-
-
-@pytest.mark.parametrize("frozen", [False, True])
-def test_a_linear_map_inside_is_the_one_before(images, variables, frozen):
-    """Value, statistics and all gradients, in float64; with the running statistics too."""
-    with jax.enable_x64(True):
-        kernel = np.random.default_rng(2).normal(size=(1, 1, 6, 15))
-        wide = jax.tree.map(lambda leaf: np.resize(np.float64(leaf), 15), variables)
-        norm = BatchNorm(dtype=np.float64)
-        given = wide["params"], np.float64(images), kernel, wide["batch_stats"]
-        assert_close(
-            along_a_ramp(product_inside, norm)(*given),
-            along_a_ramp(product_first, norm)(*given),
-            1e-10,
-        )
-        if frozen:
-            y = norm.apply(wide, given[1], kernel=kernel)
-            assert_close(y, norm.apply(wide, given[1] @ kernel[0, 0]), 1e-10)
-
-
-def test_a_linear_map_inside_has_global_statistics_under_pmap(images, variables):
-    kernel = np.random.default_rng(2).normal(size=(1, 1, 6, 15)).astype(np.float32)
-    wide = jax.tree.map(lambda leaf: np.resize(leaf, 15), variables)
-    _, expected = product_first(BatchNorm(), wide, images, kernel)
-    shards = images.reshape(8, 2, *images.shape[1:])
-    normalize = partial(product_inside, BatchNorm(axis_name="data"))
-    _, found = jax.pmap(normalize, "data", in_axes=(None, 0, None))(wide, shards, kernel)
-    for leaf in jax.tree.leaves(found):
-        np.testing.assert_array_equal(leaf[0], leaf[7])
-    assert_close(jax.tree.map(lambda leaf: leaf[3], found), expected, 1e-5)
-
-
-def test_a_linear_map_inside_touches_the_wide_maps_less():
-    """In bytes of the compiled gradients, for an expansion of MobileNet V2's sizes."""
-    x, kernel = np.zeros((8, 28, 28, 32), np.float32), np.zeros((1, 1, 32, 192), np.float32)
-    leaves = {kind: np.ones(192, np.float32) for kind in ("scale", "bias", "mean", "var")}
-    params, stats = ({k: leaves[k] for k in pair} for pair in (("scale", "bias"), ("mean", "var")))
-    inside, first = (
-        along_a_ramp(normalize, BatchNorm())
-        .lower(params, x, kernel, stats)
-        .compile()
-        .cost_analysis()["bytes accessed"]
-        for normalize in (product_inside, product_first)
-    )
-    assert inside < 0.7 * first
