@@ -12,6 +12,7 @@ import tyro
 
 from bench.measure import Job, measure, measure_compilation
 from bench.report import (
+    Point,
     compilation_table,
     growth,
     header,
@@ -119,7 +120,6 @@ def main(prog: str, argv: Sequence[str]) -> None:
         plot(config.plot, [_point(job, seconds) for job, seconds in times])
 
 
-def _point(job: Job, seconds: float) -> tuple[str, int, float]:
-    """Name, multiply-adds and milliseconds of an image."""
+def _point(job: Job, seconds: float) -> Point:
     macs = summarize(create_model(job.model, **job.options), job.image_size).macs
-    return job.model, macs, seconds / job.images * 1e3
+    return Point(job.model, job.batch_size, macs, seconds / job.images * 1e3)

@@ -5,7 +5,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -153,25 +153,51 @@ def _values(result: Result | Compilation) -> dict[str, Any]:
     }
 
 
-def plot(path: Path, points: Sequence[tuple[str, int, float]]) -> None:
+class Point(NamedTuple):
+    """A network's place in the picture: multiply-adds and milliseconds per image."""
+
+    name: str
+    batch_size: int
+    macs: int
+    milliseconds: float
+
+
+def plot(path: Path, points: Sequence[Point]) -> None:
     """Latency against multiply-adds: why is a network with fewer of them not faster?
 
     Args:
       path: PNG file to write.
-      points: name, multiply-adds and milliseconds per image of each network.
+      points: one for each network and batch size.
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 5), layout="constrained")
+    figure = Figure(figsize=(9, 6), layout="constrained")
     axes = figure.subplots()
-    for name, macs, milliseconds in points:
-        axes.scatter(macs / 1e6, milliseconds, color="tab:blue")
-        axes.annotate(name, (macs / 1e6, milliseconds), (4, 4), textcoords="offset points")
+    for batch_size in dict.fromkeys(point.batch_size for point in points):
+        own = [point for point in points if point.batch_size == batch_size]
+        xs, ys = [point.macs / 1e6 for point in own], [point.milliseconds for point in own]
+        axes.scatter(xs, ys, label=f"batch {batch_size}")
+    names = dict.fromkeys(point.name for point in sorted(points, key=lambda point: point.macs))
+    for number, name in enumerate(names):  # in turn above and below: a family lies side by side
+        ends = sorted(p.milliseconds for p in points if p.name == name)
+        macs = max(p.macs for p in points if p.name == name)
+        above = number % 2 == 0
+        axes.annotate(
+            name,
+            (macs / 1e6, ends[-1 if above else 0]),
+            (3, 5) if above else (-3, -5),
+            textcoords="offset points",
+            rotation=35,
+            horizontalalignment="left" if above else "right",
+            verticalalignment="bottom" if above else "top",
+        )
     axes.set(
         xscale="log",
         yscale="log",
         xlabel="multiply-adds per image (millions)",
         ylabel="milliseconds per image",
     )
+    axes.margins(0.15, 0.2)
     axes.grid(which="both", alpha=0.3)
+    axes.legend(loc="lower right")
     figure.savefig(path, dpi=150)
