@@ -286,7 +286,9 @@ def working_memory(network, variables, shape):
 def test_each_split_of_a_block_needs_less_memory():
     """Of the block with the widest tensor: 6 times 16 channels at 112×112."""
     block, shape = InvertedResidual(24, stride=2), (1, 112, 112, 16)
-    variables = jax.eval_shape(block.init, jax.random.key(0), jax.ShapeDtypeStruct(shape, float))
+    variables = jax.eval_shape(
+        block.init, jax.random.key(0), jax.ShapeDtypeStruct(shape, jnp.float32)
+    )
     one, two, four = (
         working_memory(block.clone(split=split), variables, shape) for split in (1, 2, 4)
     )
