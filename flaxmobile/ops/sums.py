@@ -19,10 +19,7 @@ _LARGE_MAP = 2048
 
 @jax.jit  # so that maps of the same shape are traced once
 def channel_sums(x: Array, y: Array) -> tuple[Array, Array]:
-    """Σ x and Σ x · y over all but the channels of x and y [..., c]: two [c], float32 or wider.
-
-    For rules of differentiation: its own gradient is that of the CPU's form on a CPU.
-    """
+    """Σ x and Σ x · y over all but the channels of x and y [..., c]: two [c], float32 or wider."""
     large = x.ndim == 4 and x.shape[1] * x.shape[2] >= _LARGE_MAP
     return lax.platform_dependent(x, y, cpu=_in_one_pass if large else _plain, default=_plain)
 
