@@ -92,8 +92,11 @@ def normalize(rule: Rule, x: Array, scale: Array, bias: Array) -> tuple[Array, A
 def _forward(
     rule: Rule, x: Array, scale: Array, bias: Array
 ) -> tuple[tuple[Array, Array, Array], tuple[Array, ...]]:
-    mean, square = _means(x, x, rule.axis_name)
-    var = _variance(mean, square)
+    pixels = x.size // x.shape[-1]
+    x_sum, square_sum = channel_sums(x, x)
+    mean, square = _mean((x_sum / pixels, square_sum / pixels), rule.axis_name)
+    # The difference of two roundings may fall below zero, and its root would be NaN (flax#1491).
+    var = jnp.maximum(square - jnp.square(mean), 0)
     y = _scale(x, *_coefficients(rule.epsilon, scale, bias, mean, var))
     return (y.astype(rule.dtype), mean, var), (x, scale, mean, var)
 
@@ -132,19 +135,6 @@ def _scale(x: Array, factor: Array, offset: Array | None = None) -> Array:
     lead = (1,) * (x.ndim - 1)
     y = x.astype(jnp.promote_types(x.dtype, jnp.float32)) * factor.reshape(*lead, -1)
     return y if offset is None else y + offset.reshape(*lead, -1)
-
-
-def _means(x: Array, y: Array, axis_name: str | None) -> tuple[Array, Array]:
-    """The means of x and of x · y [..., c] over the pixels of all devices, each [c]."""
-    pixels = x.size // x.shape[-1]
-    of_x, of_product = channel_sums(x, y)
-    means: tuple[Array, Array] = _mean((of_x / pixels, of_product / pixels), axis_name)
-    return means
-
-
-def _variance(mean: Array, square: Array) -> Array:
-    """E[x²] - E[x]²: of two roundings, so it may fall below zero, and its root would be NaN."""
-    return jnp.maximum(square - jnp.square(mean), 0)  # flax#1491
 
 
 def _mean(values: Any, axis_name: str | None) -> Any:
