@@ -38,10 +38,9 @@ def test_full_networks_cost_no_more_than_with_plain_flax_layers(name, kind):
 
 def test_recomputed_blocks_take_less_memory_and_of_mobilenet_v2_a_tenth_less_traffic():
     records = json.loads(RECORDS.read_text())
-    for record in records.values():
-        assert (
-            record["flaxmobile, --remat"]["temporary_bytes"]
-            <= 0.8 * record["flax"]["temporary_bytes"]
-        )
-    record = records["mobilenet_v2"]
-    assert record["flaxmobile, --remat"]["bytes_accessed"] <= 0.9 * record["flax"]["bytes_accessed"]
+
+    def share(name, kind):
+        return records[name]["flaxmobile, --remat"][kind] / records[name]["flax"][kind]
+
+    assert max(share(name, "temporary_bytes") for name in NETWORKS) <= 0.8
+    assert share("mobilenet_v2", "bytes_accessed") <= 0.9
