@@ -27,13 +27,9 @@ def test_a_network_costs_no_more_than_it_did(how):
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("kind", ["bytes_accessed", "temporary_bytes"])
 def test_full_networks_cost_no_more_than_with_plain_flax_layers(name, kind):
-    """As recorded, up to how XLA packs a gigabyte of maps.
-
-    ShuffleNet V2 stands at 1.0002 (bytes) and 1.0010 (temporary), MobileNet V3's temporary memory
-    at 1.0007 of plain Flax's; all others are below, and these with --remat.
-    """
+    """As recorded; with --remat the temporary memory is about half of that."""
     record = json.loads(RECORDS.read_text())[name]
-    assert record["flaxmobile"][kind] <= 1.0011 * record["flax"][kind]
+    assert record["flaxmobile"][kind] <= record["flax"][kind]
 
 
 def test_recomputed_blocks_take_less_memory_and_of_mobilenet_v2_a_tenth_less_traffic():
