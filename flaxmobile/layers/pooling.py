@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 from jax import Array, lax
 
-from flaxmobile.ops import Padding, Window, make_window, output_size
+from flaxmobile.ops import Padding, Window, make_window, output_size, window_max
+from flaxmobile.ops.window import Pair
 
 
 def max_pool(
@@ -35,7 +35,7 @@ def max_pool(
     reach = [side + spare for side in x.shape[1:3]]
     window = make_window(reach, (size, size), stride, padding)
     pads = _ceil_pads(x.shape[1:3], size, window) if ceil_mode else window.padding
-    return nn.max_pool(x, (size, size), window.strides, pads)
+    return window_max((size, size), window._replace(padding=pads), x)
 
 
 def avg_pool(
@@ -106,7 +106,7 @@ def _window_sum(x: Array, size: int, window: Window) -> Array:
     )
 
 
-def _ceil_pads(image: Sequence[int], size: int, window: Window) -> tuple[tuple[int, int], ...]:
+def _ceil_pads(image: Sequence[int], size: int, window: Window) -> tuple[Pair, Pair]:
     pads = []
     for length, stride, (low, high), whole in zip(
         image, window.strides, window.padding, output_size(image, (size, size), window), strict=True
@@ -116,4 +116,5 @@ def _ceil_pads(image: Sequence[int], size: int, window: Window) -> tuple[tuple[i
             count -= 1
         reach = (max(count, whole) - 1) * stride + size
         pads.append((low, max(high, reach - length - low)))
-    return tuple(pads)
+    rows, columns = pads
+    return rows, columns

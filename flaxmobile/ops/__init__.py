@@ -3,6 +3,7 @@
 from flaxmobile.ops.dense import dense_conv
 from flaxmobile.ops.depthwise import depthwise_conv
 from flaxmobile.ops.grouped import grouped_conv
+from flaxmobile.ops.maximum import window_max
 from flaxmobile.ops.pointwise import pointwise_conv
 from flaxmobile.ops.window import Padding, Window, make_window, output_size
 
@@ -15,4 +16,5 @@ __all__ = [
     "make_window",
     "output_size",
     "pointwise_conv",
+    "window_max",
 ]

@@ -6,7 +6,7 @@ convolution that is then masked. Automatic differentiation of the sum writes a s
 activations for each tap. So the CPU form here has rules of its own for both gradients.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import jax
@@ -16,6 +16,7 @@ from jax import Array, lax
 
 from flaxmobile.errors import InputError
 from flaxmobile.ops.dispatch import Forms, apply_form, native
+from flaxmobile.ops.shifts import gather_gradient, shifted_slice, taps
 from flaxmobile.ops.window import Padding, Window, make_window, output_size
 
 _ROWS = 18
@@ -64,9 +65,11 @@ def shifted(window: Window, x: Array, kernel: Array) -> Array:
     weights = kernel.astype(wide)
     size = output_size(x.shape[1:3], kernel.shape[:2], window)
     total = sum(
-        _slice(padded, (i * window.dilation[0], j * window.dilation[1]), size, window.strides)
+        shifted_slice(
+            padded, (i * window.dilation[0], j * window.dilation[1]), size, window.strides
+        )
         * weights[i, j, 0][None, None, None]
-        for i, j in _taps(kernel)
+        for i, j in taps(kernel.shape[:2])
     )
     return jnp.asarray(total, x.dtype)
 
@@ -84,38 +87,16 @@ shifted.defvjp(_forward, _backward)
 
 
 def _input_gradient(window: Window, x: Array, kernel: Array, dy: Array) -> Array:
-    """Gather, for each pixel of the padded image, the outputs it took part in.
-
-    Output o reads padded pixel o * s + t * d at tap t. The padded pixels of one phase p (positions
-    q * s + p) are therefore read by those taps alone whose offset t * d leaves p modulo s, and by
-    output q + (p - t * d) / s: a shifted sum over dy for each phase, interleaved at the end.
-    """
+    """Gather, for each pixel, what its outputs give back: dy times the weights of each tap."""
     wide = jnp.promote_types(x.dtype, jnp.float32)
-    (sh, sw), pads, (dh, dw) = window
-    height, width = (size + sum(pad) for size, pad in zip(x.shape[1:3], pads, strict=True))
-    rows, columns = -(-height // sh), -(-width // sw)
-    reach = ((kernel.shape[0] - 1) * dh // sh + 1, (kernel.shape[1] - 1) * dw // sw + 1)
-    margin = [  # zeros on every side, so that each shift of dy can be a plain slice
-        (reach[0], max(0, rows - dy.shape[1]) + 1),
-        (reach[1], max(0, columns - dy.shape[2]) + 1),
-    ]
-    outputs = jnp.pad(dy.astype(wide), [(0, 0), *margin, (0, 0)])
     weights = kernel.astype(wide)
-
-    def phase(p: int, q: int) -> Array:
-        total = jnp.zeros((dy.shape[0], rows, columns, dy.shape[3]), wide)
-        for i, j in _taps(kernel):
-            (up, not_p), (left, not_q) = divmod(p - i * dh, sh), divmod(q - j * dw, sw)
-            if not (not_p or not_q):
-                start = (reach[0] + up, reach[1] + left)
-                shift = _slice(outputs, start, (rows, columns), (1, 1))
-                total += shift * weights[i, j, 0][None, None, None]
-        return total
-
-    phases = jnp.stack([jnp.stack([phase(p, q) for q in range(sw)], 3) for p in range(sh)], 2)
-    gradient = phases.reshape(dy.shape[0], rows * sh, columns * sw, dy.shape[3])
-    (top, _), (left, _) = pads
-    gradient = gradient[:, top : top + x.shape[1], left : left + x.shape[2]]
+    gradient = gather_gradient(
+        window,
+        kernel.shape[:2],
+        x.shape[1:3],
+        (dy.astype(wide),),
+        lambda tap, dy: dy * weights[(*tap, 0)][None, None, None],
+    )
     multiplier = kernel.shape[3] // x.shape[3]
     if multiplier > 1:
         gradient = gradient.reshape(*x.shape, multiplier).sum(-1)
@@ -132,7 +113,7 @@ def _kernel_gradient(window: Window, x: Array, kernel: Array, dy: Array) -> Arra
     gathered, for a gather is part of that loop where a concatenation would branch in it.
     """
     wide, (sh, sw) = jnp.promote_types(x.dtype, jnp.float32), window.strides
-    offsets = np.asarray(list(_taps(kernel))) * window.dilation  # [taps, 2]
+    offsets = np.asarray(list(taps(kernel.shape[:2]))) * window.dilation  # [taps, 2]
     height, width = dy.shape[1:3]
     blocks = -(-height // max(len(offsets), _ROWS))
     rows = -(-height // blocks)  # of a block; all but the last are full
@@ -164,10 +145,6 @@ def _kernel_gradient(window: Window, x: Array, kernel: Array, dy: Array) -> Arra
     return total.sum((0, 1, 2)).reshape(kernel.shape).astype(kernel.dtype)
 
 
-def _taps(kernel: Array) -> Iterator[tuple[int, int]]:
-    return ((i, j) for i in range(kernel.shape[0]) for j in range(kernel.shape[1]))
-
-
 def _pad(x: Array, window: Window) -> Array:
     return jnp.pad(x, [(0, 0), *window.padding, (0, 0)])
 
@@ -175,14 +152,3 @@ def _pad(x: Array, window: Window) -> Array:
 def _repeat_channels(x: Array, kernel: Array) -> Array:
     multiplier = kernel.shape[3] // x.shape[3]
     return jnp.repeat(x, multiplier, axis=-1) if multiplier > 1 else x
-
-
-def _slice(
-    x: Array, start: tuple[int, int], size: Sequence[int], strides: tuple[int, int]
-) -> Array:
-    (top, left), (height, width), (sh, sw) = start, size, strides
-    return x[
-        :,
-        top : top + (height - 1) * sh + 1 : sh,
-        left : left + (width - 1) * sw + 1 : sw,
-    ]
