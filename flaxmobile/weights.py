@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,16 @@ def save_weights(
         reason = str(error).partition("\n")[0]
         raise InputError(f"{directory} cannot be written: {reason}") from error
     finally:
+        _remove(draft)
+
+
+def _remove(draft: Path) -> None:
+    """Remove what a failed save left; threads of its store may go on writing for a moment."""
+    for _ in range(50):
+        if not draft.exists():
+            return
         shutil.rmtree(draft, ignore_errors=True)
+        time.sleep(0.05)
 
 
 class _InParts(ocp.type_handlers.NumpyHandler):
