@@ -1,11 +1,14 @@
 """Weights directories: exact round trips, and every way in which one can be wrong."""
 
+import contextlib
 import hashlib
 import json
 import pickle
 import shutil
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import jax
@@ -16,6 +19,7 @@ import pytest
 
 import flaxmobile
 from flaxmobile import InputError, Metadata, Preprocessing, load_weights, save_weights
+from flaxmobile.weights import _remove
 from tests.networks import random_variables, small_model
 
 OPTIONS = {"alpha": 0.35, "num_classes": 5}
@@ -342,6 +346,24 @@ def test_overwriting_replaces_the_whole_directory(directory, variables):
     assert flaxmobile.load_metadata(directory) == Metadata()
     assert [path.name for path in directory.parent.iterdir()] == ["copy"]
     assert not (directory / "old.txt").exists()
+
+
+def test_a_draft_is_removed_though_threads_still_write_into_it(tmp_path):
+    draft = tmp_path / "draft"
+
+    def write():
+        for number in range(200):
+            with contextlib.suppress(FileNotFoundError):
+                draft.mkdir(exist_ok=True)
+                (draft / str(number)).touch()
+            time.sleep(0.001)
+
+    draft.mkdir()
+    thread = threading.Thread(target=write)
+    thread.start()
+    _remove(draft)
+    thread.join()
+    assert not draft.exists()
 
 
 FULL_DISK = """
