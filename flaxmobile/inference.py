@@ -11,31 +11,41 @@ from flax.linen.module import InterceptorContext
 from jax import Array, lax
 from jax.typing import ArrayLike
 
-from flaxmobile.layers import Network
+from flaxmobile.layers import Conv, Network
 
 Outputs = Any
 """An array, or a tree of arrays, with an entry for each image."""
 
-_IMAGES = 8
-"""On a CPU: so many images go through the network at a time, which bounds its memory. The matrix
-products on the last maps, of 7 × 7 and 14 × 14 pixels, are too small for two threads below that."""
+_IMAGES = (8, 4)
+"""On a CPU: so many images go through a small or a large network at a time, which bounds its
+memory. Below that, the matrix products on the last maps, of 7 × 7 and 14 × 14 pixels, are too small
+for two threads. With four MobileNetV3-small takes 1.1 times as long; with eight MobileNetV1 does."""
+
+_SMALL_NETWORK = 18 * 2**20
+"""On a CPU: bytes of the maps that its convolutions make of an image. The networks measured that
+are faster with eight images make 5 to 17 MiB, those with four 19 MiB and more."""
 
 _MAP_BYTES = 16 * 2**20
 """On a CPU: so large may the widest map in a block be, half of the last cache of a server's core
 complex. Of blocks with wider ones, fewer images are computed at a time."""
 
-_CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": ""}
-"""Leaves matrix products to Eigen. YNNPACK's threads wait for each other longer than they compute:
-with two of them MobileNetV2 takes 1.2 times as long. (Its training step would take 3.5 times as
-long with Eigen.)"""
+_CPU_OPTIONS = {
+    "xla_cpu_experimental_ynn_fusion_type": "",
+    "xla_disable_hlo_passes": "cse_barrier_expander",
+}
+"""The first leaves matrix products to Eigen. YNNPACK's threads wait for each other longer than they
+compute: with two of them MobileNetV2 takes 1.2 times as long. (Its training step would take 3.5
+times as long with Eigen.) The second leaves out the pass that discards optimization barriers before
+XLA fuses operations: see `flaxmobile.ops.computed_once`."""
 
 
 def jit_inference(model: Network) -> Callable[[Any, ArrayLike], Outputs]:
     """Compile a network for inference.
 
-    On a CPU eight images go through the network at a time, and through the blocks on large maps
-    fewer, so that what is between two layers stays in the cache; accelerators take the batch as a
-    whole. Give it a model and variables from `fold_batch_norm` to leave the normalization out too.
+    On a CPU four or eight images go through the network at a time, and through the blocks on large
+    maps fewer, so that what is between two layers stays in the cache; accelerators take the batch
+    as a whole. Give it a model and variables from `fold_batch_norm` to leave the normalization out
+    too.
 
     Args:
       model: a classifier or backbone.
@@ -83,8 +93,11 @@ def _in_parts(model: Network, variables: Any, images: Array) -> Outputs:
         with nn.intercept_methods(_block_in_parts):
             return model.apply(variables, images)
 
-    count = len(images) // _IMAGES * _IMAGES
-    outputs = [_mapped(some, images[:count], _IMAGES)] if count else []
+    image = jax.ShapeDtypeStruct((1, *images.shape[1:]), images.dtype)
+    map_bytes = sum(_map_bytes(functools.partial(model.apply, variables), image))
+    together = _IMAGES[0 if map_bytes <= _SMALL_NETWORK else 1]
+    count = len(images) // together * together
+    outputs = [_mapped(some, images[:count], together)] if count else []
     if count < len(images):
         outputs.append(some(images[count:]))
     return jax.tree.map(lambda *parts: jnp.concatenate(parts), *outputs)
@@ -104,26 +117,29 @@ def _block_in_parts(
     def apply(x: Array) -> Outputs:
         return block.apply(variables, x, *others, **kwargs)
 
-    image_bytes = _widest_map(apply, x) // len(x)
+    image_bytes = max(_map_bytes(apply, x), default=0) // len(x)
     divisors = [n for n in range(1, len(x) + 1) if len(x) % n == 0]
     suitable = max((n for n in divisors if n * image_bytes <= _MAP_BYTES), default=1)
     return call(*args, **kwargs) if suitable == len(x) else _mapped(apply, x, suitable)
 
 
-def _widest_map(function: Callable[[Array], Outputs], x: Array) -> int:
-    """Bytes of the largest array that a layer gives when a function is applied to x."""
+def _map_bytes(
+    function: Callable[[Array], Outputs], x: ArrayLike | jax.ShapeDtypeStruct
+) -> list[int]:
+    """Bytes of what each convolution gives when a function is applied to x."""
     sizes: list[int] = []
 
     def record(
         call: Callable[..., Any], args: Any, kwargs: Any, context: InterceptorContext
     ) -> Outputs:
         y = call(*args, **kwargs)
-        sizes.extend(leaf.nbytes for leaf in jax.tree.leaves(y) if isinstance(leaf, Array))
+        if isinstance(context.module, Conv) and context.method_name == "__call__":
+            sizes.append(y.nbytes)
         return y
 
     with nn.intercept_methods(record):
         jax.eval_shape(function, x)
-    return max(sizes)
+    return sizes
 
 
 def _mapped(function: Callable[[Array], Outputs], x: Array, count: int) -> Outputs:

@@ -5,9 +5,11 @@ import re
 import jax
 import numpy as np
 import pytest
+from flax import linen as nn
 
 import flaxmobile
 from flaxmobile import inference
+from flaxmobile.layers import Conv, Network
 from tests.networks import QUICK, random_variables, short_backbone, short_model, small_size
 
 
@@ -20,7 +22,7 @@ from tests.networks import QUICK, random_variables, short_backbone, short_model,
 )
 def test_outputs_are_those_of_apply(create, name, monkeypatch):
     """Of a whole group of images and of those that remain, through every block in parts."""
-    monkeypatch.setattr(inference, "_IMAGES", 4)
+    monkeypatch.setattr(inference, "_IMAGES", (4, 4))
     monkeypatch.setattr(inference, "_MAP_BYTES", 2**10)
     model, size = create(name), small_size(name)
     variables = random_variables(model)
@@ -67,6 +69,43 @@ def test_on_a_cpu_matrix_products_are_eigens():
     function = jax.jit(lambda x: x @ x, compiler_options=inference._compiler_options())
     text = function.lower(np.ones((64, 64), np.float32)).compile().as_text()
     assert "ynn" not in text
+
+
+@pytest.mark.parametrize(
+    ("name", "layers", "operation"),
+    [
+        ("shufflenet_v1", r"ShuffleNetV1/(stage\w+)/jit\(relu\)", "maximum"),
+        ("mobilenet_v3_large", r"(stage3_block\d)/depthwise/conv", "multiply"),
+    ],
+)
+def test_what_is_used_twice_is_computed_once(name, layers, operation):
+    """ShuffleNet's units, by three groups' products and a sum; what a gate sees and scales."""
+    if inference._compiler_options() is None:
+        return  # this jaxlib has no choice
+    model = short_model(name)
+    images = jax.ShapeDtypeStruct((1, 64, 64, 3), np.float32)
+    infer = jax.jit(flaxmobile.jit_inference(model), compiler_options=inference._compiler_options())
+    text = infer.lower(random_variables(model), images).compile().as_text()
+    fused = [re.findall(rf" {operation}\(.*{layers}", part) for part in text.split("\n\n")]
+    places = [layer for part in fused for layer in set(part)]
+    assert len(places) == len(set(places)) > 0
+
+
+@pytest.mark.parametrize(("channels", "together"), [(14, 8), (24, 4)])
+def test_a_large_network_takes_fewer_images_at_a_time(channels, together):
+    """Of 224 × 224 pixels: convolutions that make 6 × 2.7 or 6 × 4.6 MiB of each image."""
+
+    class Maps(Network):
+        @nn.compact
+        def __call__(self, images, train=False):
+            for number in range(6):
+                images = Conv(channels, name=f"conv{number}")(images)
+            return images.mean((1, 2))
+
+    model, images = Maps(), jax.ShapeDtypeStruct((16, 224, 224, 3), np.float32)
+    variables = jax.eval_shape(model.init, jax.random.key(0), images)
+    text = jax.jit(flaxmobile.jit_inference(model)).lower(variables, images).as_text()
+    assert f"tensor<{16 // together}x{together}x224x224x3xf32>" in text
 
 
 def test_memory_on_a_cpu_does_not_grow_with_the_batch():

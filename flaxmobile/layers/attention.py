@@ -6,6 +6,7 @@ from jax import Array
 
 from flaxmobile.layers.activations import Activation, hard_sigmoid, relu
 from flaxmobile.layers.conv import Conv
+from flaxmobile.ops import computed_once, global_mean
 
 
 class SqueezeExcite(nn.Module):
@@ -26,8 +27,8 @@ class SqueezeExcite(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Scale x [n, h, w, c] by its gate [n, 1, 1, c]."""
-        wide = jnp.promote_types(x.dtype, jnp.float32)
-        mean = x.mean((1, 2), keepdims=True, dtype=wide)  # [n, 1, 1, c]
+        x = computed_once(x)
+        mean = global_mean(x)[:, None, None]  # [n, 1, 1, c]
         y = Conv(self.squeezed, dtype=self.dtype, name="reduce")(mean)
         y = Conv(x.shape[-1], dtype=self.dtype, name="expand")(self.activation(y))
         return x * self.gate(y)

@@ -12,6 +12,7 @@ from jax import Array
 from flaxmobile.errors import InputError, unknown
 from flaxmobile.layers.conv import ConvNorm
 from flaxmobile.layers.dropout import Dropout
+from flaxmobile.ops import global_mean
 
 PADDINGS = ("symmetric", "same")
 
@@ -122,7 +123,7 @@ class Network(nn.Module):
 
     def pool(self, x: Array) -> Array:
         """Average x [n, h, w, c] to [n, c] in float32 or wider."""
-        return x.mean((1, 2), dtype=jnp.promote_types(self.dtype, jnp.float32))
+        return global_mean(x)
 
     def logits(self, x: Array, train: bool, use_bias: bool = True) -> Array:
         """Drop pooled features x [n, c] and classify them to [n, num_classes]."""

@@ -32,6 +32,7 @@ from flaxmobile.layers import (
     thin_channels,
     to_symmetric_range,
 )
+from flaxmobile.ops import global_mean
 
 STEM_CHANNELS = (32, 32, 64, 80, 192)
 
@@ -164,7 +165,7 @@ class InceptionAux(_Block):
         wide = jnp.promote_types(self.dtype, jnp.float32)
         x = avg_pool(x, 5, 3, "VALID") if min(x.shape[1:3]) >= 17 else adaptive_avg_pool(x, 5)
         x = self.unit(x, train, "project", 128)
-        x = self.unit(x, train, "conv5x5", 768, 5, padding="VALID").mean((1, 2), dtype=wide)
+        x = global_mean(self.unit(x, train, "conv5x5", 768, 5, padding="VALID"))
         init = nn.initializers.normal(0.001)
         return nn.Dense(self.num_classes, kernel_init=init, dtype=wide, name="classifier")(x)
 

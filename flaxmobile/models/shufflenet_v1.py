@@ -39,6 +39,7 @@ from flaxmobile.layers import (
     plan_strides,
     relu,
 )
+from flaxmobile.ops import computed_once
 
 CHANNELS = {
     1: (144, 288, 576),
@@ -120,7 +121,7 @@ class ShuffleNetUnit(nn.Module):
         added = self.features - given.shape[-1] if appends else self.features
         x = self.conv(added, groups=self.groups, name="expand")(x, train)
         if not appends:
-            return relu(given + x)
+            return computed_once(relu(given + x))
         averaged = avg_pool(
             given,
             3,
@@ -129,7 +130,7 @@ class ShuffleNetUnit(nn.Module):
             dilation=self.dilation,
             count_padding=self.padding != "SAME",
         )
-        return relu(jnp.concatenate([averaged, x], axis=-1))
+        return computed_once(relu(jnp.concatenate([averaged, x], axis=-1)))
 
 
 class ShuffleNetV1(Network):

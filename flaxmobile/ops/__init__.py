@@ -4,14 +4,18 @@ from flaxmobile.ops.dense import dense_conv
 from flaxmobile.ops.depthwise import depthwise_conv
 from flaxmobile.ops.grouped import grouped_conv
 from flaxmobile.ops.maximum import window_max
+from flaxmobile.ops.mean import global_mean
+from flaxmobile.ops.once import computed_once
 from flaxmobile.ops.pointwise import pointwise_conv
 from flaxmobile.ops.window import Padding, Window, make_window, output_size
 
 __all__ = [
     "Padding",
     "Window",
+    "computed_once",
     "dense_conv",
     "depthwise_conv",
+    "global_mean",
     "grouped_conv",
     "make_window",
     "output_size",

@@ -1,0 +1,37 @@
+"""`computed_once`: how often the CPU computes what is used twice."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from flaxmobile.inference import _compiler_options
+from flaxmobile.ops import computed_once
+
+
+def twice_used(x):
+    y = computed_once(jnp.maximum(x, 0))
+    return y[:, :4] @ jnp.ones((4, 2)), y[:, 4:] @ jnp.ones((4, 2))
+
+
+def test_values_and_gradients_are_those_of_the_argument():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(3, 8)), jnp.float32)
+    np.testing.assert_array_equal(jax.jit(computed_once)(x), x)
+    gradient = jax.grad(lambda x: jnp.sin(jax.vmap(computed_once)(x)).sum())(x)
+    np.testing.assert_allclose(gradient, jnp.cos(x), atol=1e-6)
+
+
+def test_it_is_computed_once_for_both_uses():
+    options = _compiler_options()
+    if options is None:
+        return  # this jaxlib has no choice
+    lowered = jax.jit(twice_used, compiler_options=options).lower(jnp.zeros((512, 8)))
+    text = lowered.compile().as_text()
+    assert text.count(" maximum(") == 1
+
+
+@pytest.mark.parametrize(("platform", "barriers"), [("cpu", 1), ("cuda", 0), ("tpu", 0)])
+def test_accelerators_choose_for_themselves(platform, barriers):
+    export = jax.export.export(jax.jit(twice_used), platforms=[platform])
+    text = export(jax.ShapeDtypeStruct((2, 8), np.float32)).mlir_module()
+    assert text.count("stablehlo.optimization_barrier") == barriers
