@@ -18,8 +18,9 @@ Outputs = Any
 
 _IMAGES = (8, 4)
 """On a CPU: so many images go through a small or a large network at a time, which bounds its
-memory. Below that, the matrix products on the last maps, of 7 × 7 and 14 × 14 pixels, are too small
-for two threads. With four MobileNetV3-small takes 1.1 times as long; with eight MobileNetV1 does."""
+memory. Below that, the matrix products on the last maps, of 7 × 7 and 14 × 14 pixels, are too
+small for two threads. With four MobileNetV3-small takes 1.1 times as long; with eight MobileNetV1
+does."""
 
 _SMALL_NETWORK = 18 * 2**20
 """On a CPU: bytes of the maps that its convolutions make of an image. The networks measured that

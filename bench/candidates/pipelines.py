@@ -15,8 +15,8 @@ from flaxmobile.preprocessing import Preprocessing
 _PHOTOGRAPHS, _SIZE = 256, (500, 375)
 
 _NAMES = 64
-"""Of each photograph: a data set of 16,384 records. Neither pipeline is at its best where epochs are
-short: torch's begins each anew, and Grain's shuffle tries many indices."""
+"""Of each photograph: a data set of 16,384 records. Neither pipeline is at its best in short
+epochs: torch's begins each anew, and Grain's shuffle tries many indices."""
 
 
 def photographs() -> Path:
