@@ -7,6 +7,7 @@ from jax import Array, lax
 
 from flaxmobile.errors import InputError
 from flaxmobile.ops.dispatch import Forms, apply_form, native
+from flaxmobile.ops.product import product
 from flaxmobile.ops.window import Padding, Window, make_window, output_size
 
 _FEW_CHANNELS = 4
@@ -60,7 +61,9 @@ def im2col(window: Window, x: Array, kernel: Array) -> Array:
     pieces = width + (kw - 1) // sw
     right = pieces * sw - x.shape[2] - left  # cuts off, or fills the last piece
     padded = lax.pad(
-        x.astype(wide), jnp.zeros((), wide), [(0, 0, 0), (*rows, 0), (left, right, 0), (0, 0, 0)]
+        x.astype(wide).reshape(*x.shape[:2], -1),  # padding of long rows is vectorized
+        jnp.zeros((), wide),
+        [(0, 0, 0), (*rows, 0), (left * channels, right * channels, 0)],
     )
     padded = padded.reshape(*padded.shape[:2], pieces, sw * channels)
     columns = [
@@ -71,5 +74,6 @@ def im2col(window: Window, x: Array, kernel: Array) -> Array:
         for j in range(0, kw, sw)
     ]
     patches = jnp.concatenate(columns, axis=-1)  # [n, h', w', kh * kw * c]
-    flat = patches.reshape(-1, patches.shape[-1]) @ kernel.reshape(-1, features)
+    weights = kernel.astype(wide).reshape(-1, features)
+    flat = product(patches.reshape(-1, len(weights)), weights)
     return flat.reshape(len(x), height, width, features).astype(x.dtype)

@@ -7,6 +7,7 @@ from jax import Array
 
 from flaxmobile.errors import InputError
 from flaxmobile.ops.dispatch import Forms, apply_form, native
+from flaxmobile.ops.product import product
 from flaxmobile.ops.window import Window, as_pair
 
 
@@ -50,5 +51,5 @@ def matmul_per_group(window: Window, x: Array, kernel: Array) -> Array:
     groups = x.shape[-1] // kernel.shape[2]
     parts = jnp.split(x.reshape(-1, x.shape[-1]), groups, axis=-1)
     kernels = jnp.split(kernel[0, 0], groups, axis=-1)
-    flat = jnp.concatenate([a @ b for a, b in zip(parts, kernels, strict=True)], axis=-1)
+    flat = jnp.concatenate(list(map(product, parts, kernels)), axis=-1)
     return flat.reshape(*x.shape[:-1], kernel.shape[-1])

@@ -6,6 +6,7 @@ from jax import Array
 
 from flaxmobile.errors import InputError
 from flaxmobile.ops.dispatch import Forms, apply_form, native
+from flaxmobile.ops.product import product
 from flaxmobile.ops.window import Window, as_pair
 
 
@@ -39,5 +40,5 @@ def matmul(window: Window, x: Array, kernel: Array) -> Array:
     """One [pixels, c] × [c, d] product; einsum or a batched dot would transpose the gradient."""
     sh, sw = window.strides
     x = x[:, ::sh, ::sw]
-    flat = x.reshape(-1, x.shape[-1]) @ kernel[0, 0]
+    flat = product(x.reshape(-1, x.shape[-1]), kernel[0, 0])
     return flat.reshape(*x.shape[:-1], kernel.shape[-1])
