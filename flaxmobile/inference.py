@@ -94,14 +94,22 @@ def _in_parts(model: Network, variables: Any, images: Array) -> Outputs:
         with nn.intercept_methods(_block_in_parts):
             return model.apply(variables, images)
 
-    image = jax.ShapeDtypeStruct((1, *images.shape[1:]), images.dtype)
-    map_bytes = sum(_map_bytes(functools.partial(model.apply, variables), image))
-    together = _IMAGES[0 if map_bytes <= _SMALL_NETWORK else 1]
+    together = _images_together(model, variables, images)
     count = len(images) // together * together
     outputs = [_mapped(some, images[:count], together)] if count else []
     if count < len(images):
         outputs.append(some(images[count:]))
     return jax.tree.map(lambda *parts: jnp.concatenate(parts), *outputs)
+
+
+def _images_together(model: Network, variables: Any, images: Array) -> int:
+    """How many images go through the network at a time."""
+    for_small, for_large = _IMAGES
+    if len(images) <= for_large:
+        return for_large
+    image = jax.ShapeDtypeStruct((1, *images.shape[1:]), images.dtype)
+    map_bytes = sum(_map_bytes(functools.partial(model.apply, variables), image))
+    return for_small if map_bytes <= _SMALL_NETWORK else for_large
 
 
 def _block_in_parts(
