@@ -16,6 +16,7 @@ from jax import Array, lax
 
 from flaxmobile.errors import InputError
 from flaxmobile.ops.dispatch import Forms, apply_form, native
+from flaxmobile.ops.once import kept_apart
 from flaxmobile.ops.shifts import gather_gradient, shifted_slice, taps
 from flaxmobile.ops.window import Padding, Window, make_window, output_size
 
@@ -139,10 +140,8 @@ def _kernel_gradient(window: Window, x: Array, kernel: Array, dy: Array) -> Arra
         return shifts * outputs[:, :, row]  # [n, blocks, width, taps, c]
 
     total = sum(map(row_products, range(1, rows)), row_products(0))
-    # Between the two sums stands something that XLA does not move into its library's reduction:
-    # that would take the sum over rows with it, and write the shifts out.
-    total = lax.clamp(jnp.asarray(-jnp.inf, wide), total, jnp.asarray(jnp.inf, wide))
-    return total.sum((0, 1, 2)).reshape(kernel.shape).astype(kernel.dtype)
+    # XLA's library reduction would take the sum over rows with it, and write the shifts out.
+    return kept_apart(total).sum((0, 1, 2)).reshape(kernel.shape).astype(kernel.dtype)
 
 
 def _pad(x: Array, window: Window) -> Array:

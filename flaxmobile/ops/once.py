@@ -1,5 +1,6 @@
-"""An array that is computed once, however often it is used."""
+"""Arrays that XLA's CPU backend is to compute as they are written, and once."""
 
+import jax.numpy as jnp
 from jax import Array, lax
 
 
@@ -20,3 +21,12 @@ def computed_once(x: Array) -> Array:
       x.
     """
     return lax.platform_dependent(x, cpu=lax.optimization_barrier, default=lambda x: x)
+
+
+def kept_apart(x: Array) -> Array:
+    """Give x back by an operation that XLA does not see through, wherever it is compiled.
+
+    So what stands before and behind it, two sums or a product and a transposition, is not made one.
+    It is part of a neighbouring loop, where a barrier would write x out.
+    """
+    return lax.clamp(jnp.asarray(-jnp.inf, x.dtype), x, jnp.asarray(jnp.inf, x.dtype))

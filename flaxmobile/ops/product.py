@@ -1,8 +1,9 @@
 """The matrix product of a CPU's 1×1 convolutions and stems."""
 
 import jax
-import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
+
+from flaxmobile.ops.once import kept_apart
 
 
 @jax.custom_vjp
@@ -25,11 +26,8 @@ def _backward(saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
     dx = dy @ kernel.T
     if channels <= features:
         return dx, x.T @ dy
-    # XLA would turn the transposed product of a and b into the product of b and a, but for
-    # something between the two.
-    transposed = dy.T @ x
-    bound = jnp.asarray(jnp.inf, transposed.dtype)
-    return dx, lax.clamp(-bound, transposed, bound).T
+    # XLA would turn the transposed product of a and b into the product of b and a.
+    return dx, kept_apart(dy.T @ x).T
 
 
 product.defvjp(_forward, _backward)

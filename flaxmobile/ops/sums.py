@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from flaxmobile.ops.once import kept_apart
+
 _MOST_PIXELS = 8
 """So many pixels are added up in registers before a sum is written."""
 
@@ -43,8 +45,6 @@ def _in_one_pass(x: Array, y: Array) -> tuple[Array, Array]:
     x, y = grouped(x.astype(wide)), grouped(y.astype(wide))
     which = lax.broadcasted_iota(jnp.int32, (1, 2, 1), 1)
     total = sum(x[:, i] * jnp.where(which == 0, jnp.ones((), wide), y[:, i]) for i in range(group))
-    # As in the kernel gradient of `depthwise_conv`: what stands between the two sums keeps XLA's
-    # library reduction from taking the first one too.
-    total = lax.clamp(jnp.asarray(-jnp.inf, wide), total, jnp.asarray(jnp.inf, wide))
-    of_x, of_product = total.sum(0)
+    # XLA's library reduction would take the first sum too.
+    of_x, of_product = kept_apart(jnp.asarray(total)).sum(0)
     return of_x, of_product
