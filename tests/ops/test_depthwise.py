@@ -85,3 +85,11 @@ def test_the_multiplier_keeps_flax_channel_order():
     x = jnp.ones((1, 1, 1, 2)) * jnp.array([1.0, 10.0]).reshape(1, 1, 1, 2)
     y = depthwise_conv(x, jnp.arange(1.0, 5.0).reshape(1, 1, 1, 4))
     np.testing.assert_array_equal(jax.device_get(y).ravel(), [1, 2, 30, 40])
+
+
+def test_the_kernel_gradient_takes_little_memory():
+    """Measured: 1.7 times the image; 11 times where XLA makes its two sums one."""
+    x, kernel = jnp.zeros((8, 56, 56, 96)), jnp.zeros((3, 3, 1, 96))
+    gradient = jax.grad(lambda kernel: (depthwise_conv(x, kernel) * x).sum())
+    compiled = jax.jit(gradient).lower(kernel).compile()
+    assert compiled.memory_analysis().temp_size_in_bytes < 2 * x.nbytes
