@@ -6,8 +6,9 @@ convolution that is then masked. Automatic differentiation of the sum writes a s
 activations for each tap. So the CPU form here has rules of its own for both gradients.
 """
 
-from collections.abc import Sequence
-from functools import partial
+import itertools
+from collections.abc import Iterator, Sequence
+from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
@@ -17,11 +18,15 @@ from jax import Array, lax
 from flaxmobile.errors import InputError
 from flaxmobile.ops.dispatch import Forms, apply_form, native
 from flaxmobile.ops.once import kept_apart
-from flaxmobile.ops.shifts import gather_gradient, shifted_slice, taps
-from flaxmobile.ops.window import Padding, Window, make_window, output_size
+from flaxmobile.ops.shifts import gather_gradient, image_phases, pad_pixels, shifted_slice, taps
+from flaxmobile.ops.window import Padding, Pair, Window, make_window, output_size
 
-_ROWS = 18
-"""Of the blocks over which the kernel gradient of a 3×3 convolution is added up on a CPU."""
+_COLUMNS = 28
+"""At most so many columns has a tile of a map over which a kernel's gradient is added up."""
+
+_MOST_USES = 14
+"""XLA writes out what one loop uses more than 15 times; what it uses less often is computed in the
+loop, each time."""
 
 
 def depthwise_conv(
@@ -61,7 +66,7 @@ def depthwise_conv(
 def shifted(window: Window, x: Array, kernel: Array) -> Array:
     """Sum over the taps of (the image shifted to the tap) times (the tap's weights)."""
     wide = jnp.promote_types(x.dtype, jnp.float32)
-    padded = _pad(x, window).astype(wide)
+    padded = pad_pixels(x, window.padding).astype(wide)
     padded = _repeat_channels(padded, kernel)
     weights = kernel.astype(wide)
     size = output_size(x.shape[1:3], kernel.shape[:2], window)
@@ -107,45 +112,55 @@ def _input_gradient(window: Window, x: Array, kernel: Array, dy: Array) -> Array
 def _kernel_gradient(window: Window, x: Array, kernel: Array, dy: Array) -> Array:
     """Sum, for each tap, the shifted image times dy over all pixels.
 
-    Blocks of rows are added up first, for all taps in one loop along the channels, which is
-    vectorised and reads each block from the cache: 2 to 3 times faster than a variadic reduction
-    over all taps, 4 to 8 times than a sum for each. The sums that it writes take half as much
-    memory as dy (as much for 25 taps: longer blocks take longer to compile). The shifts are
-    gathered, for a gather is part of that loop where a concatenation would branch in it.
+    Tiles are added up first, for all taps in one loop along the channels, which is vectorised and
+    reads each tile from the cache: 2 to 3 times faster than a variadic reduction over all taps, 4
+    to 8 times than a sum for each. The sums that it writes take a third as much memory as dy (as
+    much for 25 taps: larger tiles take longer to compile).
+
+    The shifts are gathered, for a gather is part of that loop where a concatenation would branch in
+    it. dy is read from the padded map that the image's gradient is made of, in tiles of so many
+    pixels that XLA does not compute it (batch normalization's gradient) for each tap again.
     """
     wide, (sh, sw) = jnp.promote_types(x.dtype, jnp.float32), window.strides
-    offsets = np.asarray(list(taps(kernel.shape[:2]))) * window.dilation  # [taps, 2]
     height, width = dy.shape[1:3]
-    blocks = -(-height // max(len(offsets), _ROWS))
-    rows = -(-height // blocks)  # of a block; all but the last are full
-    missing = blocks * rows - height
-    outputs = jnp.pad(dy.astype(wide), [(0, 0), (0, missing), (0, 0), (0, 0)])
-    outputs = outputs.reshape(-1, blocks, rows, width, 1, dy.shape[-1])
-    inputs = jnp.pad(_pad(x.astype(wide), window), [(0, 0), (0, missing * sh), (0, 0), (0, 0)])
+    rows, columns = _tile(height, width)
+    down, right = -(-height // rows), -(-width // columns)  # tiles; all but the last are full
+    missing = (down * rows - height, right * columns - width)
+    inputs = pad_pixels(x.astype(wide), window.padding)
+    inputs = pad_pixels(inputs, ((0, missing[0] * sh), (0, missing[1] * sw)))
     inputs = _repeat_channels(inputs, kernel)
-    down = np.arange(blocks)[:, None, None, None] * (rows * sh, 0)
-    right = np.arange(width)[:, None, None] * (0, sw)
-    first = jnp.asarray(down + right + offsets, jnp.int32)  # [blocks, width, taps, 2]
-    pixels = lax.GatherDimensionNumbers((0, 4), (1, 2), (1, 2))
-    one_pixel = (len(inputs), 1, 1, inputs.shape[-1])
+    phases = image_phases(window, kernel.shape[:2], x.shape[1:3], (height, width))
+    (top, below), (left, beside) = (axis.margins for axis in phases)
+    margins = ((top, max(below, missing[0])), (left, max(beside, missing[1])))
+    outputs = pad_pixels(dy.astype(wide), margins)
+    offsets = np.asarray(list(taps(kernel.shape[:2]))) * window.dilation  # [taps, 2]
+    tiles = np.moveaxis(np.indices((down, right)), 0, -1) * (rows * sh, columns * sw)
+    first = tiles[:, :, None] + offsets  # [down, right, taps, 2]: where a tile's shift begins
+    pixels = lax.GatherDimensionNumbers((0, 4, 5), (1,), (1, 2))
 
-    def row_products(row: int) -> Array:
-        shifts = lax.gather(
-            inputs,
-            first + np.array([row * sh, 0], np.int32)[None, None, None],
-            pixels,
-            one_pixel,
-            mode="promise_in_bounds",
-        )
-        return shifts * outputs[:, :, row]  # [n, blocks, width, taps, c]
+    def products() -> Iterator[Array]:
+        """Of each pixel of a tile, for all tiles and taps: [n, down, right, taps, c]."""
+        for row, column in itertools.product(range(rows), range(0, columns, _MOST_USES)):
+            count = min(_MOST_USES, columns - column)  # few enough that the gather is not written
+            start = jnp.asarray(first + np.array((row * sh, column * sw)), jnp.int32)
+            size = (len(x), 1, (count - 1) * sw + 1, inputs.shape[-1])
+            shifts = lax.gather(inputs, start, pixels, size, mode="promise_in_bounds")
+            for i in range(count):
+                place = (top + row, left + column + i)
+                output = shifted_slice(outputs, place, (down, right), (rows, columns))
+                yield shifts[:, :, :, :, i * sw] * output[:, :, :, None]
 
-    total = sum(map(row_products, range(1, rows)), row_products(0))
-    # XLA's library reduction would take the sum over rows with it, and write the shifts out.
+    # XLA's library reduction would take the sum over a tile with it, and write the shifts out.
+    total = reduce(lax.add, products())
     return kept_apart(total).sum((0, 1, 2)).reshape(kernel.shape).astype(kernel.dtype)
 
 
-def _pad(x: Array, window: Window) -> Array:
-    return jnp.pad(x, [(0, 0), *window.padding, (0, 0)])
+def _tile(height: int, width: int) -> Pair:
+    """(rows, columns) of the tiles over which the kernel's gradient of a map is added up."""
+    columns = -(-width // -(-width // _COLUMNS))
+    least = -(-(_MOST_USES + 2) // columns)
+    few = range(least, max(least, 4 * _MOST_USES // columns) + 1)
+    return min(height, next((rows for rows in few if height % rows == 0), least)), columns
 
 
 def _repeat_channels(x: Array, kernel: Array) -> Array:

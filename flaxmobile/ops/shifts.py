@@ -1,6 +1,7 @@
 """Windows on an image as shifted slices, and gradients gathered through them: the CPU's forms."""
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
@@ -23,6 +24,45 @@ def shifted_slice(x: Array, start: Pair, size: Sequence[int], strides: Pair) -> 
     ]
 
 
+class Phases(NamedTuple):
+    """Where the pixels of an image lie along one axis, and what of the outputs they need.
+
+    Output o reads padded pixel o * s + t * d at tap t. Padded pixel q * s + p, of phase p, is
+    therefore read by those taps alone whose offset t * d leaves p modulo s, and by output
+    q + (p - t * d) / s.
+
+    Attributes:
+      first: the least q of a pixel of the image.
+      size: number of q from there to the greatest of a pixel of the image.
+      margins: zeros before and after the outputs with which each of these finds what it needs.
+    """
+
+    first: int
+    size: int
+    margins: Pair
+
+
+def image_phases(
+    window: Window, kernel: Sequence[int], image: Sequence[int], output: Sequence[int]
+) -> tuple[Phases, Phases]:
+    """Phases of both axes of an image of (height, width) and an output of (height, width)."""
+
+    def of_axis(s: int, pad: Pair, d: int, taps: int, size: int, outputs: int) -> Phases:
+        first = pad[0] // s
+        last = (pad[0] + size - 1) // s
+        shifts = [(p - t * d) // s for p in range(s) for t in range(taps) if (p - t * d) % s == 0]
+        margins = (max(0, -first - min(shifts)), max(0, last + max(shifts) - outputs + 1))
+        return Phases(first, last - first + 1, margins)
+
+    vertical, horizontal = map(of_axis, *window, kernel, image, output)
+    return vertical, horizontal
+
+
+def pad_pixels(x: Array, pads: Sequence[Pair]) -> Array:
+    """Put zeros around images [n, h, w, c]: ((top, bottom), (left, right))."""
+    return jnp.pad(x, [(0, 0), *pads, (0, 0)])
+
+
 def gather_gradient(
     window: Window,
     kernel: Sequence[int],
@@ -32,10 +72,7 @@ def gather_gradient(
 ) -> Array:
     """Gather, for each pixel of the image, what the outputs give back that it took part in.
 
-    Output o reads padded pixel o * s + t * d at tap t. The padded pixels of one phase p (positions
-    q * s + p) are therefore read by those taps alone whose offset t * d leaves p modulo s, and by
-    output q + (p - t * d) / s: a shifted sum over the outputs for each phase, interleaved at the
-    end.
+    A shifted sum over the outputs for each of the `Phases`, interleaved at the end.
 
     Args:
       window: strides, padding and dilation.
@@ -50,26 +87,21 @@ def gather_gradient(
     """
     (sh, sw), pads, (dh, dw) = window
     count, *shape, channels = outputs[0].shape
-    height, width = (size + sum(pad) for size, pad in zip(image, pads, strict=True))
-    rows, columns = -(-height // sh), -(-width // sw)
-    reach = ((kernel[0] - 1) * dh // sh + 1, (kernel[1] - 1) * dw // sw + 1)
-    margin = [  # zeros on every side, so that each shift can be a plain slice
-        (reach[0], max(0, rows - shape[0]) + 1),
-        (reach[1], max(0, columns - shape[1]) + 1),
-    ]
-    padded = [jnp.pad(output, [(0, 0), *margin, (0, 0)]) for output in outputs]
+    rows, columns = image_phases(window, kernel, image, shape)
+    padded = [pad_pixels(output, (rows.margins, columns.margins)) for output in outputs]
+    top, left = rows.first + rows.margins[0], columns.first + columns.margins[0]
+    size = (rows.size, columns.size)
 
     def phase(p: int, q: int) -> Array:
-        total = jnp.zeros((count, rows, columns, channels), outputs[0].dtype)
+        total = jnp.zeros((count, *size, channels), outputs[0].dtype)
         for i, j in taps(kernel):
-            (up, not_p), (left, not_q) = divmod(p - i * dh, sh), divmod(q - j * dw, sw)
+            (down, not_p), (right, not_q) = divmod(p - i * dh, sh), divmod(q - j * dw, sw)
             if not (not_p or not_q):
-                start = (reach[0] + up, reach[1] + left)
-                shifts = (shifted_slice(a, start, (rows, columns), (1, 1)) for a in padded)
-                total += term((i, j), *shifts)
+                start = (top + down, left + right)
+                total += term((i, j), *(shifted_slice(a, start, size, (1, 1)) for a in padded))
         return total
 
     phases = jnp.stack([jnp.stack([phase(p, q) for q in range(sw)], 3) for p in range(sh)], 2)
-    gradient = phases.reshape(count, rows * sh, columns * sw, channels)
-    (top, _), (left, _) = pads
-    return gradient[:, top : top + image[0], left : left + image[1]]
+    gradient = phases.reshape(count, rows.size * sh, columns.size * sw, channels)
+    above, before = pads[0][0] - rows.first * sh, pads[1][0] - columns.first * sw
+    return gradient[:, above : above + image[0], before : before + image[1]]

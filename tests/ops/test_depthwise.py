@@ -1,3 +1,5 @@
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -88,8 +90,22 @@ def test_the_multiplier_keeps_flax_channel_order():
 
 
 def test_the_kernel_gradient_takes_little_memory():
-    """Measured: 1.7 times the image; 11 times where XLA makes its two sums one."""
+    """Measured: 1.4 times the image; 11 times where XLA makes its two sums one."""
     x, kernel = jnp.zeros((8, 56, 56, 96)), jnp.zeros((3, 3, 1, 96))
     gradient = jax.grad(lambda kernel: (depthwise_conv(x, kernel) * x).sum())
     compiled = jax.jit(gradient).lower(kernel).compile()
-    assert compiled.memory_analysis().temp_size_in_bytes < 2 * x.nbytes
+    assert compiled.memory_analysis().temp_size_in_bytes < 1.6 * x.nbytes
+
+
+@pytest.mark.parametrize("side", [112, 56, 28, 14, 7])
+def test_the_kernel_gradient_does_not_compute_its_gradient_for_each_tap(side):
+    """Two arrays of the size of a map go into its loop: x, and dy, here a sum of two others."""
+    x, kernel = jnp.zeros((2, side, side, 32)), jnp.zeros((3, 3, 1, 32))
+
+    def gradients(x, kernel, a, b):
+        return jax.vjp(lambda *both: depthwise_conv(*both), x, kernel)[1](2 * a + b)
+
+    text = jax.jit(gradients).lower(x, kernel, x, x).compile().as_text()
+    (loop,) = [part for part in text.split("\n\n") if " gather(" in part]
+    shapes = re.findall(r"= f32\[([\d,]+)\]\S* parameter\(", loop)
+    assert sum(np.prod(list(map(int, shape.split(",")))) >= x.size for shape in shapes) == 2
