@@ -68,13 +68,13 @@ def shifted(window: Window, x: Array, kernel: Array) -> Array:
     wide = jnp.promote_types(x.dtype, jnp.float32)
     padded = pad_pixels(x, window.padding).astype(wide)
     padded = _repeat_channels(padded, kernel)
-    weights = kernel.astype(wide)
+    weights = _weights(kernel)
     size = output_size(x.shape[1:3], kernel.shape[:2], window)
     total = sum(
         shifted_slice(
             padded, (i * window.dilation[0], j * window.dilation[1]), size, window.strides
         )
-        * weights[i, j, 0][None, None, None]
+        * weights[i, j]
         for i, j in taps(kernel.shape[:2])
     )
     return jnp.asarray(total, x.dtype)
@@ -95,13 +95,13 @@ shifted.defvjp(_forward, _backward)
 def _input_gradient(window: Window, x: Array, kernel: Array, dy: Array) -> Array:
     """Gather, for each pixel, what its outputs give back: dy times the weights of each tap."""
     wide = jnp.promote_types(x.dtype, jnp.float32)
-    weights = kernel.astype(wide)
+    weights = _weights(kernel)
     gradient = gather_gradient(
         window,
         kernel.shape[:2],
         x.shape[1:3],
         (dy.astype(wide),),
-        lambda tap, dy: dy * weights[(*tap, 0)][None, None, None],
+        lambda tap, dy: dy * weights[tap],
     )
     multiplier = kernel.shape[3] // x.shape[3]
     if multiplier > 1:
@@ -148,7 +148,8 @@ def _kernel_gradient(window: Window, x: Array, kernel: Array, dy: Array) -> Arra
             for i in range(count):
                 place = (top + row, left + column + i)
                 output = shifted_slice(outputs, place, (down, right), (rows, columns))
-                yield shifts[:, :, :, :, i * sw] * output[:, :, :, None]
+                shift = lax.index_in_dim(shifts, i * sw, axis=4, keepdims=False)
+                yield shift * lax.expand_dims(output, (3,))
 
     # XLA's library reduction would take the sum over a tile with it, and write the shifts out.
     total = reduce(lax.add, products())
@@ -161,6 +162,13 @@ def _tile(height: int, width: int) -> Pair:
     least = -(-(_MOST_USES + 2) // columns)
     few = range(least, max(least, 4 * _MOST_USES // columns) + 1)
     return min(height, next((rows for rows in few if height % rows == 0), least)), columns
+
+
+def _weights(kernel: Array) -> dict[Pair, Array]:
+    """The kernel's weights at each tap, [1, 1, 1, c] in float32 or wider."""
+    wide = kernel.astype(jnp.promote_types(kernel.dtype, jnp.float32))
+    flat = wide.reshape(-1, 1, 1, kernel.shape[3])
+    return dict(zip(taps(kernel.shape[:2]), lax.split(flat, [1] * len(flat)), strict=True))
 
 
 def _repeat_channels(x: Array, kernel: Array) -> Array:
