@@ -35,9 +35,10 @@ _CPU_OPTIONS = {
     "xla_disable_hlo_passes": "cse_barrier_expander",
 }
 """The first leaves matrix products to Eigen. YNNPACK's threads wait for each other longer than they
-compute: with two of them MobileNetV2 takes 1.2 times as long. (Its training step would take 3.5
-times as long with Eigen.) The second leaves out the pass that discards optimization barriers before
-XLA fuses operations: see `flaxmobile.ops.computed_once`."""
+compute: with two of them MobileNetV2 takes 1.2 times as long. (It also leaves YNNPACK's reductions
+out, without which a training step would take 3.5 times as long.) The second leaves out
+the pass that discards optimization barriers before XLA fuses operations: see
+`flaxmobile.ops.computed_once`."""
 
 
 def jit_inference(model: Network) -> Callable[[Any, ArrayLike], Outputs]:

@@ -18,7 +18,7 @@ def max_pool(
     padding: Padding = "symmetric",
     ceil_mode: bool = False,
 ) -> Array:
-    """Take the largest value under a window.
+    """Take the largest value under a window; differentiable in reverse mode only.
 
     Args:
       x: images [n, h, w, c].
