@@ -157,7 +157,10 @@ def _kernel_gradient(window: Window, x: Array, kernel: Array, dy: Array) -> Arra
 
 
 def _tile(height: int, width: int) -> Pair:
-    """(rows, columns) of the tiles over which the kernel's gradient of a map is added up."""
+    """(rows, columns) of the tiles over which the kernel's gradient of a map is added up.
+
+    16 pixels or more (see `_MOST_USES`), and whole tiles where a small number of rows gives these.
+    """
     columns = -(-width // -(-width // _COLUMNS))
     least = -(-(_MOST_USES + 2) // columns)
     few = range(least, max(least, 4 * _MOST_USES // columns) + 1)
