@@ -36,8 +36,8 @@ _CPU_OPTIONS = {
 }
 """The first leaves matrix products to Eigen. YNNPACK's threads wait for each other longer than they
 compute: with two of them MobileNetV2 takes 1.2 times as long. (It also leaves YNNPACK's reductions
-out, without which a training step would take 3.5 times as long.) The second leaves out
-the pass that discards optimization barriers before XLA fuses operations: see
+out, without which a training step would take 3.5 times as long.) The second leaves out the pass
+that discards optimization barriers before XLA fuses operations: see
 `flaxmobile.ops.computed_once`."""
 
 

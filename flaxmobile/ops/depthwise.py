@@ -24,9 +24,9 @@ from flaxmobile.ops.window import Padding, Pair, Window, make_window, output_siz
 _COLUMNS = 28
 """At most so many columns has a tile of a map over which a kernel's gradient is added up."""
 
-_MOST_USES = 14
-"""XLA writes out what one loop uses more than 15 times; what it uses less often is computed in the
-loop, each time."""
+_MOST_USES = 15
+"""What a loop uses more often, XLA's CPU backend writes out; the rest is computed in the loop, each
+time."""
 
 
 def depthwise_conv(
@@ -124,8 +124,8 @@ def _kernel_gradient(window: Window, x: Array, kernel: Array, dy: Array) -> Arra
     wide, (sh, sw) = jnp.promote_types(x.dtype, jnp.float32), window.strides
     height, width = dy.shape[1:3]
     rows, columns = _tile(height, width)
-    down, right = -(-height // rows), -(-width // columns)  # tiles; all but the last are full
-    missing = (down * rows - height, right * columns - width)
+    down, across = -(-height // rows), -(-width // columns)  # tiles; all but the last are full
+    missing = (down * rows - height, across * columns - width)
     inputs = pad_pixels(x.astype(wide), window.padding)
     inputs = pad_pixels(inputs, ((0, missing[0] * sh), (0, missing[1] * sw)))
     inputs = _repeat_channels(inputs, kernel)
@@ -134,12 +134,12 @@ def _kernel_gradient(window: Window, x: Array, kernel: Array, dy: Array) -> Arra
     margins = ((top, max(below, missing[0])), (left, max(beside, missing[1])))
     outputs = pad_pixels(dy.astype(wide), margins)
     offsets = np.asarray(list(taps(kernel.shape[:2]))) * window.dilation  # [taps, 2]
-    tiles = np.moveaxis(np.indices((down, right)), 0, -1) * (rows * sh, columns * sw)
-    first = tiles[:, :, None] + offsets  # [down, right, taps, 2]: where a tile's shift begins
+    tiles = np.moveaxis(np.indices((down, across)), 0, -1) * (rows * sh, columns * sw)
+    first = tiles[:, :, None] + offsets  # [down, across, taps, 2]: where a tile's shift begins
     pixels = lax.GatherDimensionNumbers((0, 4, 5), (1,), (1, 2))
 
     def products() -> Iterator[Array]:
-        """Of each pixel of a tile, for all tiles and taps: [n, down, right, taps, c]."""
+        """Of each pixel of a tile, for all tiles and taps: [n, down, across, taps, c]."""
         for row, column in itertools.product(range(rows), range(0, columns, _MOST_USES)):
             count = min(_MOST_USES, columns - column)  # few enough that the gather is not written
             start = jnp.asarray(first + np.array((row * sh, column * sw)), jnp.int32)
@@ -147,7 +147,7 @@ def _kernel_gradient(window: Window, x: Array, kernel: Array, dy: Array) -> Arra
             shifts = lax.gather(inputs, start, pixels, size, mode="promise_in_bounds")
             for i in range(count):
                 place = (top + row, left + column + i)
-                output = shifted_slice(outputs, place, (down, right), (rows, columns))
+                output = shifted_slice(outputs, place, (down, across), (rows, columns))
                 shift = lax.index_in_dim(shifts, i * sw, axis=4, keepdims=False)
                 yield shift * lax.expand_dims(output, (3,))
 
@@ -159,10 +159,10 @@ def _kernel_gradient(window: Window, x: Array, kernel: Array, dy: Array) -> Arra
 def _tile(height: int, width: int) -> Pair:
     """(rows, columns) of the tiles over which the kernel's gradient of a map is added up.
 
-    16 pixels or more (see `_MOST_USES`), and whole tiles where a small number of rows gives these.
+    More than `_MOST_USES` pixels, and whole tiles where a small number of rows gives these.
     """
     columns = -(-width // -(-width // _COLUMNS))
-    least = -(-(_MOST_USES + 2) // columns)
+    least = -(-(_MOST_USES + 1) // columns)
     few = range(least, max(least, 4 * _MOST_USES // columns) + 1)
     return min(height, next((rows for rows in few if height % rows == 0), least)), columns
 

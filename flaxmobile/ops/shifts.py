@@ -44,10 +44,10 @@ def image_phases(
 ) -> tuple[Phases, Phases]:
     """Phases of both axes of an image of (height, width) and an output of (height, width)."""
 
-    def of_axis(s: int, pad: Pair, d: int, taps: int, size: int, outputs: int) -> Phases:
+    def of_axis(s: int, pad: Pair, d: int, kernel: int, size: int, outputs: int) -> Phases:
         first = pad[0] // s
         last = (pad[0] + size - 1) // s
-        shifts = [(p - t * d) // s for p in range(s) for t in range(taps) if (p - t * d) % s == 0]
+        shifts = [(p - t * d) // s for p in range(s) for t in range(kernel) if (p - t * d) % s == 0]
         margins = (max(0, -first - min(shifts)), max(0, last + max(shifts) - outputs + 1))
         return Phases(first, last - first + 1, margins)
 

@@ -99,13 +99,17 @@ def test_the_kernel_gradient_takes_little_memory():
 
 @pytest.mark.parametrize("side", [112, 56, 28, 14, 7])
 def test_the_kernel_gradient_does_not_compute_its_gradient_for_each_tap(side):
-    """Two arrays of the size of a map go into its loop: x, and dy, here a sum of two others."""
+    """Two arrays of the size of a map go into its loop: x, and dy, here a sum of two others.
+
+    Each is padded once: the image's gradient reads the same dy.
+    """
     x, kernel = jnp.zeros((2, side, side, 32)), jnp.zeros((3, 3, 1, 32))
 
     def gradients(x, kernel, a, b):
-        return jax.vjp(lambda *both: depthwise_conv(*both), x, kernel)[1](2 * a + b)
+        return jax.vjp(depthwise_conv, x, kernel)[1](2 * a + b)
 
     text = jax.jit(gradients).lower(x, kernel, x, x).compile().as_text()
     (loop,) = [part for part in text.split("\n\n") if " gather(" in part]
     shapes = re.findall(r"= f32\[([\d,]+)\]\S* parameter\(", loop)
     assert sum(np.prod(list(map(int, shape.split(",")))) >= x.size for shape in shapes) == 2
+    assert text.count(" pad(") == 2
