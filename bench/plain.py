@@ -48,7 +48,9 @@ def _conv(module: Conv, x: Any) -> Any:
     return conv.apply({"params": module.variables["params"]}, x)
 
 
-def _norm(module: BatchNorm, x: Any, use_running_average: bool = True) -> Any:
+def _norm(
+    module: BatchNorm, x: Any, use_running_average: bool = True, expansion: Any = None
+) -> Any:
     norm = nn.BatchNorm(
         use_running_average,
         momentum=module.momentum,

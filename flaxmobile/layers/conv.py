@@ -9,10 +9,15 @@ from jax import Array
 from flaxmobile.errors import InputError
 from flaxmobile.layers.activations import Activation
 from flaxmobile.layers.norm import BatchNorm
+from flaxmobile.layers.normalize import Expansion
 from flaxmobile.ops import Padding, dense_conv, depthwise_conv, grouped_conv, pointwise_conv
 
 kernel_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 """He et al. 2015 over the outputs, torchvision's choice for this family."""
+
+_LEAST_EXPANSION = 4
+"""Output per input channels from which a 1×1 convolution's output is normalized by its input. At 2,
+MobileNetV1's, the covariance of the input costs what passes over the output would."""
 
 
 class Conv(nn.Module):
@@ -115,5 +120,16 @@ class ConvNorm(nn.Module):
             norm = BatchNorm(
                 self.norm_momentum, self.norm_epsilon, self.dtype, self.axis_name, name="norm"
             )
-            x = norm(conv(x), not train or self.frozen_norm)
+            y = conv(x)
+            if not train or self.frozen_norm:
+                x = norm(y)
+            else:
+                x = norm(y, False, self._expansion(x, conv))
         return x if self.activation is None else self.activation(x)
+
+    def _expansion(self, x: Array, conv: Conv) -> Expansion | None:
+        """What was convolved, where the statistics are cheaper to have from it than from y."""
+        of_pixels = self.kernel_size in (1, (1, 1)) and self.stride == self.groups == 1
+        if not of_pixels or self.features < _LEAST_EXPANSION * x.shape[-1]:
+            return None
+        return Expansion(jnp.asarray(x, self.dtype), conv.variables["params"]["kernel"])

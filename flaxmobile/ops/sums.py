@@ -1,7 +1,8 @@
-"""The two sums over the pixels of a map that batch normalization needs in each pass.
+"""The sums over the pixels of a map that batch normalization needs in each pass.
 
-Both are bound by reading the map from memory, and on a CPU XLA reads it once for each sum. Here
-both are had in one pass over a large map: MobileNetV2's training step takes 6 percent less time.
+The two of each channel are bound by reading the map from memory, and on a CPU XLA reads it once for
+each. Here both are had in one pass over a large map: MobileNetV2's training step takes 6 percent
+less time.
 """
 
 from functools import partial
@@ -48,3 +49,21 @@ def _in_one_pass(x: Array, y: Array) -> tuple[Array, Array]:
     # XLA's library reduction would take the first sum too.
     of_x, of_product = kept_apart(jnp.asarray(total)).sum(0)
     return of_x, of_product
+
+
+@jax.jit
+def cross_sums(x: Array, y: Array) -> Array:
+    """Sum over the pixels of x [n, h, w, c] times y [n, h, w, d]: [c, d], float32 or wider."""
+    return lax.platform_dependent(x, y, cpu=_of_pixels, default=_of_maps)
+
+
+def _of_pixels(x: Array, y: Array) -> Array:
+    """One product of matrices; a sum over three axes would copy both maps."""
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    x, y = (a.astype(wide).reshape(-1, a.shape[-1]) for a in (x, y))
+    return x.T @ y
+
+
+def _of_maps(x: Array, y: Array) -> Array:
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    return jnp.einsum("nhwc,nhwd->cd", x, y, preferred_element_type=wide)

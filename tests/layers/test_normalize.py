@@ -1,0 +1,201 @@
+"""An expansion normalized by its input: the numbers of its output, in fewer passes."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+
+from flaxmobile.layers import BatchNorm, ConvNorm, norm, relu6
+from flaxmobile.layers.normalize import Expansion
+from flaxmobile.ops import pointwise_conv
+from tests.networks import randomised
+
+CHANNELS, FEATURES = 6, 15
+
+
+def by_output(norm, variables, x, kernel):
+    """What is defined: the convolution, and then its normalization."""
+    y = pointwise_conv(x, kernel.astype(x.dtype))
+    return norm.apply(variables, y, False, mutable=["batch_stats"])
+
+
+def by_input(norm, variables, x, kernel):
+    y = pointwise_conv(x, kernel.astype(x.dtype))
+    return norm.apply(variables, y, False, Expansion(x, kernel), mutable=["batch_stats"])
+
+
+def step(normalize, norm, variables, x, kernel, ramp):
+    """Gradients of sum(output * ramp) in (params, x, kernel), and (output, statistics)."""
+
+    def weighted(params, x, kernel):
+        y, updates = normalize(norm, {**variables, "params": params}, x, kernel)
+        return (y * ramp).sum(), (y, updates)
+
+    return jax.grad(weighted, (0, 1, 2), has_aux=True)(variables["params"], x, kernel)
+
+
+@pytest.fixture(params=[0.0, 3.0], ids="mean {}".format)
+def given(request):
+    """Variables, images, a kernel and a ramp in float64."""
+    rng = np.random.default_rng(0)
+    some = partial(rng.uniform, 0.5, 2, FEATURES)
+    variables = {
+        "params": {"scale": some(), "bias": rng.normal(size=FEATURES)},
+        "batch_stats": {"mean": rng.normal(size=FEATURES), "var": some()},
+    }
+    x = rng.normal(request.param * rng.normal(size=CHANNELS), 1, (16, 5, 4, CHANNELS))
+    kernel = rng.normal(size=(1, 1, CHANNELS, FEATURES))
+    return variables, x, kernel, rng.normal(size=(16, 5, 4, FEATURES))
+
+
+def as_type(tree, dtype):
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), tree)
+
+
+def assert_close(found, expected, tolerance):
+    """Within a share of the largest value of each array."""
+
+    def compare(a, b):
+        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * np.abs(b).max())
+
+    jax.tree.map(compare, found, expected)
+
+
+@pytest.mark.parametrize("epsilon", [1e-5, 0.1])
+def test_all_results_are_those_of_the_output(given, epsilon):
+    with jax.enable_x64(True):
+        norm = BatchNorm(epsilon=epsilon, dtype=np.float64)
+        assert_close(step(by_input, norm, *given), step(by_output, norm, *given), 1e-12)
+
+
+@pytest.mark.parametrize("size", [1, 1e-3])
+def test_float32_is_as_close(given, size):
+    """Of channels of much or little variance; where x is far from 0, both lose digits by that."""
+    variables, x, kernel, ramp = given
+    given = variables, x, size * kernel, ramp
+    bound = 1e-6 * (1 + float(np.square(x.mean((0, 1, 2))).max()))
+    with jax.enable_x64(True):
+        exact = step(by_output, BatchNorm(dtype=np.float64), *given)
+    for normalize in (by_input, by_output):
+        assert_close(step(normalize, BatchNorm(), *as_type(given, np.float32)), exact, bound)
+
+
+def test_channels_that_cancel_keep_the_digits_of_what_they_cancel(given):
+    """Of two channels 1e-3 apart, the difference has a millionth of their variance."""
+    variables, x, kernel, ramp = given
+    x[..., 1] = x[..., 0] + 1e-3 * x[..., 1]
+    kernel[..., :2, 0] = [[[1, -1]]]
+    kernel[..., 2:, 0] = 0
+    with jax.enable_x64(True):
+        _, (y, updates) = step(by_output, BatchNorm(dtype=np.float64), variables, x, kernel, ramp)
+    _, found = step(by_input, BatchNorm(), *as_type((variables, x, kernel, ramp), np.float32))
+    assert_close(found, (y, updates), 1e-2)
+
+
+def test_bfloat16_has_float32_statistics(given):
+    variables, x, kernel, ramp = as_type(given, np.float32)
+    found = step(
+        by_input, BatchNorm(dtype=jnp.bfloat16), variables, x.astype(jnp.bfloat16), kernel, ramp
+    )
+    x, kernel = (a.astype(jnp.bfloat16).astype(np.float32) for a in (x, kernel))
+    exact = step(by_output, BatchNorm(), variables, x, kernel, ramp)
+    (params, dx, d_kernel), (y, updates) = found
+    assert (y.dtype, dx.dtype) == (jnp.bfloat16, jnp.bfloat16)
+    narrow = {leaf.dtype for leaf in jax.tree.leaves((params, d_kernel, updates))}
+    assert narrow == {jnp.dtype("float32")}
+    assert_close(updates, exact[1][1], 1e-5)
+    assert_close((params, dx, d_kernel, y), (*exact[0], exact[1][0]), 2e-2)
+
+
+def test_pmap_with_axis_name_equals_the_whole_batch(given):
+    variables, x, kernel, ramp = given
+    with jax.enable_x64(True):
+        (params, dx, d_kernel), (y, updates) = step(
+            by_output, BatchNorm(dtype=np.float64), variables, x, kernel, ramp
+        )
+        norm = BatchNorm(dtype=np.float64, axis_name="data")
+        mapped = jax.pmap(partial(step, by_input, norm), "data", in_axes=(None, 0, None, 0))
+        shards = [a.reshape(8, 2, *a.shape[1:]) for a in (x, ramp)]
+        found, (shard_y, shard_updates) = mapped(variables, shards[0], kernel, shards[1])
+        assert_close((found[1].reshape(x.shape), shard_y.reshape(y.shape)), (dx, y), 1e-12)
+        total = jax.tree.map(lambda leaf: leaf.sum(0), (found[0], found[2]))
+        assert_close(total, (params, d_kernel), 1e-12)
+        for device in range(8):
+            one = jax.tree.map(lambda leaf, d=device: leaf[d], shard_updates)
+            assert_close(one, updates, 1e-12)
+
+
+def test_sharded_jit_equals_the_whole_batch(given):
+    variables, x, kernel, ramp = as_type(given, np.float32)
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    over = partial(jax.device_put, device=NamedSharding(mesh, PartitionSpec("data")))
+    norm = BatchNorm()
+    found = jax.jit(partial(step, by_input, norm))(variables, over(x), kernel, over(ramp))
+    assert_close(found, step(by_output, norm, variables, x, kernel, ramp), 5e-6)
+
+
+def test_constant_channels_give_no_nan(given):
+    variables, x, kernel, ramp = as_type(given, np.float32)
+    for value in np.linspace(30, 300, 20, dtype=np.float32):
+        x = jnp.full(x.shape, value + np.arange(CHANNELS, dtype=np.float32))
+        results = step(by_input, BatchNorm(), variables, x, kernel, ramp)
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(results))
+
+
+@pytest.mark.parametrize(
+    ("options", "by_input"),
+    [
+        ({"features": 24}, True),
+        ({"features": 24, "kernel_size": (1, 1)}, True),
+        ({"features": 23}, False),
+        ({"features": 24, "kernel_size": 3}, False),
+        ({"features": 24, "stride": 2}, False),
+        ({"features": 24, "groups": 2}, False),
+        ({"features": 24, "frozen_norm": True}, False),
+    ],
+    ids=str,
+)
+def test_which_units_are_normalized_by_their_input(given, options, by_input, monkeypatch):
+    """With the numbers of a convolution and its normalization, whichever way."""
+    x = given[1]
+    unit = ConvNorm(**options, activation=relu6, dtype=np.float64)
+    calls = []
+    rule = norm.normalize_expanded
+    monkeypatch.setattr(norm, "normalize_expanded", lambda *a: calls.append(a) or rule(*a))
+
+    def step(variables, x):
+        def loss(variables, x):
+            y, updates = unit.apply(variables, x, train=True, mutable=["batch_stats"])
+            return jnp.sin(y).sum(), updates
+
+        return jax.value_and_grad(loss, (0, 1), has_aux=True)(variables, x)
+
+    with jax.enable_x64(True):
+        shapes = jax.eval_shape(unit.init, jax.random.key(0), x)
+        variables = as_type(randomised(shapes), np.float64)
+        found = step(variables, x)
+        assert bool(calls) == by_input
+        monkeypatch.setattr(ConvNorm, "_expansion", lambda *_: None)
+        assert_close(found, step(variables, x), 1e-12)
+
+
+def test_a_wide_map_is_read_by_its_sum_and_two_products_alone():
+    """In the backward pass, on a CPU; by its output, the normalization reads two maps twice."""
+    x, kernel = jnp.zeros((8, 28, 28, 32)), jnp.zeros((1, 1, 32, 192))
+    leaves = jnp.ones(192)
+    variables = {
+        "params": {"scale": leaves, "bias": leaves},
+        "batch_stats": {"mean": leaves, "var": leaves},
+    }
+    ramp = jnp.zeros((8, 28, 28, 192))
+
+    def traffic(normalize):
+        lowered = jax.jit(partial(step, normalize, BatchNorm())).lower(variables, x, kernel, ramp)
+        return lowered.compile().cost_analysis()["bytes accessed"]
+
+    maps = (traffic(by_output) - traffic(by_input)) / ramp.nbytes
+    assert maps > 3
