@@ -51,19 +51,11 @@ def _in_one_pass(x: Array, y: Array) -> tuple[Array, Array]:
     return of_x, of_product
 
 
-@jax.jit
 def cross_sums(x: Array, y: Array) -> Array:
-    """Sum over the pixels of x [n, h, w, c] times y [n, h, w, d]: [c, d], float32 or wider."""
-    return lax.platform_dependent(x, y, cpu=_of_pixels, default=_of_maps)
+    """Sum over the pixels of x [n, h, w, c] times y [n, h, w, d]: [c, d], float32 or wider.
 
-
-def _of_pixels(x: Array, y: Array) -> Array:
-    """One product of matrices; a sum over three axes would copy both maps."""
+    One product of matrices: for a sum over three axes XLA's CPU backend would copy both maps.
+    """
     wide = jnp.promote_types(x.dtype, jnp.float32)
     x, y = (a.astype(wide).reshape(-1, a.shape[-1]) for a in (x, y))
     return x.T @ y
-
-
-def _of_maps(x: Array, y: Array) -> Array:
-    wide = jnp.promote_types(x.dtype, jnp.float32)
-    return jnp.einsum("nhwc,nhwd->cd", x, y, preferred_element_type=wide)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 
 from flaxmobile.layers import BatchNorm, ConvNorm, norm, relu6
@@ -70,6 +71,21 @@ def test_all_results_are_those_of_the_output(given, epsilon):
     with jax.enable_x64(True):
         norm = BatchNorm(epsilon=epsilon, dtype=np.float64)
         assert_close(step(by_input, norm, *given), step(by_output, norm, *given), 1e-12)
+
+
+def test_what_an_accelerator_computes_is_the_same(given, monkeypatch):
+    def as_elsewhere(*args, cpu, default):
+        return default(*args)
+
+    with jax.enable_x64(True):
+        norm = BatchNorm(dtype=np.float64)
+        expected = step(by_output, norm, *given)
+        monkeypatch.setattr(lax, "platform_dependent", as_elsewhere)
+        jax.clear_caches()
+        found = step(by_input, norm, *given)
+        monkeypatch.undo()
+        jax.clear_caches()
+        assert_close(found, expected, 1e-12)
 
 
 @pytest.mark.parametrize("size", [1, 1e-3])
