@@ -132,4 +132,5 @@ class ConvNorm(nn.Module):
         of_pixels = self.kernel_size in (1, (1, 1)) and self.stride == self.groups == 1
         if not of_pixels or self.features < _LEAST_EXPANSION * x.shape[-1]:
             return None
-        return Expansion(jnp.asarray(x, self.dtype), conv.variables["params"]["kernel"])
+        made_of = x, conv.variables["params"]["kernel"]
+        return Expansion(*(jnp.asarray(a, self.dtype) for a in made_of))

@@ -24,8 +24,9 @@ def by_output(norm, variables, x, kernel):
 
 
 def by_input(norm, variables, x, kernel):
-    y = pointwise_conv(x, kernel.astype(x.dtype))
-    return norm.apply(variables, y, False, Expansion(x, kernel), mutable=["batch_stats"])
+    expansion = Expansion(x, kernel.astype(x.dtype))
+    y = pointwise_conv(*expansion)
+    return norm.apply(variables, y, False, expansion, mutable=["batch_stats"])
 
 
 def step(normalize, norm, variables, x, kernel, ramp):
