@@ -1,6 +1,7 @@
 """`jit_inference`: the outputs of `apply`, a few images at a time on a CPU."""
 
 import re
+import threading
 
 import jax
 import numpy as np
@@ -46,14 +47,70 @@ def test_any_number_of_images_gives_the_outputs_of_apply(count):
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
 
 
-def test_inside_a_jit_it_computes_the_same():
+@pytest.mark.parametrize("count", [2, 8])
+def test_inside_a_jit_it_computes_the_same(count):
     """JAX refuses compiler options there, so there are none."""
     model = short_model()
     infer, variables = flaxmobile.jit_inference(model), random_variables(model)
-    images = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype(np.float32)
-    doubled = jax.jit(lambda v, x: 2 * infer(v, x), compiler_options=QUICK)(variables, images)
+    images = np.random.default_rng(0).normal(size=(count, 32, 32, 3)).astype(np.float32)
     expected = 2 * infer(variables, images)
-    np.testing.assert_allclose(doubled, expected, atol=1e-5 * np.abs(expected).max())
+    doubled = jax.jit(lambda v, x: 2 * infer(v, x), compiler_options=QUICK)(variables, images)
+    of_these = jax.jit(lambda v: 2 * infer(v, images), compiler_options=QUICK)(variables)
+    for found in (doubled, of_these):
+        np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("create", [short_model, short_backbone])
+@pytest.mark.parametrize(("cores", "count", "shares"), [(2, 8, 2), (3, 14, 3), (16, 13, 3)])
+def test_each_core_takes_a_share_of_the_batch(cores, count, shares, create, monkeypatch):
+    """Shares are equal, for one program; with 14 images the last begins in the one before."""
+    monkeypatch.setattr(inference, "_cores", lambda: cores)
+    called = []
+    together = inference._each_from_a_thread
+    monkeypatch.setattr(
+        inference,
+        "_each_from_a_thread",
+        lambda calls: together(called.extend(calls) or calls),
+    )
+    model = create("mobilenet_v2")
+    infer, variables = flaxmobile.jit_inference(model), random_variables(model)
+    images = np.random.default_rng(0).normal(size=(count, 32, 32, 3)).astype(np.float32)
+    expected = jax.jit(model.apply, compiler_options=QUICK)(variables, images)
+    found = infer(variables, images)
+    assert len(called) == shares
+    for a, b in zip(jax.tree.leaves(expected), jax.tree.leaves(found), strict=True):
+        np.testing.assert_allclose(b, a, atol=1e-5 * np.abs(a).max())
+
+
+def test_shares_are_called_from_threads_of_their_own():
+    """Else JAX would run them one after the other."""
+    for _ in range(2):
+        threads = inference._each_from_a_thread([threading.get_ident] * 3)
+        assert len(set(threads)) == 3
+        assert threads[0] == threading.get_ident()
+
+
+def test_an_error_of_a_share_is_raised():
+    def fail():
+        raise ValueError("share")
+
+    with pytest.raises(ValueError, match="share"):
+        inference._each_from_a_thread([int, fail])
+
+
+def test_images_on_several_devices_stay_there(monkeypatch):
+    monkeypatch.setattr(inference, "_cores", lambda: 2)
+    mesh = jax.make_mesh((8,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
+    images = np.random.default_rng(0).normal(size=(8, 32, 32, 3)).astype(np.float32)
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("batch"))
+    assert inference._shares(jax.device_put(images, sharding)) == 1
+    assert inference._shares(jax.device_put(images)) == inference._shares(images) == 2
+
+
+def test_an_accelerator_takes_the_batch_as_one(monkeypatch):
+    monkeypatch.setattr(inference, "_cores", lambda: 2)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert inference._shares(np.ones((32, 8, 8, 3))) == 1
 
 
 def test_options_that_the_compiler_does_not_know_are_left_out(monkeypatch):
@@ -105,7 +162,7 @@ def test_a_large_network_takes_fewer_images_at_a_time(channels, together):
     model, images = Maps(), jax.ShapeDtypeStruct((16, 224, 224, 3), np.float32)
     variables = jax.eval_shape(model.init, jax.random.key(0), images)
     text = jax.jit(flaxmobile.jit_inference(model)).lower(variables, images).as_text()
-    assert f"tensor<{16 // together}x{together}x224x224x3xf32>" in text
+    assert f"tensor<{16 // together}x{together}x{channels}xf32>" in text
 
 
 def test_memory_on_a_cpu_does_not_grow_with_the_batch():
