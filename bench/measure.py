@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -123,8 +124,17 @@ class _Process:
             self._process.stdin.flush()
         line = self._process.stdout.readline()
         if not line:
-            raise InputError(f"the process ended with status {self._process.wait()}")
+            raise InputError(self._why_it_ended(self._process.wait()))
         return json.loads(line)
+
+    def _why_it_ended(self, status: int) -> str:
+        process = f"the process of {self.outputs.stem}"
+        if status != -signal.SIGKILL:
+            return f"{process} ended with status {status}"
+        return (
+            f"{process} was killed, as the system does when memory runs out; take a smaller "
+            "--batch-size, or fewer peers with --against"
+        )
 
     def stop(self) -> None:
         """End the process: by itself when it reads on, else by force."""

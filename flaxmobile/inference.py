@@ -13,6 +13,7 @@ from flax.linen.module import InterceptorContext
 from jax import Array, lax
 from jax.typing import ArrayLike
 
+from flaxmobile.compiler import inference_options
 from flaxmobile.layers import Conv, Network
 
 Outputs = Any
@@ -40,18 +41,6 @@ _LEAST_SHARE = 4
 each operation, they read what lies in each other's caches: 32 images take MobileNetV2 1.7 times as
 long, and V1 1.25 times, where two cores have no cache in common; where they have, V2 takes 1.04
 times as long, V3-small the same and V1 0.93 times. With shares of two images V2 takes as long."""
-
-_CPU_OPTIONS = {
-    "xla_cpu_experimental_ynn_fusion_type": "",
-    "xla_disable_hlo_passes": "cse_barrier_expander",
-    "xla_cpu_prefer_vector_width": "512",
-}
-"""The first leaves matrix products to Eigen. YNNPACK's threads wait for each other longer than they
-compute: with two of them MobileNetV2 takes 1.2 times as long. (It also leaves YNNPACK's reductions
-out, without which a training step would take 3.5 times as long.) The second leaves out the pass
-that discards optimization barriers before XLA fuses operations: see
-`flaxmobile.ops.computed_once`. With the third, processors that have registers of 512 bits use them:
-on Zen 5 most networks take 1 to 5 percent less time, on Zen 4 the same."""
 
 
 def jit_inference(model: Network) -> Callable[[Any, ArrayLike], Outputs]:
@@ -82,7 +71,7 @@ def jit_inference(model: Network) -> Callable[[Any, ArrayLike], Outputs]:
         )
 
     nested = jax.jit(infer)
-    outermost = jax.jit(infer, static_argnums=3, compiler_options=_compiler_options())
+    outermost = jax.jit(infer, static_argnums=3, compiler_options=inference_options())
 
     @functools.wraps(model.apply)
     def compiled(variables: Any, images: ArrayLike) -> Outputs:
@@ -142,18 +131,6 @@ def _join(count: int, shares: list[Outputs]) -> Outputs:
         return jnp.concatenate([*others, last[repeated:]])
 
     return jax.tree.map(join, *shares)
-
-
-@functools.cache
-def _compiler_options() -> dict[str, str] | None:
-    """The CPU's, where that is the platform and its compiler knows them."""
-    if jax.default_backend() != "cpu":
-        return None
-    try:
-        jax.jit(lambda: 0, compiler_options=_CPU_OPTIONS).lower().compile()
-    except jax.errors.JaxRuntimeError:
-        return None
-    return _CPU_OPTIONS
 
 
 def _in_parts(

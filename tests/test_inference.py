@@ -10,6 +10,7 @@ from flax import linen as nn
 
 import flaxmobile
 from flaxmobile import inference
+from flaxmobile.compiler import inference_options
 from flaxmobile.layers import Conv, Network
 from tests.networks import QUICK, random_variables, short_backbone, short_model, small_size
 
@@ -113,21 +114,6 @@ def test_an_accelerator_takes_the_batch_as_one(monkeypatch):
     assert inference._shares(np.ones((32, 8, 8, 3))) == 1
 
 
-def test_options_that_the_compiler_does_not_know_are_left_out(monkeypatch):
-    inference._compiler_options.cache_clear()
-    monkeypatch.setattr(inference, "_CPU_OPTIONS", {"xla_cpu_of_next_year": ""})
-    assert inference._compiler_options() is None
-    inference._compiler_options.cache_clear()
-
-
-def test_on_a_cpu_matrix_products_are_eigens():
-    if inference._compiler_options() is None:
-        return  # this jaxlib has no choice
-    function = jax.jit(lambda x: x @ x, compiler_options=inference._compiler_options())
-    text = function.lower(np.ones((64, 64), np.float32)).compile().as_text()
-    assert "ynn" not in text
-
-
 @pytest.mark.parametrize(
     ("name", "layers", "operation"),
     [
@@ -137,11 +123,11 @@ def test_on_a_cpu_matrix_products_are_eigens():
 )
 def test_what_is_used_twice_is_computed_once(name, layers, operation):
     """ShuffleNet's units, by three groups' products and a sum; what a gate sees and scales."""
-    if inference._compiler_options() is None:
+    if inference_options() is None:
         return  # this jaxlib has no choice
     model = short_model(name)
     images = jax.ShapeDtypeStruct((1, 64, 64, 3), np.float32)
-    infer = jax.jit(flaxmobile.jit_inference(model), compiler_options=inference._compiler_options())
+    infer = jax.jit(flaxmobile.jit_inference(model), compiler_options=inference_options())
     text = infer.lower(random_variables(model), images).compile().as_text()
     fused = [re.findall(rf" {operation}\(.*{layers}", part) for part in text.split("\n\n")]
     places = [layer for part in fused for layer in set(part)]

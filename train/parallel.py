@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from flaxmobile.compiler import training_options
 from flaxmobile.errors import InputError, unknown
 from train.step import Metrics, Objective, TrainState, Tree, eval_step, train_step
 
@@ -95,6 +96,7 @@ class JitParallel:
             in_shardings=(self.replicated, self.sharded, self.sharded, self.replicated),
             out_shardings=self.replicated,
             donate_argnums=0,
+            compiler_options=training_options(self.mesh.devices.flat[0].platform),
         )
 
     def eval_step(self, objective: Objective) -> EvalStep:

@@ -12,6 +12,7 @@ from bench.candidates.base import LEARNING_RATE, MOMENTUM, Candidate, data, netw
 from bench.measure import Job
 from bench.plain import plain_layers
 from flaxmobile import fold_batch_norm, jit_inference
+from flaxmobile.compiler import training_options
 
 
 class Jitted(Candidate):
@@ -19,7 +20,7 @@ class Jitted(Candidate):
 
     def __init__(self, function: Callable[..., tuple[Any, Any]], state: Any, *arrays: Any) -> None:
         """Keep the function and what it is called on; the state is donated."""
-        self._function = jax.jit(function, donate_argnums=0)
+        self._function = jax.jit(function, donate_argnums=0, compiler_options=training_options())
         self._state = jax.tree.map(jnp.array, state)
         self._arrays = [jnp.asarray(array) for array in arrays]
         self.compiled: Any = None

@@ -4,6 +4,7 @@ No test looks at how long anything took.
 """
 
 import json
+import signal
 
 import jax
 import numpy as np
@@ -60,6 +61,21 @@ def test_candidates_run_in_turn_and_compute_the_same(monkeypatch):
         assert not result.reason, name
         assert len(result.times) == 2
         assert result.median > 0
+
+
+@pytest.mark.parametrize(
+    ("sent", "message"),
+    [
+        (signal.SIGKILL, "of flaxmobile was killed, .* when memory runs out; take a smaller --ba"),
+        (signal.SIGTERM, "of flaxmobile ended with status -15"),
+    ],
+)
+def test_a_candidate_whose_process_ends_is_named(sent, message, tmp_path):
+    process = bench.measure._Process(job(), tmp_path)
+    process._process.send_signal(sent)
+    with pytest.raises(InputError, match=message):
+        process.answer()
+    process.stop()
 
 
 def test_a_candidate_that_computes_something_else_is_refused(tmp_path):

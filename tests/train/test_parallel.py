@@ -10,6 +10,7 @@ import numpy as np
 import optax
 import pytest
 
+import train.parallel
 from flaxmobile import Preprocessing
 from flaxmobile.errors import InputError
 from tests.networks import QUICK, short_model
@@ -84,3 +85,16 @@ def test_a_batch_that_the_devices_do_not_divide_is_refused(name):
 def test_unknown_way_is_refused():
     with pytest.raises(InputError, match="jit, pmap"):
         make_parallel("pmat", 8)
+
+
+def test_a_cpu_compiles_the_step_with_options_of_its_own(monkeypatch):
+    given = []
+    unknown = {"xla_cpu_of_next_year": ""}
+    monkeypatch.setattr(
+        train.parallel, "training_options", lambda platform: given.append(platform) or unknown
+    )
+    model = Tiny(num_classes=5)
+    variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
+    with pytest.raises(jax.errors.JaxRuntimeError, match="xla_cpu_of_next_year"):
+        run(model, "jit", jax.devices()[:1], variables)
+    assert given == ["cpu"]

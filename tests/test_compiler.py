@@ -1,0 +1,42 @@
+"""Options of the compiler: a CPU's alone, and only those that it knows."""
+
+import jax
+import numpy as np
+import pytest
+
+from flaxmobile import compiler
+from flaxmobile.compiler import inference_options, training_options
+
+
+@pytest.fixture(autouse=True)
+def _nothing_remembered():
+    compiler._known.cache_clear()
+    yield
+    compiler._known.cache_clear()
+
+
+@pytest.mark.parametrize("options", [inference_options, training_options])
+def test_options_that_the_compiler_does_not_know_are_left_out(options, monkeypatch):
+    monkeypatch.setattr(compiler, "_ANY", {"xla_cpu_of_next_year": ""})
+    assert options() is None
+
+
+def test_other_platforms_have_none(monkeypatch):
+    assert training_options("tpu") is None
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert training_options() is None
+    assert inference_options() is None
+
+
+def test_in_inference_matrix_products_are_eigens():
+    if inference_options() is None:
+        return  # this jaxlib has no choice
+    function = jax.jit(lambda x: x @ x, compiler_options=inference_options())
+    text = function.lower(np.ones((64, 64), np.float32)).compile().as_text()
+    assert "ynn" not in text
+
+
+def test_options_of_training_are_known():
+    """Their effect is on the machine code, which JAX does not show."""
+    assert training_options() == {"xla_cpu_prefer_vector_width": "512"}
+    assert inference_options() is None or training_options().items() <= inference_options().items()
