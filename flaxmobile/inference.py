@@ -111,8 +111,15 @@ def _each_from_a_thread(calls: Sequence[Callable[[], Outputs]]) -> list[Outputs]
     looks for tasks of its own first, so that with as many programs as cores each stays on its core,
     with what it computed in the caches there.
     """
-    first = calls[0]()  # compiles it for the others too
-    others = [_thread(number).submit(call) for number, call in enumerate(calls[1:])]
+    # What `jax.enable_x64` sets holds in the thread that sets it.
+    wide = jax.dtypes.canonicalize_dtype(jnp.float64) == jnp.float64
+
+    def with_same_types(call: Callable[[], Outputs]) -> Outputs:
+        with jax.enable_x64(wide):
+            return call()
+
+    first = with_same_types(calls[0])  # compiles it for the others too
+    others = [_thread(i).submit(with_same_types, call) for i, call in enumerate(calls[1:])]
     return [first, *(other.result() for other in others)]
 
 

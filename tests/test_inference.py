@@ -91,6 +91,34 @@ def test_shares_are_called_from_threads_of_their_own():
         assert threads[0] == threading.get_ident()
 
 
+def test_shares_have_the_types_of_the_caller(monkeypatch):
+    """`jax.enable_x64` holds for the thread that enters it."""
+    monkeypatch.setattr(inference, "_cores", lambda: 2)
+    model = short_model(dtype=np.float64)
+    images = np.random.default_rng(0).normal(size=(8, 32, 32, 3))
+    with jax.enable_x64(True):
+        variables = jax.tree.map(np.float64, random_variables(model))
+        expected = jax.jit(model.apply, compiler_options=QUICK)(variables, images)
+        found = flaxmobile.jit_inference(model)(variables, images)
+        assert expected.dtype == np.float64
+        np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_a_share_is_compiled_once(monkeypatch):
+    monkeypatch.setattr(inference, "_cores", lambda: 3)
+    model, traced = short_model(), []
+    apply = type(model).__call__
+    monkeypatch.setattr(
+        type(model), "__call__", lambda *a, **k: traced.append(a[1].shape) or apply(*a, **k)
+    )
+    infer, variables = flaxmobile.jit_inference(model), random_variables(model)
+    images = np.ones((12, 32, 32, 3), np.float32)
+    infer(variables, images)
+    before = len(traced)
+    infer(variables, images)
+    assert len(traced) == before
+
+
 def test_an_error_of_a_share_is_raised():
     def fail():
         raise ValueError("share")
