@@ -118,7 +118,7 @@ def _each_from_a_thread(calls: Sequence[Callable[[], Outputs]]) -> list[Outputs]
         with jax.enable_x64(wide):
             return call()
 
-    first = with_same_types(calls[0])  # compiles it for the others too
+    first = calls[0]()  # compiles it for the others too
     others = [_thread(i).submit(with_same_types, call) for i, call in enumerate(calls[1:])]
     return [first, *(other.result() for other in others)]
 
@@ -144,8 +144,8 @@ def _in_parts(
     model: Network, count: int, variables: Any, images: Array, start: ArrayLike
 ) -> Outputs:
     """The network for a few of `count` images from `start` on, and what then remains of them."""
-    map_bytes = _MAP_BYTES if count == len(images) else _MAP_BYTES_OF_SHARE
-    in_parts = functools.partial(_block_in_parts, map_bytes)
+    most_bytes = _MAP_BYTES if count == len(images) else _MAP_BYTES_OF_SHARE
+    in_parts = functools.partial(_block_in_parts, most_bytes)
 
     def some(first: ArrayLike, number: int) -> Outputs:
         with nn.intercept_methods(in_parts):
@@ -171,7 +171,7 @@ def _images_together(model: Network, variables: Any, images: Array, count: int) 
 
 
 def _block_in_parts(
-    map_bytes: int,
+    most_bytes: int,
     call: Callable[..., Any],
     args: Any,
     kwargs: Any,
@@ -190,7 +190,7 @@ def _block_in_parts(
 
     image_bytes = max(_map_bytes(apply, x), default=0) // len(x)
     divisors = [n for n in range(1, len(x) + 1) if len(x) % n == 0]
-    suitable = max((n for n in divisors if n * image_bytes <= map_bytes), default=1)
+    suitable = max((n for n in divisors if n * image_bytes <= most_bytes), default=1)
     if suitable == len(x):
         return call(*args, **kwargs)
     return _repeat(lambda i: apply(_some(x, i * suitable, suitable)), len(x) // suitable)

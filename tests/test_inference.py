@@ -1,5 +1,6 @@
 """`jit_inference`: the outputs of `apply`, a few images at a time on a CPU."""
 
+import functools
 import re
 import threading
 
@@ -104,19 +105,38 @@ def test_shares_have_the_types_of_the_caller(monkeypatch):
         np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
 
 
-def test_a_share_is_compiled_once(monkeypatch):
-    monkeypatch.setattr(inference, "_cores", lambda: 3)
-    model, traced = short_model(), []
+def test_all_shares_have_one_program(monkeypatch):
+    """Three shares of four images are traced as often as two are; in another call, not at all."""
+    model, traced, counts = short_model(), [], []
     apply = type(model).__call__
     monkeypatch.setattr(
         type(model), "__call__", lambda *a, **k: traced.append(a[1].shape) or apply(*a, **k)
     )
-    infer, variables = flaxmobile.jit_inference(model), random_variables(model)
-    images = np.ones((12, 32, 32, 3), np.float32)
-    infer(variables, images)
-    before = len(traced)
-    infer(variables, images)
-    assert len(traced) == before
+    variables = random_variables(model)
+    for cores in (2, 3):
+        monkeypatch.setattr(inference, "_cores", lambda cores=cores: cores)
+        infer, images = flaxmobile.jit_inference(model), np.ones((4 * cores, 32, 32, 3), np.float32)
+        for _ in range(2):
+            traced.clear()
+            infer(variables, images)
+            counts.append(len(traced))
+    assert counts == [counts[0], 0, counts[0], 0]
+    assert counts[0] < 4
+
+
+def test_blocks_of_a_share_take_smaller_maps(monkeypatch):
+    """Of eight images four are a share: the same four go through a block two at a time."""
+    model = short_model()
+    variables = random_variables(model)
+
+    def loops(images):
+        images = np.ones((images, 64, 64, 3), np.float32)
+        share = functools.partial(inference._in_parts, model, 4)
+        return str(jax.make_jaxpr(share)(variables, images, 0)).count("scan[")
+
+    assert loops(8) == loops(4) == 0
+    monkeypatch.setattr(inference, "_MAP_BYTES_OF_SHARE", 2**16)
+    assert loops(8) > loops(4) == 0
 
 
 def test_an_error_of_a_share_is_raised():
