@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from flaxmobile.inference import _compiler_options
+from flaxmobile.compiler import inference_options
 from flaxmobile.ops import depthwise_conv, global_mean
 
 SHAPES = [(2, 28, 28, 120), (3, 7, 7, 576), (1, 1, 5, 3)]
@@ -53,7 +53,7 @@ def test_a_cpu_does_not_compute_the_image_in_the_sum():
     def mean(x, kernel):
         return global_mean(jax.nn.relu(depthwise_conv(x, kernel)))
 
-    lowered = jax.jit(mean, compiler_options=_compiler_options()).lower(
+    lowered = jax.jit(mean, compiler_options=inference_options()).lower(
         jnp.zeros((8, 28, 28, 120)), jnp.zeros((5, 5, 1, 120))
     )
     assert " reduce(" not in lowered.compile().as_text()

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from flaxmobile.inference import _compiler_options
+from flaxmobile.compiler import inference_options
 from flaxmobile.ops import computed_once
 
 
@@ -22,7 +22,7 @@ def test_values_and_gradients_are_those_of_the_argument():
 
 
 def test_it_is_computed_once_for_both_uses():
-    options = _compiler_options()
+    options = inference_options()
     if options is None:
         return  # this jaxlib has no choice
     lowered = jax.jit(twice_used, compiler_options=options).lower(jnp.zeros((512, 8)))
