@@ -1,32 +1,89 @@
-"""`keep_freed_memory`: large buffers that come back cause no page faults."""
+"""Large buffers that come back cause no page faults, and threads have heaps of their own."""
 
 import subprocess
 import sys
 
 import pytest
 
-PROGRAM = """
-import ctypes, resource
-from flaxmobile.allocator import keep_freed_memory
+BEGIN = """
+import ctypes, resource, threading
+import jax, jax.numpy as jnp
+from flaxmobile.allocator import keep_freed_memory, run_in_the_caller
 
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
 
-def faults():
+def faults_of(call):
+    call()
+    call()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    call()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+"""
+
+BUFFER = """
+def call():
     buffer = libc.malloc(ctypes.c_size_t(2**26))
     ctypes.memset(buffer, 1, 2**26)
     libc.free(buffer)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-{call}
-faults()
-print(faults())
+print(faults_of(call))
 """
+
+XLA = """
+@jax.jit
+def with_large_buffer(x):
+    return jnp.dot(jnp.dot(x, x.T), x)  # the inner product takes 100 MB
+
+x = jnp.ones((5000, 2))
+print(faults_of(lambda: with_large_buffer(x).block_until_ready()))
+"""
+
+HEAPS = """
+thread = threading.Thread(target=lambda: libc.malloc(64))
+thread.start()
+thread.join()
+libc.malloc_info(0, ctypes.c_void_p.in_dll(libc, "stdout"))
+libc.fflush(None)
+"""
+
+TRAIN = """
+import train.loop
+
+def stop(config):
+    raise InterruptedError
+
+train.loop.prepare = stop
+try:
+    train.loop.train(None)
+except InterruptedError:
+    pass
+"""
+
+
+def run(*parts):
+    words = [sys.executable, "-c", "\n".join((BEGIN, *parts))]
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout
 
 
 @pytest.mark.parametrize(("call", "expected"), [("", False), ("assert keep_freed_memory()", True)])
 def test_a_buffer_that_comes_back_is_there_already(call, expected):
-    words = [sys.executable, "-c", PROGRAM.format(call=call)]
-    run = subprocess.run(words, capture_output=True, text=True, check=True)
-    assert (int(run.stdout) < 100) == expected
+    assert (int(run(call, BUFFER)) < 100) == expected
+
+
+@pytest.mark.parametrize(
+    ("calls", "expected"),
+    [
+        ("keep_freed_memory()", False),
+        ("run_in_the_caller()", False),
+        ("run_in_the_caller(); jax.devices(); keep_freed_memory()", True),
+        (TRAIN, True),
+    ],
+    ids=["kept", "in the caller", "both", "train"],
+)
+def test_so_are_those_of_a_program_that_runs_in_the_caller(calls, expected):
+    assert (int(run(calls, XLA)) < 1000) == expected
+
+
+def test_threads_have_heaps_of_their_own():
+    assert '<heap nr="1">' in run("keep_freed_memory()", HEAPS)

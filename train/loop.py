@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 from flaxmobile import load_weights, save_weights
-from flaxmobile.allocator import keep_freed_memory
+from flaxmobile.allocator import keep_freed_memory, run_in_the_caller
 from flaxmobile.errors import InputError
 from train.checkpoints import Checkpoints, quality
 from train.config import Config
@@ -32,6 +32,7 @@ def train(config: Config) -> int:
     Raises:
       InputError: settings, data or files that do not fit, or a loss that is no longer finite.
     """
+    run_in_the_caller()  # before the next line makes JAX begin
     if jax.default_backend() == "cpu":
         keep_freed_memory()
     run = prepare(config)
