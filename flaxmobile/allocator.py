@@ -17,8 +17,8 @@ def keep_freed_memory() -> bool:
     """Let this process reuse the memory that it frees instead of giving it back.
 
     XLA's CPU backend takes its temporary memory anew in every call, 1.8 GB for a training step of
-    MobileNetV2 at batch 32. By default glibc unmaps it each time, and half of the step is then spent
-    on page faults. The process stays as large as it once was.
+    MobileNetV2 at batch 32. By default glibc unmaps it each time, and half of the step is then
+    spent on page faults. The process stays as large as it once was.
 
     Buffers of 64 MB and more are kept for the main thread alone: `run_in_the_caller`. (A single
     heap for all threads, M_ARENA_MAX, would keep them too, but XLA's threads would then wait for
