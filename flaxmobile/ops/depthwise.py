@@ -139,7 +139,8 @@ def _kernel_gradient(window: Window, x: Array, kernel: Array, dy: Array) -> Arra
     pixels = lax.GatherDimensionNumbers((0, 4, 5), (1,), (1, 2))
 
     def products() -> Iterator[Array]:
-        """Of each pixel of a tile, for all tiles and taps: [n, down, across, taps, c]."""
+        """Of each pixel of a tile, for all tiles and taps: [n, down, across, taps, 1, c]."""
+        shape = (len(x), down, across, len(offsets), 1, inputs.shape[-1])
         for row, column in itertools.product(range(rows), range(0, columns, _MOST_USES)):
             count = min(_MOST_USES, columns - column)  # few enough that the gather is not written
             start = jnp.asarray(first + np.array((row * sh, column * sw)), jnp.int32)
@@ -148,8 +149,8 @@ def _kernel_gradient(window: Window, x: Array, kernel: Array, dy: Array) -> Arra
             for i in range(count):
                 place = (top + row, left + column + i)
                 output = shifted_slice(outputs, place, (down, across), (rows, columns))
-                shift = lax.index_in_dim(shifts, i * sw, axis=4, keepdims=False)
-                yield shift * lax.expand_dims(output, (3,))
+                shift = lax.slice_in_dim(shifts, i * sw, i * sw + 1, axis=4)
+                yield lax.mul(shift, lax.broadcast_in_dim(output, shape, (0, 1, 2, 5)))
 
     # XLA's library reduction would take the sum over a tile with it, and write the shifts out.
     total = reduce(lax.add, products())
