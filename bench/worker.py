@@ -10,7 +10,6 @@ import numpy as np
 
 from bench.candidates import Missing, build
 from bench.measure import Job, expected_path
-from flaxmobile.allocator import run_in_the_caller
 
 _MIN_SECONDS = 0.2
 """Calls that are shorter are measured several at a time, after as many that are not measured: while
@@ -30,8 +29,6 @@ def main() -> None:
     def answer(**values: object) -> None:
         print(json.dumps(values), file=answers, flush=True)
 
-    if job.task != "inference":
-        run_in_the_caller()  # as `python -m train` does
     try:
         candidate = build(job)
     except Missing as missing:
