@@ -31,6 +31,9 @@ and PyTorch and ONNX Runtime as long as before.
 """
 
 
+_GPU = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+"""JAX would take three quarters of a GPU's memory at its start, whatever the others need."""
+
 _SECONDS_TO_END = 10
 
 PIPELINE_BATCHES = 24
@@ -73,12 +76,14 @@ class Result(NamedTuple):
       preparation: seconds of tracing and compilation.
       memory: bytes of temporary memory of the compiled program, where the candidate knows it.
       reason: why there are no times; empty where there are.
+      device: name of the accelerator, or "cpu".
     """
 
     times: tuple[float, ...]
     preparation: float
     memory: int | None
     reason: str
+    device: str = "cpu"
 
     @property
     def median(self) -> float:
@@ -111,6 +116,7 @@ class _Process:
             env={
                 **os.environ,
                 **ALLOCATOR,
+                **_GPU,
                 "OMP_NUM_THREADS": str(job.threads),
                 "TMPDIR": str(directory),  # removed with all that is in it
                 **settings,
@@ -169,7 +175,9 @@ def measure(jobs: Sequence[Job], rounds: int) -> dict[str, Result]:
                 answer = started[job.candidate] = process.answer()
                 if "reason" not in answer:
                     times[job.candidate] = []
-            _check_same({name: processes[name].outputs for name in times})
+            _check_same(
+                {name: (processes[name].outputs, started[name]["tolerance"]) for name in times}
+            )
             for _ in range(rounds):
                 for name, measured in times.items():
                     measured.append(processes[name].answer("run")["seconds"])
@@ -182,6 +190,7 @@ def measure(jobs: Sequence[Job], rounds: int) -> dict[str, Result]:
             answer.get("preparation", 0.0),
             answer.get("memory"),
             answer.get("reason", ""),
+            answer.get("device", "cpu"),
         )
         for name, answer in started.items()
     }
@@ -232,15 +241,19 @@ def measure_compilation(jobs: Sequence[Job], rounds: int) -> dict[str, Compilati
     return results
 
 
-def _check_same(outputs: Mapping[str, Path], tolerance: float = 1e-3) -> None:
+def _check_same(outputs: Mapping[str, tuple[Path, float]]) -> None:
     """Every candidate must have computed the numbers of the first, to a share of the largest.
 
     Or what ours computes with the weights that the candidate has alone.
+
+    Args:
+      outputs: where each saved what it computed, and that share.
     """
     names = list(outputs)
     for name in names[1:]:
-        own = expected_path(outputs[name])
-        first, other = np.load(own if own.exists() else outputs[names[0]]), np.load(outputs[name])
+        (first_path, _), (path, tolerance) = outputs[names[0]], outputs[name]
+        own = expected_path(path)
+        first, other = np.load(own if own.exists() else first_path), np.load(path)
         error = np.abs(first - other).max() / np.abs(first).max()
         if not error <= tolerance:
             raise InputError(

@@ -70,7 +70,8 @@ def table(job: Job, results: Mapping[str, Result]) -> str:
                     _mebibytes(result.memory),
                 )
             )
-    return _titled(job, rows, results)
+    on_device = "" if own.device == "cpu" else f", on one {own.device}"
+    return _titled(_title(job) + on_device, rows, results)
 
 
 def compilation_table(job: Job, results: Mapping[str, Compilation]) -> str:
@@ -89,7 +90,7 @@ def compilation_table(job: Job, results: Mapping[str, Compilation]) -> str:
             rows.append(
                 (name, f"{first:.1f} s", first_share, f"{second:.1f} s", second_share, memory)
             )
-    return _titled(job, rows, results)
+    return _titled(_title(job), rows, results)
 
 
 def _mebibytes(count: int | None) -> str:
@@ -97,10 +98,10 @@ def _mebibytes(count: int | None) -> str:
 
 
 def _titled(
-    job: Job, rows: Sequence[tuple[str, ...] | str], results: Mapping[str, Result | Compilation]
+    title: str, rows: Sequence[tuple[str, ...] | str], results: Mapping[str, Result | Compilation]
 ) -> str:
     missing = [f"{name}: {result.reason}" for name, result in results.items() if result.reason]
-    return "\n".join([_title(job), format_table(rows, right=range(1, 6)), *missing])
+    return "\n".join([title, format_table(rows, right=range(1, 6)), *missing])
 
 
 def growth(times: Sequence[tuple[Job, float]]) -> str:
@@ -145,6 +146,7 @@ def _values(result: Result | Compilation) -> dict[str, Any]:
             "temporary_bytes": result.memory,
         }
     return {
+        "device": result.device,
         "seconds": result.median,
         "spread": result.spread,
         "times": list(result.times),

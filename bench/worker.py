@@ -6,9 +6,11 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 
 from bench.candidates import Missing, build
+from bench.candidates.base import tolerance
 from bench.measure import Job, expected_path
 
 _MIN_SECONDS = 0.2
@@ -40,7 +42,7 @@ def main() -> None:
     if job.task == "compile":
         answer(seconds=preparation, memory=candidate.memory())
         return
-    np.save(outputs, candidate.call())
+    np.save(outputs, np.asarray(candidate.call(), np.float64))  # files know no bfloat16
     expected = candidate.expected()
     if expected is not None:
         np.save(expected_path(Path(outputs)), expected)
@@ -49,7 +51,12 @@ def main() -> None:
     begin = time.perf_counter()
     candidate.call()
     repeats = max(1, round(_MIN_SECONDS / (time.perf_counter() - begin)))
-    answer(preparation=preparation, memory=candidate.memory())
+    answer(
+        preparation=preparation,
+        memory=candidate.memory(),
+        device=jax.devices()[0].device_kind,
+        tolerance=tolerance(job),
+    )
     for _ in sys.stdin:
         for _ in range(repeats):
             candidate.call()

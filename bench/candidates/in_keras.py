@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from bench.candidates.base import LEARNING_RATE, MOMENTUM, Candidate, Missing, data
+from bench.candidates.base import LEARNING_RATE, MOMENTUM, Candidate, Missing, data, dtype
 from bench.candidates.in_jax import training
 from bench.measure import Job
 from convert.__main__ import main as convert
@@ -37,6 +37,8 @@ class KerasNetwork(Candidate):
             raise Missing("Keras compiles in the first step alone")
         if job.model not in KERAS:
             raise Missing(f"Keras has no {job.model}")
+        if dtype(job) != np.float32:
+            raise Missing("Keras takes part in float32")
         os.environ["KERAS_BACKEND"] = "jax"
         try:
             import keras

@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
-from bench.candidates.base import LEARNING_RATE, MOMENTUM, Candidate, Missing, data, network
+from bench.candidates.base import LEARNING_RATE, MOMENTUM, Candidate, Missing, data, dtype, network
 from bench.measure import Job
 from convert import engine
 from convert.references import build_reference
@@ -15,7 +17,10 @@ from flaxmobile.registry import options_of
 
 
 class TorchNetwork(Candidate):
-    """The origin's own network in channels_last, eager or compiled."""
+    """The origin's own network in channels_last, eager or compiled, on the device that JAX takes.
+
+    In bfloat16 through autocast, as torch's users train; a GPU's convolutions are chosen by trial.
+    """
 
     def __init__(self, job: Job, compiled: bool = False) -> None:
         """Build the network, by default to run as it is."""
@@ -25,10 +30,14 @@ class TorchNetwork(Candidate):
         import torch
 
         torch.set_num_threads(job.threads)
-        network = network.to(memory_format=torch.channels_last)
+        torch.backends.cudnn.benchmark = True
+        device = _torch_device(torch.cuda.is_available())
+        network = network.to(device, memory_format=torch.channels_last)
         images, labels = data(job)
-        self._images = torch.tensor(images).permute(0, 3, 1, 2)  # channels_last already
-        self._labels = torch.tensor(labels)
+        # permuted, they are channels_last already
+        self._images = torch.tensor(images, device=device).permute(0, 3, 1, 2)
+        self._labels = torch.tensor(labels, device=device)
+        self._autocast = torch.autocast(device, torch.bfloat16, enabled=dtype(job) == jnp.bfloat16)
         self._optimizer = torch.optim.SGD(network.parameters(), LEARNING_RATE, MOMENTUM)
         self._compiled, self._train = compiled, job.task != "inference"
         network.train(self._train)
@@ -44,13 +53,24 @@ class TorchNetwork(Candidate):
         import torch
 
         if not self._train:
-            with torch.inference_mode():
-                return self._network(self._images).numpy()
+            with torch.inference_mode(), self._autocast:
+                logits = self._network(self._images)
+            return logits.float().cpu().numpy()
         self._optimizer.zero_grad()
-        loss = torch.nn.functional.cross_entropy(self._network(self._images), self._labels)
+        with self._autocast:
+            loss = torch.nn.functional.cross_entropy(self._network(self._images), self._labels)
         loss.backward()
         self._optimizer.step()
-        return loss.detach().numpy()
+        return loss.detach().cpu().numpy()
+
+
+def _torch_device(has_cuda: bool) -> str:
+    """Where torch runs beside JAX."""
+    if (backend := jax.default_backend()) == "cpu":
+        return "cpu"
+    if backend == "gpu" and has_cuda:
+        return "cuda"
+    raise Missing(f"torch finds no {backend.upper()}, which JAX uses here")
 
 
 def torch_network(job: Job) -> Any:
@@ -86,6 +106,8 @@ class OnnxRuntime(Candidate):
         """Export the graph."""
         if job.task != "inference":
             raise Missing("ONNX Runtime does not train")
+        if jax.default_backend() != "cpu" or dtype(job) != jnp.float32:
+            raise Missing("ONNX Runtime takes part in float32 on a CPU")
         network = torch_network(job).eval()
         try:
             import onnxruntime

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 import bench.measure
-from bench.candidates.base import network
+from bench.candidates import CANDIDATES, Missing
+from bench.candidates.base import network, tolerance
 from bench.candidates.in_jax import flax, ours
+from bench.candidates.in_torch import _torch_device
 from bench.command import Config
 from bench.measure import Job, Result, measure
 from bench.report import table
@@ -79,21 +81,53 @@ def test_a_candidate_whose_process_ends_is_named(sent, message, tmp_path):
 
 
 def test_a_candidate_that_computes_something_else_is_refused(tmp_path):
-    paths = {name: tmp_path / f"{name}.npy" for name in ("flaxmobile", "torch")}
-    np.save(paths["flaxmobile"], np.ones((2, 3)))
-    np.save(paths["torch"], np.ones((2, 3)))
-    bench.measure._check_same(paths)
-    np.save(paths["torch"], np.full((2, 3), 1.01))
+    own, other = tmp_path / "flaxmobile.npy", tmp_path / "torch.npy"
+    np.save(own, np.ones((2, 3)))
+
+    def compare(value, tolerance=1e-3):
+        np.save(other, np.full((2, 3), value))
+        bench.measure._check_same({"flaxmobile": (own, 0.0), "torch": (other, tolerance)})
+
+    compare(1.0)
+    compare(1.01, tolerance=0.02)
     with pytest.raises(InputError, match=r"torch does not compute what flaxmobile comp.*1\.0e-02"):
-        bench.measure._check_same(paths)
-    np.save(paths["torch"], np.full((2, 3), np.nan))
+        compare(1.01)
     with pytest.raises(InputError, match="torch does not compute"):
-        bench.measure._check_same(paths)
+        compare(np.nan)
 
 
 def test_what_a_peer_lacks_is_said(capsys):
     results = measure([job("onnxruntime", task="train")], rounds=1)
     assert results["onnxruntime"].reason == "ONNX Runtime does not train"
+
+
+def test_candidates_compute_in_bfloat16_where_the_network_does():
+    """Every one is as far from float32 as rounding to 8 bits takes it, and not further."""
+    built = {name: CANDIDATES[name] for name in ("flaxmobile", "flax", "torch")}
+    logits = {}
+    for dtype in ("float32", "bfloat16"):
+        for name, build in built.items():
+            candidate = build(job(dtype=dtype))
+            candidate.prepare()
+            logits[name, dtype] = np.asarray(candidate.call(), np.float64)
+    exact = logits["flaxmobile", "float32"]
+    errors = {key: np.abs(x - exact).max() / np.abs(exact).max() for key, x in logits.items()}
+    assert all(errors[name, "float32"] < tolerance(job()) for name in built)
+    assert all(1e-3 < errors[name, "bfloat16"] < tolerance(job(dtype="bfloat16")) for name in built)
+
+
+@pytest.mark.parametrize("name", ["keras", "onnxruntime"])
+def test_peers_that_are_measured_in_float32_say_so(name):
+    with pytest.raises(Missing, match="takes part in float32"):
+        CANDIDATES[name](job(dtype="bfloat16"))
+
+
+def test_torch_runs_where_jax_runs_or_not_at_all(monkeypatch):
+    assert _torch_device(has_cuda=True) == "cpu"
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert _torch_device(has_cuda=True) == "cuda"
+    with pytest.raises(Missing, match="torch finds no GPU, which JAX uses here"):
+        _torch_device(has_cuda=False)
 
 
 def test_the_table_gives_medians_and_how_many_times_faster_we_are():
@@ -107,6 +141,9 @@ def test_the_table_gives_medians_and_how_many_times_faster_we_are():
     assert lines[3].split() == ["flaxmobile", "10.00", "±25%", "1.5", "s", "2", "MiB"]
     assert lines[4].split() == ["torch", "30.00", "±0%", "3.00×", "0.5", "s"]
     assert lines[-1] == "onnxruntime: not installed"
+    results["flaxmobile"] = results["flaxmobile"]._replace(device="NVIDIA H200")
+    first = table(job(), results).partition("\n")[0]
+    assert first == "mobilenet_v2 alpha 0.35, inference, batch 3, 32×32, on one NVIDIA H200"
 
 
 def test_weights_are_the_same_in_every_process():
