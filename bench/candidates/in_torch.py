@@ -1,5 +1,6 @@
 """The origins' own networks in torch, and their graphs in ONNX Runtime."""
 
+import copy
 from typing import Any
 
 import jax
@@ -44,9 +45,13 @@ class TorchNetwork(Candidate):
         self._network = torch.compile(network) if compiled else network
 
     def prepare(self) -> None:
-        """Compile, which torch does in the first call."""
-        if self._compiled:
-            self.call()
+        """Compile, which torch does in the first call, and take its step back."""
+        if not self._compiled:
+            return
+        before = copy.deepcopy(self._network.state_dict())
+        self.call()
+        self._network.load_state_dict(before)
+        self._optimizer.state.clear()
 
     def call(self) -> np.ndarray:
         """Infer, or take a step."""

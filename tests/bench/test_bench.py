@@ -130,6 +130,15 @@ def test_torch_runs_where_jax_runs_or_not_at_all(monkeypatch):
         _torch_device(has_cuda=False)
 
 
+def test_the_step_that_compiles_is_taken_back():
+    fresh, prepared = (CANDIDATES["torch"](job(task="train")) for _ in range(2))
+    prepared._compiled = True  # does not take the minute that torch.compile does
+    prepared.prepare()
+    losses = [[candidate.call() for _ in range(2)] for candidate in (fresh, prepared)]
+    np.testing.assert_allclose(*losses, rtol=1e-6)
+    assert losses[0][0] != losses[0][1]
+
+
 def test_the_table_gives_medians_and_how_many_times_faster_we_are():
     results = {
         "flaxmobile": Result((0.03, 0.06, 0.03), 1.5, 2**21, ""),
