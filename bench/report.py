@@ -3,7 +3,6 @@
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,24 +10,19 @@ import numpy as np
 
 from bench.measure import Compilation, Job, Result
 from flaxmobile.table import RULE, format_table
+from flaxmobile.versions import installed_versions
 
 _PACKAGES = ("jax", "jaxlib", "flax", "torch", "torchvision", "timm", "onnxruntime", "keras")
 
 
 def surroundings(threads: int) -> dict[str, Any]:
     """Versions, processor and threads."""
-    versions = {}
-    for name in _PACKAGES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            continue
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
         "threads": threads,
         "python": platform.python_version(),
-        "versions": versions,
+        "versions": installed_versions(_PACKAGES),
     }
 
 

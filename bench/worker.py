@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from bench.candidates import Missing, build
+from bench.candidates import Candidate, Missing, build
 from bench.candidates.base import tolerance
 from bench.measure import Job, expected_path
 
@@ -42,15 +42,13 @@ def main() -> None:
     if job.task == "compile":
         answer(seconds=preparation, memory=candidate.memory())
         return
-    np.save(outputs, np.asarray(candidate.call(), np.float64))  # files know no bfloat16
+    first = candidate.fetch(candidate.call())
+    np.save(outputs, first.astype(np.float64))  # files know no bfloat16
     expected = candidate.expected()
     if expected is not None:
         np.save(expected_path(Path(outputs)), expected)
-    for _ in range(2):
-        candidate.call()
-    begin = time.perf_counter()
-    candidate.call()
-    repeats = max(1, round(_MIN_SECONDS / (time.perf_counter() - begin)))
+    _seconds(candidate, 2)
+    repeats = max(1, round(_MIN_SECONDS / _seconds(candidate, 1)))
     answer(
         preparation=preparation,
         memory=candidate.memory(),
@@ -58,12 +56,19 @@ def main() -> None:
         tolerance=tolerance(job),
     )
     for _ in sys.stdin:
-        for _ in range(repeats):
-            candidate.call()
-        begin = time.perf_counter()
-        for _ in range(repeats):
-            candidate.call()
-        answer(seconds=(time.perf_counter() - begin) / repeats)
+        _seconds(candidate, repeats)
+        answer(seconds=_seconds(candidate, repeats) / repeats)
+
+
+def _seconds(candidate: Candidate, calls: int) -> float:
+    """Seconds of some calls: one after the other, or on an accelerator as a queue of them."""
+    queued = jax.default_backend() != "cpu"
+    begin = time.perf_counter()
+    for number in range(1, calls + 1):
+        outputs = candidate.call()
+        if number == calls or not queued:
+            candidate.fetch(outputs)
+    return time.perf_counter() - begin
 
 
 if __name__ == "__main__":

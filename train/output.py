@@ -1,6 +1,5 @@
 """The directory of a run (see README, "On disk")."""
 
-import importlib.metadata
 import json
 import shutil
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import jax
 
 from flaxmobile.errors import InputError
+from flaxmobile.versions import installed_versions
 from train.setup import Run, default_output
 
 _LIBRARIES = ("flaxmobile", "jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
@@ -49,7 +49,7 @@ def make_output(run: Run, output: Path) -> None:
             "steps_per_epoch": run.steps_per_epoch,
             "total_steps": run.total_steps,
             "devices": [device.device_kind for device in jax.devices()],
-            "versions": {name: importlib.metadata.version(name) for name in _LIBRARIES},
+            "versions": installed_versions(_LIBRARIES),
         }
         _write_json(draft / "config.json", settings)
         names = {str(index): name for index, name in enumerate(run.dataset.class_names)}

@@ -31,8 +31,12 @@ class Candidate(ABC):
         return
 
     @abstractmethod
-    def call(self) -> np.ndarray:
-        """Do the task once, to the end, and return what must be equal among candidates."""
+    def call(self) -> Any:
+        """Do the task once; an accelerator may still be at work on what is returned."""
+
+    def fetch(self, outputs: Any) -> np.ndarray:
+        """Wait for what a call returned: numbers that must be equal among candidates."""
+        return np.asarray(outputs)
 
     def expected(self) -> np.ndarray | None:
         """What the first call must give, where that is not what our candidate gives.

@@ -5,7 +5,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from bench.candidates.base import LEARNING_RATE, MOMENTUM, Candidate, data, network
@@ -29,10 +28,10 @@ class Jitted(Candidate):
         """Trace and compile."""
         self.compiled = self._function.lower(self._state, *self._arrays).compile()
 
-    def call(self) -> np.ndarray:
+    def call(self) -> Any:
         """Call the function on its own state."""
         self._state, outputs = self.compiled(self._state, *self._arrays)
-        return np.asarray(outputs)
+        return outputs
 
     def memory(self) -> int | None:
         """Bytes that the program needs beside arguments and results."""
@@ -50,11 +49,11 @@ class Inference(Candidate):
 
     def prepare(self) -> None:
         """Trace and compile, which it does in the first call."""
-        self.call()
+        self.fetch(self.call())
 
-    def call(self) -> np.ndarray:
+    def call(self) -> Any:
         """Infer."""
-        return np.asarray(self._infer(*self._arrays))
+        return self._infer(*self._arrays)
 
 
 class Plain(Jitted):

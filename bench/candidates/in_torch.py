@@ -49,24 +49,27 @@ class TorchNetwork(Candidate):
         if not self._compiled:
             return
         before = copy.deepcopy(self._network.state_dict())
-        self.call()
+        self.fetch(self.call())
         self._network.load_state_dict(before)
         self._optimizer.state.clear()
 
-    def call(self) -> np.ndarray:
+    def call(self) -> Any:
         """Infer, or take a step."""
         import torch
 
         if not self._train:
             with torch.inference_mode(), self._autocast:
-                logits = self._network(self._images)
-            return logits.float().cpu().numpy()
+                return self._network(self._images)
         self._optimizer.zero_grad()
         with self._autocast:
             loss = torch.nn.functional.cross_entropy(self._network(self._images), self._labels)
         loss.backward()
         self._optimizer.step()
-        return loss.detach().cpu().numpy()
+        return loss.detach()
+
+    def fetch(self, outputs: Any) -> np.ndarray:
+        """From its device."""
+        return outputs.float().cpu().numpy()
 
 
 def _torch_device(has_cuda: bool) -> str:

@@ -4,6 +4,9 @@ XLA's CPU backend runs `lax.conv_general_dilated(feature_group_count=channels)` 
 slower than a sum of shifted slices, and computes its kernel gradient as a dense channels × channels
 convolution that is then masked. Automatic differentiation of the sum writes a shifted copy of the
 activations for each tap. So the CPU form here has rules of its own for both gradients.
+
+On a GPU cuDNN's kernels are the faster ones: MobileNetV2's training step in bfloat16 takes an H200
+12.2 ms with the native form, 17.1 with the one for the CPU, 12.9 with that for the output alone.
 """
 
 import itertools

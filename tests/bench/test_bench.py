@@ -109,7 +109,7 @@ def test_candidates_compute_in_bfloat16_where_the_network_does():
         for name, build in built.items():
             candidate = build(job(dtype=dtype))
             candidate.prepare()
-            logits[name, dtype] = np.asarray(candidate.call(), np.float64)
+            logits[name, dtype] = candidate.fetch(candidate.call()).astype(np.float64)
     exact = logits["flaxmobile", "float32"]
     errors = {key: np.abs(x - exact).max() / np.abs(exact).max() for key, x in logits.items()}
     assert all(errors[name, "float32"] < tolerance(job()) for name in built)
@@ -134,7 +134,7 @@ def test_the_step_that_compiles_is_taken_back():
     fresh, prepared = (CANDIDATES["torch"](job(task="train")) for _ in range(2))
     prepared._compiled = True  # does not take the minute that torch.compile does
     prepared.prepare()
-    losses = [[candidate.call() for _ in range(2)] for candidate in (fresh, prepared)]
+    losses = [[each.fetch(each.call()) for _ in range(2)] for each in (fresh, prepared)]
     np.testing.assert_allclose(*losses, rtol=1e-6)
     assert losses[0][0] != losses[0][1]
 
