@@ -7,7 +7,7 @@ from jax import Array, lax
 
 from flaxmobile.errors import InputError
 from flaxmobile.ops.dispatch import Forms, apply_form, native
-from flaxmobile.ops.product import product
+from flaxmobile.ops.product import product, suits_sum, sum_of_columns
 from flaxmobile.ops.window import Padding, Window, make_window, output_size
 
 _FEW_CHANNELS = 4
@@ -40,7 +40,9 @@ def dense_conv(
         )
     window = make_window(x.shape[1:3], kernel.shape[:2], strides, padding, dilation)
     if channels == kernel.shape[2] <= _FEW_CHANNELS and window.dilation == (1, 1):
-        return apply_form(Forms(cpu=im2col, accelerator=native), window, x, kernel)
+        features = kernel.shape[3]
+        inference = direct if suits_sum(kernel.size // features, features) else im2col
+        return apply_form(Forms(im2col, native, inference), window, x, kernel)
     return native(window, x, kernel)
 
 
@@ -77,3 +79,25 @@ def im2col(window: Window, x: Array, kernel: Array) -> Array:
     weights = kernel.astype(wide).reshape(-1, features)
     flat = product(patches.reshape(-1, len(weights)), weights)
     return flat.reshape(len(x), height, width, features).astype(x.dtype)
+
+
+def direct(window: Window, x: Array, kernel: Array) -> Array:
+    """Sum over the values under the kernel, each times the weights of all outputs.
+
+    Without a gradient and without dilation. Writing `im2col`'s patches takes as long as this.
+    """
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    (kh, kw, channels, features), (sh, sw) = kernel.shape, window.strides
+    height, width = output_size(x.shape[1:3], (kh, kw), window)
+    rows, (left, right) = window.padding
+    padded = jnp.pad(  # long rows are vectorized
+        x.astype(wide).reshape(*x.shape[:2], -1),
+        ((0, 0), rows, (left * channels, right * channels)),
+    )
+    step = sw * channels
+    columns = [
+        padded[:, i : i + (height - 1) * sh + 1 : sh, k : k + (width - 1) * step + 1 : step, None]
+        for i in range(kh)
+        for k in range(kw * channels)
+    ]
+    return sum_of_columns(columns, kernel.astype(wide).reshape(-1, features)).astype(x.dtype)

@@ -20,7 +20,7 @@ from jax import Array, lax
 
 from flaxmobile.errors import InputError
 from flaxmobile.ops.dispatch import Forms, apply_form, native
-from flaxmobile.ops.once import kept_apart
+from flaxmobile.ops.once import computed_once, kept_apart
 from flaxmobile.ops.shifts import gather_gradient, image_phases, pad_pixels, shifted_slice, taps
 from flaxmobile.ops.window import Padding, Pair, Window, make_window, output_size
 
@@ -69,7 +69,8 @@ def depthwise_conv(
 def shifted(window: Window, x: Array, kernel: Array) -> Array:
     """Sum over the taps of (the image shifted to the tap) times (the tap's weights)."""
     wide = jnp.promote_types(x.dtype, jnp.float32)
-    padded = pad_pixels(x, window.padding).astype(wide)
+    # In inference XLA would take the middle tap from what was padded, so read or compute that too.
+    padded = computed_once(pad_pixels(x, window.padding).astype(wide))
     padded = _repeat_channels(padded, kernel)
     weights = _weights(kernel)
     size = output_size(x.shape[1:3], kernel.shape[:2], window)

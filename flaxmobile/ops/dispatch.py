@@ -19,10 +19,17 @@ Form = Callable[[Window, Array, Array], Array]
 
 
 class Forms(NamedTuple):
-    """The same convolution written for the CPU and for accelerators (TPU, GPU)."""
+    """The same convolution written for the CPU and for accelerators (TPU, GPU).
+
+    Attributes:
+      cpu: with the gradients that a CPU computes fast.
+      accelerator: the same.
+      inference: instead of `cpu` where no gradient is asked for.
+    """
 
     cpu: Form
     accelerator: Form
+    inference: Form | None = None
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -32,13 +39,13 @@ def apply_form(forms: Forms, window: Window, x: Array, kernel: Array) -> Array:
     Differentiable in reverse mode only. The rule is ours because differentiating through
     `platform_dependent` would save the residuals of every platform's form.
     """
-    return _convolution(forms, window, x, kernel)
+    return _convolution(forms._replace(cpu=forms.inference or forms.cpu), window, x, kernel)
 
 
 def _forward(
     forms: Forms, window: Window, x: Array, kernel: Array
 ) -> tuple[Array, tuple[Array, Array]]:
-    return apply_form(forms, window, x, kernel), (x, kernel)
+    return _convolution(forms, window, x, kernel), (x, kernel)
 
 
 def _backward(
