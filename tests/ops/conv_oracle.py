@@ -84,6 +84,8 @@ def with_gradients(
 def check(case: Case, conv: Callable[..., Array], dtype: str, oracle: str = "float64") -> None:
     """Assert that `conv` is right to the rounding of `dtype`, in value and both gradients.
 
+    And in the value that it has where no gradient is asked for.
+
     The native convolution runs in `oracle`; float64 takes minutes for a real layer, float32 not.
 
     Rounding errors of a sum of n products in a type of unit roundoff u stay, in any order, below
@@ -95,19 +97,20 @@ def check(case: Case, conv: Callable[..., Array], dtype: str, oracle: str = "flo
         arrays = case.arrays(dtype)
         wide = [array.astype(oracle) for array in arrays]
         expected, magnitude = _exact(case, *wide), _exact(case, *map(jnp.abs, wide))
-        actual = jax.jit(lambda *a: with_gradients(conv, *a))(*arrays)
+        actual = jax.jit(conv)(*arrays[:2]), *jax.jit(lambda *a: with_gradients(conv, *a))(*arrays)
         total = jnp.promote_types(dtype, "float32")
     per_group = math.prod(case.kernel) * case.inputs
     terms = (
+        per_group,
         per_group,
         per_group * case.outputs // case.channels if case.inputs == 1 else per_group * case.outputs,
         math.prod(arrays[2].shape[:3]),
     )
     for name, got, want, size, n in zip(
-        ("value", "image gradient", "kernel gradient"),
+        ("value alone", "value", "image gradient", "kernel gradient"),
         actual,
-        expected,
-        magnitude,
+        (expected[0], *expected),
+        (magnitude[0], *magnitude),
         terms,
         strict=True,
     ):

@@ -4,8 +4,11 @@ import re
 from collections import Counter
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
+from flaxmobile.compiler import inference_options
 from flaxmobile.ops import dense_conv, depthwise_conv, grouped_conv, pointwise_conv
 from flaxmobile.ops.depthwise import shifted
 from tests.ops.conv_oracle import Case, with_gradients
@@ -42,6 +45,40 @@ def test_cpu_never_gets_a_convolution(name, gradients):
     counts = operations(*OPS[name], "cpu", gradients)
     assert counts["convolution"] == 0
     assert counts["multiply"] + counts["dot_general"] >= 1
+
+
+def test_few_columns_are_summed_up_in_a_loop_unless_there_is_a_gradient():
+    few = Case((28, 28), (1, 1), 32, 8, 32, padding="VALID")
+    for op, case in ((pointwise_conv, few), OPS["stem"]):
+        assert operations(op, case, "cpu", gradients=False)["dot_general"] == 0
+        assert operations(op, case, "cpu", gradients=True)["dot_general"] == 3
+    for other in (
+        few._replace(inputs=33, channels=33),
+        few._replace(outputs=12),  # no whole vectors
+        few._replace(image=(27, 28)),
+    ):
+        assert operations(pointwise_conv, other, "cpu", gradients=False)["dot_general"] == 1
+
+
+def test_few_pixels_are_multiplied_in_three_parts():
+    case = Case((8, 8), (1, 1), 128, 1024, 128, padding="VALID", batch=1)
+    assert operations(pointwise_conv, case, "cpu", gradients=False)["dot_general"] == 3
+    for other in (case._replace(outputs=1023), case._replace(batch=2)):
+        assert operations(pointwise_conv, other, "cpu", gradients=False)["dot_general"] == 1
+
+
+def test_a_depthwise_convolution_reads_the_padded_map_alone():
+    """Not for its middle tap what was padded, of which the activation would be computed again."""
+    if inference_options() is None:
+        return  # this jaxlib has no choice
+
+    def filtered(x, kernel):
+        return depthwise_conv(jnp.clip(x, 0, 6), kernel)
+
+    shapes = (2, 16, 16, 8), (3, 3, 1, 8)
+    arguments = [jax.ShapeDtypeStruct(shape, np.float32) for shape in shapes]
+    compiled = jax.jit(filtered, compiler_options=inference_options()).lower(*arguments).compile()
+    assert compiled.as_text().count(" clamp(") == 1
 
 
 @pytest.mark.parametrize("gradients", [False, True])

@@ -16,6 +16,7 @@ CASES = [
     pointwise((8, 9), 5, 8, strides=(1, 2), batch=1),
     pointwise((8, 9), 1, 1, strides=3),
     pointwise((1, 1), 16, 1, strides=2, batch=1),
+    pointwise((28, 29), 9, 8, strides=(1, 2), batch=1),
 ]
 
 
@@ -33,6 +34,7 @@ def test_value_and_gradients_are_the_native_convolutions(case, dtype):
         pointwise((56, 56), 24, 144),
         pointwise((14, 14), 576, 96),
         pointwise((7, 7), 320, 1280),
+        pointwise((7, 7), 160, 960, batch=1),
     ],
     ids=str,
 )
