@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from flaxmobile.ops import pointwise_conv
+from flaxmobile.ops.product import product
 from flaxmobile.ops.sums import channel_sums, cross_sums
 
 
@@ -214,7 +215,9 @@ def _weights(expansion: Expansion) -> Array:
 
 
 def _mix(x: Array, weights: Array) -> Array:
-    return pointwise_conv(x, weights.astype(x.dtype)[None, None]).astype(weights.dtype)
+    """In training's form; `pointwise_conv` would take that of inference in here."""
+    flat = product(x.reshape(-1, x.shape[-1]), weights.astype(x.dtype))
+    return flat.reshape(*x.shape[:-1], -1).astype(weights.dtype)
 
 
 def coefficients(

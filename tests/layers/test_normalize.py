@@ -1,5 +1,6 @@
 """An expansion normalized by its input: the numbers of its output, in fewer passes."""
 
+import re
 from functools import partial
 
 import jax
@@ -216,3 +217,21 @@ def test_a_wide_map_is_read_by_its_sum_and_two_products_alone():
 
     maps = (traffic(by_output) - traffic(by_input)) / ramp.nbytes
     assert maps > 3
+
+
+def test_training_takes_no_form_of_inference():
+    """Which sums up few channels one by one, and would be computed again for each use."""
+    x, kernel = np.zeros((1, 28, 28, 16), np.float32), np.zeros((1, 1, 16, 64), np.float32)
+    leaves = np.ones(64, np.float32)
+    variables = {
+        "params": {"scale": leaves, "bias": leaves},
+        "batch_stats": {"mean": leaves, "var": leaves},
+    }
+    ramp = np.zeros((1, 28, 28, 64), np.float32)
+    for normalize in (by_input, by_output):
+        export = jax.export.export(
+            jax.jit(partial(step, normalize, BatchNorm())), platforms=["cpu"]
+        )
+        assert not re.search(
+            r"stablehlo.slice.*1x28x28x16xf32", export(variables, x, kernel, ramp).mlir_module()
+        )
