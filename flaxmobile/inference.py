@@ -75,8 +75,8 @@ def jit_inference(model: Network) -> Callable[[Any, ArrayLike], Outputs]:
 
     @functools.wraps(model.apply)
     def compiled(variables: Any, images: ArrayLike) -> Outputs:
-        leaves = [images, *jax.tree.leaves(variables)]
-        if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+        types = {type(images), *map(type, jax.tree.leaves(variables))}
+        if any(issubclass(kind, jax.core.Tracer) for kind in types):
             return nested(variables, images)  # JAX takes options of the outermost jit alone
         if (shares := _shares(images)) == 1:
             return outermost(variables, images)

@@ -61,7 +61,7 @@ def test_few_columns_are_summed_up_in_a_loop_unless_there_is_a_gradient():
 
 
 def test_few_pixels_are_multiplied_in_three_parts():
-    case = Case((8, 8), (1, 1), 128, 1024, 128, padding="VALID", batch=1)
+    case = Case((8, 8), (1, 1), 64, 1024, 64, padding="VALID", batch=1)
     assert operations(pointwise_conv, case, "cpu", gradients=False)["dot_general"] == 3
     for other in (case._replace(outputs=1023), case._replace(batch=2)):
         assert operations(pointwise_conv, other, "cpu", gradients=False)["dot_general"] == 1
