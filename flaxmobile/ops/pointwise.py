@@ -19,7 +19,8 @@ def pointwise_conv(x: Array, kernel: Array, *, strides: int | Sequence[int] = 1)
     """Mix the channels of each pixel.
 
     On the CPU this is one matrix product: as a convolution, XLA turns its kernel gradient into a
-    convolution with a window as large as the image.
+    convolution with a window as large as the image. In inference it is a loop of XLA's own where
+    there are few channels, and three products where there are few pixels.
 
     Args:
       x: images [n, h, w, c].
