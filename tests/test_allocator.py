@@ -79,14 +79,16 @@ def test_a_buffer_that_comes_back_is_there_already(call, expected):
 @pytest.mark.parametrize(
     ("calls", "expected"),
     [
-        ("run_in_the_caller()", False),  # the other alone: if XLA's thread has the first heap
+        ("keep_freed_memory()", False),
+        ("run_in_the_caller()", False),
         ("run_in_the_caller(); jax.devices(); keep_freed_memory()", True),
         (TRAIN, True),
     ],
-    ids=["in the caller", "both", "train"],
+    ids=["kept", "in the caller", "both", "train"],
 )
 def test_so_are_those_of_a_program_that_runs_in_the_caller(calls, expected):
-    assert (int(run(calls, XLA)) < 1000) == expected
+    """In every process; alone, the first does it in those where chance gives XLA the first heap."""
+    assert all(int(run(calls, XLA)) < 1000 for _ in range(6)) == expected
 
 
 def test_threads_have_heaps_of_their_own():

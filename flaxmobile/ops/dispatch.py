@@ -24,7 +24,7 @@ class Forms(NamedTuple):
     Attributes:
       cpu: with the gradients that a CPU computes fast.
       accelerator: the same.
-      inference: instead of `cpu` where no gradient is asked for.
+      inference: of the CPU too, instead of `cpu` where no gradient is asked for.
     """
 
     cpu: Form

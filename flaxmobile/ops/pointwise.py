@@ -39,7 +39,7 @@ def pointwise_conv(x: Array, kernel: Array, *, strides: int | Sequence[int] = 1)
             f"not {list(kernel.shape)}"
         )
     window = Window(as_pair(strides), ((0, 0), (0, 0)), (1, 1))
-    return apply_form(Forms(matmul, native, inference=inferred), window, x, kernel)
+    return apply_form(Forms(matmul, native, inference=for_inference), window, x, kernel)
 
 
 def matmul(
@@ -52,7 +52,7 @@ def matmul(
     return flat.reshape(*x.shape[:-1], kernel.shape[-1])
 
 
-def inferred(window: Window, x: Array, kernel: Array) -> Array:
+def for_inference(window: Window, x: Array, kernel: Array) -> Array:
     """`matmul` without a gradient: of few channels, or of few pixels, in a faster form."""
     pixels, channels = x.shape[1] * x.shape[2], x.shape[-1]
     if not (suits_sum(channels, kernel.shape[-1]) and pixels >= _LEAST_PIXELS):

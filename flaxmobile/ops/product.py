@@ -70,7 +70,6 @@ def sum_of_columns(columns: Sequence[Array], kernel: Array) -> Array:
     Returns:
       [n, h, w, d], of columns · kernel.
     """
-
     weights = lax.split(kernel[:, None, None, None], [1] * len(kernel))
 
     def partial_sums() -> Iterator[Array]:

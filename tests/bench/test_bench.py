@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import bench.measure
-from bench.candidates import CANDIDATES, Missing
+import bench.worker
+from bench.candidates import CANDIDATES, Candidate, Missing
 from bench.candidates.base import network, tolerance
 from bench.candidates.in_jax import flax, ours
 from bench.candidates.in_torch import _torch_device
@@ -137,6 +138,25 @@ def test_the_step_that_compiles_is_taken_back():
     losses = [[each.fetch(each.call()) for _ in range(2)] for each in (fresh, prepared)]
     np.testing.assert_allclose(*losses, rtol=1e-6)
     assert losses[0][0] != losses[0][1]
+
+
+@pytest.mark.parametrize(("backend", "waits"), [("cpu", 3), ("gpu", 1)])
+def test_calls_are_queued_on_an_accelerator(backend, waits, monkeypatch):
+    class Counted(Candidate):
+        calls, fetched = 0, ()
+
+        def call(self):
+            self.calls += 1
+            return self.calls
+
+        def fetch(self, outputs):
+            self.fetched += (outputs,)
+
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    candidate = Counted()
+    assert bench.worker._seconds(candidate, 3) > 0
+    assert candidate.calls == 3
+    assert candidate.fetched == (1, 2, 3)[-waits:]
 
 
 def test_the_table_gives_medians_and_how_many_times_faster_we_are():

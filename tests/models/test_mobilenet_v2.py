@@ -298,7 +298,7 @@ def test_each_split_of_a_block_needs_less_memory():
 
 @pytest.mark.parametrize("folded", [False, True])
 def test_a_split_network_gives_the_same_logits_in_less_memory(folded):
-    """4.8 instead of 6.3 MB: the stem and the first block, which has no part to split, take 3.3."""
+    """Half of what the widest block's expanded map takes, with the same padded beside it."""
     model = create_model("v2", num_classes=5)
     images, variables = normal(1, 224, 224, 3), random_variables(model)
     if folded:
@@ -310,7 +310,7 @@ def test_a_split_network_gives_the_same_logits_in_less_memory(folded):
         memory.append(compiled.memory_analysis().temp_size_in_bytes)
     scale = np.abs(results[0]).max()
     np.testing.assert_allclose(results[1], results[0], rtol=1e-4, atol=1e-4 * scale)
-    assert memory[1] < 0.8 * memory[0]
+    assert memory[1] < min(memory[0], 0.5 * 2 * 112 * 112 * 96 * 4)
 
 
 def test_split_is_counted_like_the_whole():
