@@ -20,7 +20,7 @@ from flaxmobile.registry import options_of
 class TorchNetwork(Candidate):
     """The origin's own network in channels_last, eager or compiled, on the device that JAX takes.
 
-    In bfloat16 through autocast, as torch's users train; a GPU's convolutions are chosen by trial.
+    In 16 bits through autocast, as torch's users train; a GPU's convolutions are chosen by trial.
     """
 
     def __init__(self, job: Job, compiled: bool = False) -> None:
@@ -38,7 +38,9 @@ class TorchNetwork(Candidate):
         # permuted, they are channels_last already
         self._images = torch.tensor(images, device=device).permute(0, 3, 1, 2)
         self._labels = torch.tensor(labels, device=device)
-        self._autocast = torch.autocast(device, torch.bfloat16, enabled=dtype(job) == jnp.bfloat16)
+        half = dtype(job).itemsize == 2
+        narrow = getattr(torch, dtype(job).name) if half else torch.bfloat16
+        self._autocast = torch.autocast(device, narrow, enabled=half)
         self._optimizer = torch.optim.SGD(network.parameters(), LEARNING_RATE, MOMENTUM)
         self._compiled, self._train = compiled, job.task != "inference"
         network.train(self._train)
