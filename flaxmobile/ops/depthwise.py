@@ -24,7 +24,7 @@ from flaxmobile.ops.once import computed_once, kept_apart
 from flaxmobile.ops.shifts import gather_gradient, image_phases, pad_pixels, shifted_slice, taps
 from flaxmobile.ops.window import Padding, Pair, Window, make_window, output_size
 
-_COLUMNS = 28
+_COLUMNS = 14
 """At most so many columns has a tile of a map over which a kernel's gradient is added up."""
 
 _MOST_USES = 15
@@ -144,17 +144,14 @@ def _kernel_gradient(window: Window, x: Array, kernel: Array, dy: Array) -> Arra
 
     def products() -> Iterator[Array]:
         """Of each pixel of a tile, for all tiles and taps: [n, down, across, taps, 1, c]."""
-        shape = (len(x), down, across, len(offsets), 1, inputs.shape[-1])
-        for row, column in itertools.product(range(rows), range(0, columns, _MOST_USES)):
-            count = min(_MOST_USES, columns - column)  # few enough that the gather is not written
-            start = jnp.asarray(first + np.array((row * sh, column * sw)), jnp.int32)
-            size = (len(x), 1, (count - 1) * sw + 1, inputs.shape[-1])
+        size = (len(x), 1, (columns - 1) * sw + 1, inputs.shape[-1])
+        for row in range(rows):
+            start = jnp.asarray(first + np.array((row * sh, 0)), jnp.int32)
             shifts = lax.gather(inputs, start, pixels, size, mode="promise_in_bounds")
-            for i in range(count):
-                place = (top + row, left + column + i)
-                output = shifted_slice(outputs, place, (down, across), (rows, columns))
-                shift = lax.slice_in_dim(shifts, i * sw, i * sw + 1, axis=4)
-                yield lax.mul(shift, lax.broadcast_in_dim(output, shape, (0, 1, 2, 5)))
+            shifts = lax.slice_in_dim(shifts, 0, None, sw, axis=4)
+            of_row = shifted_slice(outputs, (top + row, left), (down, across * columns), (rows, 1))
+            of_row = of_row.reshape(len(x), down, across, 1, columns, -1)
+            yield from lax.split(shifts * of_row, [1] * columns, axis=4)
 
     # XLA's library reduction would take the sum over a tile with it, and write the shifts out.
     total = reduce(lax.add, products())
