@@ -1,18 +1,15 @@
 """`jit_inference`: the outputs of `apply`, a few images at a time on a CPU."""
 
-import functools
 import re
 import threading
 
 import jax
 import numpy as np
 import pytest
-from flax import linen as nn
 
 import flaxmobile
-from flaxmobile import inference
+from flaxmobile import inference, parts
 from flaxmobile.compiler import inference_options
-from flaxmobile.layers import Conv, Network
 from tests.networks import QUICK, random_variables, short_backbone, short_model, small_size
 
 
@@ -25,8 +22,8 @@ from tests.networks import QUICK, random_variables, short_backbone, short_model,
 )
 def test_outputs_are_those_of_apply(create, name, monkeypatch):
     """Of a whole group of images and of those that remain, through every block in parts."""
-    monkeypatch.setattr(inference, "_IMAGES", (4, 4))
-    monkeypatch.setattr(inference, "_MAP_BYTES", 2**10)
+    monkeypatch.setattr(parts, "_IMAGES", (4, 4))
+    monkeypatch.setattr(parts, "_MAP_BYTES", 2**10)
     model, size = create(name), small_size(name)
     variables = random_variables(model)
     images = np.random.default_rng(0).normal(size=(6, size, size, 3)).astype(np.float32)
@@ -47,6 +44,32 @@ def test_any_number_of_images_gives_the_outputs_of_apply(count):
     expected = jax.jit(model.apply, compiler_options=QUICK)(variables, images)
     found = infer(variables, images)
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("count", [1, 9])
+@pytest.mark.parametrize("dtype", [np.float32, "bfloat16"])
+def test_variables_may_be_given_once(count, dtype):
+    """Of two types, and from the host: a call hands over one array for all vectors of a type."""
+    model = short_model(dtype=dtype)
+    variables = random_variables(model)
+    variables["params"] = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), variables["params"])
+    images = np.random.default_rng(0).normal(size=(count, 48, 40, 3)).astype(np.float32)
+    expected = flaxmobile.jit_inference(model)(variables, images)
+    infer = flaxmobile.jit_inference(model, variables)
+    np.testing.assert_array_equal(infer(images), expected)
+    np.testing.assert_allclose(jax.jit(infer)(images), expected, atol=2e-2 * np.abs(expected).max())
+
+
+def test_variables_given_once_are_fewer_arguments():
+    model = short_model()
+    variables = random_variables(model)
+    vectors = [leaf for leaf in jax.tree.leaves(variables) if leaf.ndim == 1]
+    (packed, joined), unpack = inference._pack(variables)
+    assert len(joined) == 1
+    assert len(jax.tree.leaves(packed)) == len(jax.tree.leaves(variables)) - len(vectors)
+    again = unpack((packed, joined))
+    assert jax.tree.structure(again) == jax.tree.structure(variables)
+    jax.tree.map(np.testing.assert_array_equal, again, variables)
 
 
 @pytest.mark.parametrize("count", [2, 8])
@@ -124,21 +147,6 @@ def test_all_shares_have_one_program(monkeypatch):
     assert counts[0] < 4
 
 
-def test_blocks_of_a_share_take_smaller_maps(monkeypatch):
-    """Of eight images four are a share: the same four go through a block two at a time."""
-    model = short_model()
-    variables = random_variables(model)
-
-    def loops(images):
-        images = np.ones((images, 64, 64, 3), np.float32)
-        share = functools.partial(inference._in_parts, model, 4)
-        return str(jax.make_jaxpr(share)(variables, images, 0)).count("scan[")
-
-    assert loops(8) == loops(4) == 0
-    monkeypatch.setattr(inference, "_MAP_BYTES_OF_SHARE", 2**16)
-    assert loops(8) > loops(4) == 0
-
-
 def test_an_error_of_a_share_is_raised():
     def fail():
         raise ValueError("share")
@@ -180,34 +188,6 @@ def test_what_is_used_twice_is_computed_once(name, layers, operation):
     fused = [re.findall(rf" {operation}\(.*{layers}", part) for part in text.split("\n\n")]
     places = [layer for part in fused for layer in set(part)]
     assert len(places) == len(set(places)) > 0
-
-
-@pytest.mark.parametrize(("channels", "together"), [(14, 8), (24, 4)])
-def test_a_large_network_takes_fewer_images_at_a_time(channels, together):
-    """Of 224 × 224 pixels: convolutions that make 6 × 2.7 or 6 × 4.6 MiB of each image."""
-
-    class Maps(Network):
-        @nn.compact
-        def __call__(self, images, train=False):
-            for number in range(6):
-                images = Conv(channels, name=f"conv{number}")(images)
-            return images.mean((1, 2))
-
-    model, images = Maps(), jax.ShapeDtypeStruct((16, 224, 224, 3), np.float32)
-    variables = jax.eval_shape(model.init, jax.random.key(0), images)
-    text = jax.jit(flaxmobile.jit_inference(model)).lower(variables, images).as_text()
-    assert f"tensor<{16 // together}x{together}x{channels}xf32>" in text
-
-
-def test_memory_on_a_cpu_does_not_grow_with_the_batch():
-    model = short_model()
-    infer, variables = jax.jit(flaxmobile.jit_inference(model)), random_variables(model)
-
-    def temporary(count):
-        images = jax.ShapeDtypeStruct((count, 64, 64, 3), np.float32)
-        return infer.lower(variables, images).compile(QUICK).memory_analysis().temp_size_in_bytes
-
-    assert temporary(64) < 1.1 * temporary(8)
 
 
 @pytest.mark.parametrize(("platform", "loops"), [("cpu", 1), ("cuda", 0), ("tpu", 0)])

@@ -42,10 +42,10 @@ class Jitted(Candidate):
 class Inference(Candidate):
     """`jit_inference`, which compiles with options of its own."""
 
-    def __init__(self, infer: Callable[[Any, Any], Any], variables: Any, images: Any) -> None:
+    def __init__(self, infer: Callable[[Any], Any], images: Any) -> None:
         """Keep the function and what it is called on."""
         self._infer = infer
-        self._arrays = jax.tree.map(jnp.asarray, (variables, images))
+        self._images = jnp.asarray(images)
 
     def prepare(self) -> None:
         """Trace and compile, which it does in the first call."""
@@ -53,7 +53,7 @@ class Inference(Candidate):
 
     def call(self) -> Any:
         """Infer."""
-        return self._infer(*self._arrays)
+        return self._infer(self._images)
 
 
 class Plain(Jitted):
@@ -70,7 +70,7 @@ def ours(job: Job) -> Candidate:
     model, variables = network(job)
     if job.task == "inference":
         model, variables = fold_batch_norm(model, variables)
-        return Inference(jit_inference(model), variables, data(job)[0])
+        return Inference(jit_inference(model, variables), data(job)[0])
     return Jitted(*training(job, model, variables))
 
 

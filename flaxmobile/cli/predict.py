@@ -109,7 +109,7 @@ def predict_images(
     if not model.folded:
         model, variables = fold_batch_norm(model, variables)
 
-    infer = jit_inference(model)
+    infer = jit_inference(model, variables)
     size, side = min(batch_size, len(paths)), preprocessing.image_size
     rows = []
     for start in range(0, len(paths), size):
@@ -117,7 +117,7 @@ def predict_images(
         images = np.zeros((size, side, side, 3), np.float32)  # the last batch is filled with zeros
         for i, path in enumerate(chunk):
             images[i] = preprocessing(open_image(path))
-        rows.append(np.asarray(jax.nn.softmax(infer(variables, images)))[: len(chunk)])
+        rows.append(np.asarray(jax.nn.softmax(infer(images)))[: len(chunk)])
     probabilities = np.concatenate(rows)
     for path, finite in zip(paths, np.isfinite(probabilities).all(1), strict=True):
         if not finite:

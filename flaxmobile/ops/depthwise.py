@@ -9,7 +9,6 @@ On a GPU cuDNN's kernels are the faster ones: MobileNetV2's training step in bfl
 12.2 ms with the native form, 17.1 with the one for the CPU, 12.9 with that for the output alone.
 """
 
-import itertools
 from collections.abc import Iterator, Sequence
 from functools import partial, reduce
 
