@@ -75,9 +75,10 @@ def test_all_results_are_those_of_the_output(given, epsilon):
         assert_close(step(by_input, norm, *given), step(by_output, norm, *given), 1e-12)
 
 
-def test_what_an_accelerator_computes_is_the_same(given, monkeypatch):
-    def as_elsewhere(*args, cpu, default):
-        return default(*args)
+@pytest.mark.parametrize("platform", ["tpu", "cuda"])
+def test_what_an_accelerator_computes_is_the_same(given, platform, monkeypatch):
+    def as_elsewhere(*args, default, **platforms):
+        return platforms.get(platform, default)(*args)
 
     with jax.enable_x64(True):
         norm = BatchNorm(dtype=np.float64)
