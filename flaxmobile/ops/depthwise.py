@@ -24,7 +24,8 @@ from flaxmobile.ops.shifts import gather_gradient, image_phases, pad_pixels, shi
 from flaxmobile.ops.window import Padding, Pair, Window, make_window, output_size
 
 _COLUMNS = 14
-"""At most so many columns has a tile of a map over which a kernel's gradient is added up."""
+"""At most so many columns has a tile of a map over which a kernel's gradient is added up: few enough
+that the shifts of a row, used once for each, are not written."""
 
 _MOST_USES = 15
 """What a loop uses more often, XLA's CPU backend writes out; the rest is computed in the loop, each
@@ -121,8 +122,10 @@ def _kernel_gradient(window: Window, x: Array, kernel: Array, dy: Array) -> Arra
     much for 25 taps: larger tiles take longer to compile).
 
     The shifts are gathered, for a gather is part of that loop where a concatenation would branch in
-    it. dy is read from the padded map that the image's gradient is made of, in tiles of so many
-    pixels that XLA does not compute it (batch normalization's gradient) for each tap again.
+    it. A row of all tiles is multiplied before it is cut into pixels: the same loop, of a third as
+    many operations to compile. dy is read from the padded map that the image's gradient is made
+    of, in tiles of so many pixels that XLA does not compute it (batch normalization's gradient) for
+    each tap again, and of several rows, for of a whole map XLA would write dy without padding too.
     """
     wide, (sh, sw) = jnp.promote_types(x.dtype, jnp.float32), window.strides
     height, width = dy.shape[1:3]
