@@ -24,8 +24,8 @@ from flaxmobile.ops.shifts import gather_gradient, image_phases, pad_pixels, shi
 from flaxmobile.ops.window import Padding, Pair, Window, make_window, output_size
 
 _COLUMNS = 14
-"""At most so many columns has a tile of a map over which a kernel's gradient is added up: few enough
-that the shifts of a row, used once for each, are not written."""
+"""At most so many columns has a tile over which a kernel's gradient is added up: few enough that
+the shifts of a row, used once for each, are not written."""
 
 _MOST_USES = 15
 """What a loop uses more often, XLA's CPU backend writes out; the rest is computed in the loop, each
