@@ -3,7 +3,6 @@
 import dataclasses
 import itertools
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +22,7 @@ from bench.report import (
 )
 from flaxmobile.cli.command import parse, reading_arguments
 from flaxmobile.cli.options import read_options
+from flaxmobile.cores import usable_cores
 from flaxmobile.errors import InputError, unknown
 from flaxmobile.registry import create_model, get_spec, resolve_name
 from flaxmobile.summary import summarize
@@ -84,7 +84,7 @@ class Config:
         options = read_options(self.options)
         names = map(resolve_name, self.models)
         return [
-            Job(candidate, self.task, name, options, count, size, len(os.sched_getaffinity(0)))
+            Job(candidate, self.task, name, options, count, size, usable_cores())
             for name, count in itertools.product(names, self.batch_size)
             for size in self.image_size or (get_spec(name).image_size,)
         ]
@@ -96,7 +96,7 @@ def main(prog: str, argv: Sequence[str]) -> None:
     with reading_arguments(prog):
         config.check()
     candidates = ["flaxmobile", *config.peers]
-    facts = surroundings(len(os.sched_getaffinity(0)))
+    facts = surroundings(usable_cores())
     print(header(facts))
     reports: list[dict[str, Any]] = []
     times: list[tuple[Job, float]] = []

@@ -1,7 +1,6 @@
 """Compiled inference in the form that is fastest on the platform."""
 
 import functools
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, overload
@@ -13,6 +12,7 @@ from jax.extend.core import get_opaque_trace_state
 from jax.typing import ArrayLike
 
 from flaxmobile.compiler import inference_options
+from flaxmobile.cores import usable_cores
 from flaxmobile.layers import Network
 from flaxmobile.parts import Outputs, in_parts, some_images
 
@@ -114,14 +114,7 @@ def _shares(images: ArrayLike) -> int:
     if most < 2 or jax.default_backend() != "cpu":
         return 1
     on_several = isinstance(images, Array) and len(images.devices()) > 1
-    return 1 if on_several else min(_cores(), most)
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # Linux
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return 1 if on_several else min(usable_cores(), most)
 
 
 def _each_from_a_thread(calls: Sequence[Callable[[], Outputs]]) -> list[Outputs]:

@@ -89,7 +89,7 @@ def test_inside_a_jit_it_computes_the_same(count):
 @pytest.mark.parametrize(("cores", "count", "shares"), [(2, 8, 2), (3, 14, 3), (16, 13, 3)])
 def test_each_core_takes_a_share_of_the_batch(cores, count, shares, create, monkeypatch):
     """Shares are equal, for one program; with 14 images the last begins in the one before."""
-    monkeypatch.setattr(inference, "_cores", lambda: cores)
+    monkeypatch.setattr(inference, "usable_cores", lambda: cores)
     called = []
     together = inference._each_from_a_thread
     monkeypatch.setattr(
@@ -117,7 +117,7 @@ def test_shares_are_called_from_threads_of_their_own():
 
 def test_shares_have_the_types_of_the_caller(monkeypatch):
     """`jax.enable_x64` holds for the thread that enters it."""
-    monkeypatch.setattr(inference, "_cores", lambda: 2)
+    monkeypatch.setattr(inference, "usable_cores", lambda: 2)
     model = short_model(dtype=np.float64)
     images = np.random.default_rng(0).normal(size=(8, 32, 32, 3))
     with jax.enable_x64(True):
@@ -137,7 +137,7 @@ def test_all_shares_have_one_program(monkeypatch):
     )
     variables = random_variables(model)
     for cores in (2, 3):
-        monkeypatch.setattr(inference, "_cores", lambda cores=cores: cores)
+        monkeypatch.setattr(inference, "usable_cores", lambda cores=cores: cores)
         infer, images = flaxmobile.jit_inference(model), np.ones((4 * cores, 32, 32, 3), np.float32)
         for _ in range(2):
             traced.clear()
@@ -156,7 +156,7 @@ def test_an_error_of_a_share_is_raised():
 
 
 def test_images_on_several_devices_stay_there(monkeypatch):
-    monkeypatch.setattr(inference, "_cores", lambda: 2)
+    monkeypatch.setattr(inference, "usable_cores", lambda: 2)
     mesh = jax.make_mesh((8,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
     images = np.random.default_rng(0).normal(size=(8, 32, 32, 3)).astype(np.float32)
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("batch"))
@@ -165,7 +165,7 @@ def test_images_on_several_devices_stay_there(monkeypatch):
 
 
 def test_an_accelerator_takes_the_batch_as_one(monkeypatch):
-    monkeypatch.setattr(inference, "_cores", lambda: 2)
+    monkeypatch.setattr(inference, "usable_cores", lambda: 2)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert inference._shares(np.ones((32, 8, 8, 3))) == 1
 

@@ -103,7 +103,8 @@ class Config:
     """Compile the step for a TPU topology such as v5e:2x2 without having one, print memory and
     operations per chip, and stop."""
     workers: int | None = None
-    """Processes that load images; by default none for digits, else one per core, at most 16."""
+    """Processes that load images, 0 for threads; by default 0 for digits or on two cores, else one
+    per core, at most 16."""
     on_bad_image: Literal["error", "skip"] = "error"
     """What to do with a file that cannot be read: stop and name it, or skip, count and report."""
     log_every: int = 10

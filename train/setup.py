@@ -3,7 +3,6 @@
 import dataclasses
 import datetime
 import math
-import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -19,13 +18,12 @@ from flaxmobile.registry import get_spec
 from flaxmobile.weights import abstract_variables, load_options
 from train.config import Config
 from train.datasets import Dataset, open_dataset
+from train.input_pipeline import default_workers
 from train.optimizers import make_optimizer, make_schedule
 from train.parallel import Parallel, make_parallel
 from train.step import Objective, TrainState, create_state
 
 Options = dict[str, Any]
-
-_MOST_WORKERS = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,4 +210,4 @@ def _preprocessing(config: Config, dataset: Dataset, least: int) -> Preprocessin
 def _workers(config: Config) -> int:
     if config.workers is not None:
         return config.workers
-    return 0 if config.dataset == "digits" else min(_MOST_WORKERS, os.cpu_count() or 1)
+    return 0 if config.dataset == "digits" else default_workers()

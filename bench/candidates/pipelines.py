@@ -54,19 +54,19 @@ class Pipeline(Candidate):
 
 
 class Ours(Pipeline):
-    """The pipeline of `train`: uint8, normalized on the device."""
+    """The pipeline of `train`, with its threads or processes: uint8, normalized on the device."""
 
     def __init__(self, job: Job) -> None:
         """Open the files; processes start with the first batch."""
         from train.datasets import open_dataset
-        from train.input_pipeline import train_batches
+        from train.input_pipeline import default_workers, train_batches
 
         self.batches = train_batches(
             open_dataset(f"folder:{photographs()}"),
             preprocessing=Preprocessing(job.image_size),
             batch_size=job.batch_size,
             seed=0,
-            workers=job.threads,
+            workers=default_workers(),
         )
 
     def shape(self, batch: Any) -> tuple[int, ...]:

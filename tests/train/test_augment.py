@@ -7,6 +7,7 @@ from torchvision.transforms import InterpolationMode, RandomResizedCrop
 from torchvision.transforms.functional import resized_crop
 
 from flaxmobile.preprocessing import INTERPOLATIONS
+from train import augment
 from train.augment import (
     augment_digit,
     augment_photograph,
@@ -67,16 +68,32 @@ def test_boxes_lie_in_the_image(width, height):
     assert (boxes.max(0)[2:] == (width, height)).all()
 
 
+def ours_and_torchvisions(image, size, seed, interpolation):
+    """A random crop as int64, and torchvision's of the same box."""
+    left, top, right, bottom = random_box(*image.size, np.random.default_rng(seed))
+    crop = random_resized_crop(image, size, np.random.default_rng(seed), interpolation)
+    expected = resized_crop(
+        image, top, left, bottom - top, right - left, [size, size], MODES[interpolation]
+    )
+    return np.asarray(crop).astype(int), np.asarray(expected).astype(int)
+
+
 @pytest.mark.parametrize("interpolation", MODES)
 @pytest.mark.parametrize("seed", range(5))
-def test_random_resized_crop_has_the_pixels_of_torchvision(seed, interpolation):
-    image = photograph(203, 157)
-    left, top, right, bottom = random_box(*image.size, np.random.default_rng(seed))
-    crop = random_resized_crop(image, 96, np.random.default_rng(seed), interpolation)
-    expected = resized_crop(
-        image, top, left, bottom - top, right - left, [96, 96], MODES[interpolation]
-    )
+def test_random_resized_crop_has_the_pixels_of_torchvision(monkeypatch, seed, interpolation):
+    monkeypatch.setattr(augment, "vectorized", None)
+    crop, expected = ours_and_torchvisions(photograph(203, 157), 96, seed, interpolation)
     np.testing.assert_array_equal(crop, expected)
+
+
+@pytest.mark.parametrize("interpolation", MODES)
+@pytest.mark.parametrize("sides", [(203, 157), (500, 375), (4000, 3000), (1, 9), (900, 2)])
+@pytest.mark.parametrize("size", [32, 224])
+def test_vectorized_pixels_are_one_off_at_most(sides, size, interpolation):
+    crop, expected = ours_and_torchvisions(photograph(*sides), size, 0, interpolation)
+    difference = crop - expected
+    assert np.abs(difference).max() <= (interpolation == "bilinear")
+    assert abs(difference.mean()) < 0.01
 
 
 def test_random_horizontal_flip_mirrors_half_of_the_images():

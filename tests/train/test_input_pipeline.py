@@ -15,10 +15,12 @@ import pytest
 from PIL import Image
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
+from flaxmobile.cores import usable_cores
 from flaxmobile.errors import InputError
 from flaxmobile.preprocessing import Preprocessing
+from train import input_pipeline
 from train.datasets import Record
-from train.input_pipeline import eval_batches, train_batches
+from train.input_pipeline import default_workers, eval_batches, train_batches
 
 DTYPES = {"image": np.uint8, "label": np.int32, "weight": np.float32, "unreadable": np.int32}
 
@@ -143,8 +145,14 @@ def test_only_a_few_batches_are_read_ahead(flowers, small):
         for _ in range(3):
             next(batches)
         time.sleep(0.5)  # enough to read all that may be read ahead
-        threads = min(8, os.cpu_count())
+        threads = min(8, usable_cores())
         assert 12 <= source.reads <= 4 * (3 + threads)
+
+
+@pytest.mark.parametrize(("cores", "workers"), [(1, 0), (2, 0), (3, 3), (16, 16), (96, 16)])
+def test_few_cores_read_in_threads_and_many_in_processes(monkeypatch, cores, workers):
+    monkeypatch.setattr(input_pipeline, "usable_cores", lambda: cores)
+    assert default_workers() == workers
 
 
 def test_a_dataset_of_one_record_can_be_trained_on(flowers, small):
