@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
+from flaxmobile.compiler import inference_options
 from flaxmobile.ops import make_window, window_max
 
 SIZES = {  # those of the networks' pools, and others
@@ -17,8 +18,9 @@ SIZES = {  # those of the networks' pools, and others
     "Inception v2": ((28, 28, 320), 3, 2, "SAME"),
     "Inception v1, unit": ((14, 14, 512), 3, 1, "symmetric"),
     "BlazeFace": ((64, 64, 24), 2, 2, "SAME"),
-    "padding on one side": ((7, 10, 3), 5, 3, ((4, 0), (0, 2))),
-    "pixels that no window reads": ((11, 8, 3), 2, 4, "VALID"),
+    "padding on one side": ((7, 10, 64), 5, 3, ((4, 0), (0, 2))),
+    "windows beyond the image": ((6, 5, 64), 3, 2, ((4, 0), (1, 5))),
+    "pixels that no window reads": ((11, 8, 64), 2, 4, "VALID"),
 }
 
 
@@ -48,6 +50,28 @@ def test_values_and_gradients_are_those_of_the_native_form(name):
         expected = with_gradient(jax.jit(partial(plain, size, window)), x)
         for a, b in zip(found, expected, strict=True):
             np.testing.assert_allclose(a, b, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("options", [None, inference_options()], ids=["plain", "inference"])
+@pytest.mark.parametrize("name", SIZES)
+def test_without_a_gradient_values_are_those_of_the_native_form(name, options):
+    size, window, x = problem(name, np.float32)
+    found = jax.jit(partial(window_max, size, window), compiler_options=options)(x - 2)
+    np.testing.assert_array_equal(found, plain(size, window, x - 2))
+
+
+def test_inference_reads_a_biased_product_where_it_is():
+    """No map with a margin, nor what a tap sees, is written: the product and the result alone."""
+    size, window, x = problem("Inception v2", np.float32)
+    kernel = jnp.ones((x.shape[-1], 64), x.dtype)
+
+    def pooled(x, bias):
+        y = window_max(size, window, x @ kernel + bias[None, None, None])
+        return jnp.abs(y), jnp.exp(y)
+
+    lowered = jax.jit(pooled, compiler_options=inference_options()).lower(x, kernel[0])
+    product, results = x.nbytes // x.shape[-1] * 64, x.nbytes // x.shape[-1] * 16
+    assert lowered.compile().memory_analysis().temp_size_in_bytes < 1.1 * (product + results)
 
 
 def test_gradients_of_bfloat16_are_summed_in_float32():
