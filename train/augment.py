@@ -16,7 +16,12 @@ except ImportError:  # has no wheel for Linux on ARM
 _KNOWN_PIL = 13
 """Newest major version whose images cykooz_resizer is known to read: it reads PIL's structures."""
 
-_VECTORIZED = cykooz_resizer is not None and int(PIL.__version__.split(".")[0]) <= _KNOWN_PIL
+
+def _can_vectorize(pil_version: str) -> bool:
+    return cykooz_resizer is not None and int(pil_version.split(".")[0]) <= _KNOWN_PIL
+
+
+_VECTORIZED = _can_vectorize(PIL.__version__)
 
 _SCALE = (0.08, 1.0)
 _RATIO = (3 / 4, 4 / 3)
@@ -98,7 +103,7 @@ def augment_digit(
       size: side of the result in pixels, at least that of the image.
       rng: of angle (±10 degrees), slant (±10 degrees), width and height (0.85 to 1.1 times, each)
         and shift (±6 percent of the side).
-      interpolation: as above.
+      interpolation: "bilinear", "bicubic" or "nearest", PIL's.
     """
     angle, slant = (math.radians(degrees) for degrees in rng.uniform(-10, 10, 2))
     wide, high = (math.exp(log) for log in rng.uniform(math.log(0.85), math.log(1.1), 2))

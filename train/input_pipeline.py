@@ -74,9 +74,10 @@ def train_batches(
 ) -> Batches:
     """Augmented training batches without end, shuffled anew in each epoch.
 
-    Batch k depends on the data, the seed, batch_size and k alone, however it is read; together the
-    batches k of all processes hold the items from k·n to (k+1)·n of the endless stream, where n is
-    the global batch size. One epoch runs into the next, so that no record is left out.
+    Batch k depends on the data, the seed, batch_size and k alone, however it is read (and by 1 of
+    255 on whether `random_resized_crop` finds cykooz_resizer); together the batches k of all
+    processes hold the items from k·n to (k+1)·n of the endless stream, where n is the global batch
+    size. One epoch runs into the next, so that no record is left out.
 
     Args:
       dataset: whose training split to read.

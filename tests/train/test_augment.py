@@ -96,6 +96,21 @@ def test_vectorized_pixels_are_one_off_at_most(sides, size, interpolation):
     assert abs(difference.mean()) < 0.01
 
 
+def test_bilinear_crops_are_vectorized_where_they_can_be():
+    crop, expected = ours_and_torchvisions(photograph(500, 375), 224, 0, "bilinear")
+    assert (crop != expected).any() == augment._VECTORIZED
+
+
+@pytest.mark.parametrize(
+    ("version", "known"), [("11.0.0", True), ("13.9", True), ("14.0", False)]
+)
+def test_images_of_an_unknown_pil_are_left_to_it(monkeypatch, version, known):
+    monkeypatch.setattr(augment, "cykooz_resizer", augment)  # as if installed
+    assert augment._can_vectorize(version) == known
+    monkeypatch.setattr(augment, "cykooz_resizer", None)
+    assert not augment._can_vectorize(version)
+
+
 def test_random_horizontal_flip_mirrors_half_of_the_images():
     image, rng = photograph(8, 6), np.random.default_rng(0)
     mirrored = 0
