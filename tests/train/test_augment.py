@@ -101,9 +101,7 @@ def test_bilinear_crops_are_vectorized_where_they_can_be():
     assert (crop != expected).any() == augment._VECTORIZED
 
 
-@pytest.mark.parametrize(
-    ("version", "known"), [("11.0.0", True), ("13.9", True), ("14.0", False)]
-)
+@pytest.mark.parametrize(("version", "known"), [("11.0.0", True), ("13.9", True), ("14.0", False)])
 def test_images_of_an_unknown_pil_are_left_to_it(monkeypatch, version, known):
     monkeypatch.setattr(augment, "cykooz_resizer", augment)  # as if installed
     assert augment._can_vectorize(version) == known
