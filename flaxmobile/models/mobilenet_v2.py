@@ -154,7 +154,7 @@ class InvertedResidual(nn.Module):
             return total + y.astype(total.dtype)
 
         rows, columns = (-(-side // self.stride) for side in x.shape[1:3])
-        shape = (len(x), rows, columns, self.features)
+        shape = (x.shape[0], rows, columns, self.features)
         zeros = jnp.zeros(shape, jnp.promote_types(x.dtype, jnp.float32))
         y = lax.fori_loop(0, self.split, add, zeros)
         if project.folded:

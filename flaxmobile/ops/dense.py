@@ -78,7 +78,7 @@ def im2col(window: Window, x: Array, kernel: Array) -> Array:
     patches = jnp.concatenate(columns, axis=-1)  # [n, h', w', kh * kw * c]
     weights = kernel.astype(wide).reshape(-1, features)
     flat = product(patches.reshape(-1, len(weights)), weights)
-    return flat.reshape(len(x), height, width, features).astype(x.dtype)
+    return flat.reshape(x.shape[0], height, width, features).astype(x.dtype)
 
 
 def direct(window: Window, x: Array, kernel: Array) -> Array:

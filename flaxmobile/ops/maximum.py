@@ -110,7 +110,7 @@ def _seen(x: Array, tap: Pair, size: Pair, window: Window) -> Array:
     )
     pixels = lax.GatherDimensionNumbers((0, 3), (1, 2), (1, 2))
     places = jnp.asarray(np.stack(np.meshgrid(rows, columns, indexing="ij"), -1), jnp.int32)
-    shape = (len(x), 1, 1, x.shape[3])
+    shape = (x.shape[0], 1, 1, x.shape[3])
     return lax.gather(x, places, pixels, shape, mode="promise_in_bounds")
 
 

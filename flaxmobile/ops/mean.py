@@ -35,7 +35,7 @@ def _mean(x: Array) -> Array:
 
 def _product(x: Array) -> Array:
     wide = jnp.promote_types(x.dtype, jnp.float32)
-    images, channels, pixels = len(x), x.shape[-1], x.shape[1] * x.shape[2]
+    images, channels, pixels = x.shape[0], x.shape[-1], x.shape[1] * x.shape[2]
     ones = jnp.ones((images, 1, pixels), wide)
     total = ones @ x.astype(wide).reshape(images, pixels, channels)
     return total[:, 0] / pixels

@@ -5,7 +5,7 @@ from functools import reduce
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array, export, lax
 
 from flaxmobile.ops.once import kept_apart
 
@@ -85,8 +85,10 @@ def divided_product(x: Array, kernel: Array) -> Array:
     """`product`, for few pixels in three parts; not for training.
 
     Two threads of Eigen's that share 49 pixels and a kernel of 160 × 960 take 1.5 times as long as
-    with three products, each computed by one of them.
+    with three products, each computed by one of them. A number of images that is not known when
+    the program is exported counts as many.
     """
-    if len(x) > _FEW_PIXELS or kernel.size < _LARGE_KERNEL:
+    many = export.is_symbolic_dim(x.shape[0]) or x.shape[0] > _FEW_PIXELS
+    if many or kernel.size < _LARGE_KERNEL:
         return product(x, kernel)
     return jnp.concatenate([product(part, kernel) for part in jnp.array_split(x, 3)])

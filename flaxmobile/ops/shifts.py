@@ -17,7 +17,7 @@ def taps(kernel: Sequence[int]) -> Iterator[Pair]:
 def shifted_slice(x: Array, start: Pair, size: Sequence[int], strides: Pair) -> Array:
     """Every strides-th pixel of x [n, h, w, c] from start on, `size` (height, width) of them."""
     (top, left), (height, width), (sh, sw) = start, size, strides
-    end = (len(x), top + (height - 1) * sh + 1, left + (width - 1) * sw + 1, x.shape[3])
+    end = (x.shape[0], top + (height - 1) * sh + 1, left + (width - 1) * sw + 1, x.shape[3])
     return lax.slice(x, (0, top, left, 0), end, (1, sh, sw, 1))  # traced faster than an index
 
 

@@ -14,6 +14,7 @@ import pytest
 from flax import linen as nn
 from flax import nnx
 from flax.traverse_util import flatten_dict, unflatten_dict
+from jax import export
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import flaxmobile
@@ -179,6 +180,20 @@ def test_a_second_batch_compiles_nothing(name):
     assert traces == [images.shape]
     assert apply._cache_size() == 1
     assert np.abs(first - second).max() > 0
+
+
+@every_model
+def test_one_exported_program_infers_batches_of_any_size(name):
+    model, variables, apply, _ = inference(name)
+    images, _ = batch_of(name)
+    expected, _ = apply(variables, images)
+    (count,) = export.symbolic_shape("count")
+    shapes = jax.eval_shape(lambda: (variables, images))
+    shapes = shapes[0], shapes[1].update(shape=(count, *images.shape[1:]))
+    exported = export.export(jax.jit(model.apply), platforms=["cpu", "tpu"])(*shapes)
+    call = jax.jit(export.deserialize(exported.serialize()).call, compiler_options=QUICK)
+    logits = call(variables, images[:3])
+    chex.assert_trees_all_close(logits, expected[:3], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ENDPOINTS)
