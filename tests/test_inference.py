@@ -179,8 +179,6 @@ def test_an_accelerator_takes_the_batch_as_one(monkeypatch):
 )
 def test_what_is_used_twice_is_computed_once(name, layers, operation):
     """ShuffleNet's units, by three groups' products and a sum; what a gate sees and scales."""
-    if inference_options() is None:
-        return  # this jaxlib has no choice
     model = short_model(name)
     images = jax.ShapeDtypeStruct((1, 64, 64, 3), np.float32)
     infer = jax.jit(flaxmobile.jit_inference(model), compiler_options=inference_options())
