@@ -18,7 +18,11 @@ def test_notebook_trains_resumes_and_predicts(tmp_path, monkeypatch):
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells), "commit it without outputs"
     NotebookClient(
-        notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
+        notebook,
+        timeout=600,
+        startup_timeout=600,
+        kernel_name="python3",
+        resources={"metadata": {"path": tmp_path}},
     ).execute()
     text = "".join(
         output.get("text", "") + str(output.get("data", {}).get("text/plain", ""))

@@ -95,6 +95,7 @@ def test_a_published_file_has_torchvisions_preset(model, weights):
 def test_transform_input_is_in_the_preprocessing():
     """The published network on its own images is the one without transform on ours."""
     weights = get_model_weights("googlenet")["IMAGENET1K_V1"]
+    torch.manual_seed(0)
     image = to_pil(torch.randint(0, 256, (3, 256, 256), dtype=torch.uint8))
     network = GoogLeNet(init_weights=False, transform_input=True)
     expected = network._transform_input(weights.transforms()(image)[None])[0]

@@ -70,6 +70,7 @@ def test_parameters_and_outputs_are_those_of_flax(options, dtype):
 )
 def test_kernels_start_as_torchvisions(module, channels, torch_shape):
     """Whose fan-out counts all output channels, also of a depthwise convolution."""
+    torch.manual_seed(0)
     peer = torch.nn.init.kaiming_normal_(torch.empty(torch_shape), mode="fan_out")
     kernel = module.init(jax.random.key(0), jnp.zeros((1, 3, 3, channels)))["params"]["kernel"]
     assert sorted(kernel.shape) == sorted(torch_shape)

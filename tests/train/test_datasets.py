@@ -369,6 +369,6 @@ def test_a_dataset_prepared_as_tfrecord_is_refused(tmp_path):
 
 def test_the_log_level_of_others_is_left_alone(tmp_path, caplog):
     logger = logging.getLogger("absl")
-    logger.setLevel(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "absl")
     open_dataset("toy_photos", str(tmp_path))
     assert logger.level == logging.DEBUG

@@ -319,7 +319,7 @@ def test_workers_leave_signals_to_the_main_process_and_end_when_it_is_killed(ima
         assert process.stdout.readline() == "alive\n"
         process.kill()
         # Both ends of a pipe that a worker still holds would stay open.
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=120)
     assert "Traceback" not in errors
 
 

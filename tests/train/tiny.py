@@ -1,8 +1,10 @@
 """A network of two layers under the name `tiny`, so that tests of the loop compile in a second.
 
-`python -m tests.train.tiny FLAGS` is `python -m train FLAGS` with that network registered.
+`python -m tests.train.tiny FLAGS` is `python -m train FLAGS` with that network registered. With
+SIGNAL_AT="STEP NUMBER" in the environment it sends itself a signal as soon as that step is written.
 """
 
+import os
 import sys
 
 from flax import linen as nn
@@ -10,6 +12,7 @@ from flax import linen as nn
 from flaxmobile import registry
 from flaxmobile.layers import Network, relu6
 from flaxmobile.models.mobilenet_v2 import InvertedResidual
+from train.reporting import Reporter
 
 
 class Tiny(Network):
@@ -25,8 +28,22 @@ class Tiny(Network):
 
 SPEC = registry.Spec(Tiny, aliases=("t",), year=2026, params=0, macs=0, paper="none")
 
+
+def _send_signal_at(step: int, number: int) -> None:
+    write = Reporter.write
+
+    def write_and_send(self, line):
+        write(self, line)
+        if line["step"] == step:
+            os.kill(os.getpid(), number)
+
+    Reporter.write = write_and_send
+
+
 if __name__ == "__main__":
     from train.__main__ import main
 
+    if "SIGNAL_AT" in os.environ:
+        _send_signal_at(*map(int, os.environ["SIGNAL_AT"].split()))
     registry.SPECS["tiny"] = SPEC
     sys.exit(main())
