@@ -1,5 +1,6 @@
 """Inference without batch normalization: its numbers move into the convolutions."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,7 @@ def _fold(params: Tree, stats: Tree, epsilon: float) -> Tree:
     if set(params) == {"conv", "norm"}:
         return {"conv": _fold_one(params["conv"]["kernel"], params["norm"], stats["norm"], epsilon)}
     return {
-        name: _fold(child, stats.get(name, {}), epsilon) if isinstance(child, dict) else child
+        name: _fold(child, stats.get(name, {}), epsilon) if isinstance(child, Mapping) else child
         for name, child in params.items()
     }
 

@@ -60,7 +60,7 @@ def _compiled(model: Network, unpack: Callable[[Any], Any]) -> Callable[[Any, Ar
 
     def infer(packed: Any, images: Array, start: ArrayLike = 0, count: int = 0) -> Outputs:
         """Of `count` images from `start` on; by default of all."""
-        count = count or len(images)
+        count = count or images.shape[0]
         return lax.platform_dependent(
             unpack(packed),
             images,

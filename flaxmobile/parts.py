@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen.module import InterceptorContext
-from jax import Array, lax
+from jax import Array, export, lax
 from jax.typing import ArrayLike
 
 from flaxmobile.layers import Conv, Network
@@ -38,6 +38,8 @@ def in_parts(
     model: Network, count: int, variables: Any, images: Array, start: ArrayLike
 ) -> Outputs:
     """The network for a few of `count` images from `start` on, and what then remains of them."""
+    if export.is_symbolic_dim(count) or not count:  # unknown yet, or nothing to divide
+        return model.apply(variables, images)
     most_bytes = _MAP_BYTES if count == len(images) else _MAP_BYTES_OF_SHARE
     block_in_parts = functools.partial(_block_in_parts, most_bytes)
 
@@ -111,7 +113,7 @@ def _map_bytes(
 
 def some_images(images: Array, start: ArrayLike, count: int) -> Array:
     """`count` images from `start` on."""
-    return images if count == len(images) else lax.dynamic_slice_in_dim(images, start, count)
+    return images if count == images.shape[0] else lax.dynamic_slice_in_dim(images, start, count)
 
 
 def _repeat(function: Callable[[ArrayLike], Outputs], times: int) -> Outputs:
@@ -119,4 +121,4 @@ def _repeat(function: Callable[[ArrayLike], Outputs], times: int) -> Outputs:
     if times == 1:
         return function(0)
     outputs = lax.map(function, jnp.arange(times))
-    return jax.tree.map(lambda y: y.reshape(-1, *y.shape[2:]), outputs)
+    return jax.tree.map(lambda y: y.reshape(y.shape[0] * y.shape[1], *y.shape[2:]), outputs)

@@ -1,6 +1,8 @@
+import chex
 import jax
 import numpy as np
 import pytest
+from flax.core import freeze
 
 import flaxmobile
 from flaxmobile import folding
@@ -79,6 +81,14 @@ def test_folding_leaves_the_given_model_and_variables_alone():
         jax.tree.leaves(variables), jax.tree.leaves(random_variables(model)), strict=True
     ):
         assert (a == b).all()
+
+
+def test_frozen_variables_are_folded_too():
+    model = small_model()
+    variables = random_variables(model)
+    _, expected = flaxmobile.fold_batch_norm(model, variables)
+    _, found = flaxmobile.fold_batch_norm(model, freeze(variables))
+    chex.assert_trees_all_equal(found, expected)
 
 
 def test_epsilon_is_the_models():

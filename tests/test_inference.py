@@ -195,3 +195,18 @@ def test_accelerators_take_the_batch_as_a_whole(platform, loops):
     exported = jax.export.export(jax.jit(flaxmobile.jit_inference(model)), platforms=[platform])
     text = exported(random_variables(model), images).mlir_module()
     assert len(re.findall(r"stablehlo\.while", text)) == loops
+
+
+def test_an_exported_program_infers_batches_of_any_size():
+    model, images = short_model(), np.ones((5, 32, 32, 3), np.float32)
+    variables = random_variables(model)
+    shape = jax.ShapeDtypeStruct((*jax.export.symbolic_shape("count"), 32, 32, 3), np.float32)
+    exported = jax.export.export(jax.jit(flaxmobile.jit_inference(model)))(variables, shape)
+    found = exported.call(variables, images)
+    np.testing.assert_allclose(found, model.apply(variables, images), rtol=1e-4, atol=1e-5)
+
+
+def test_no_images_have_no_logits():
+    model = short_model()
+    infer = flaxmobile.jit_inference(model)
+    assert infer(random_variables(model), np.ones((0, 32, 32, 3), np.float32)).shape == (0, 5)

@@ -27,7 +27,9 @@ class Dropout(nn.Module):
         if deterministic or self.rate == 0:
             return x
         key = self.make_rng("dropout")
-        devices = 1 if self.axis_name is None else lax.axis_size(self.axis_name)
+        # Variables are made outside of the mapped function.
+        axis_name = None if self.is_initializing() else self.axis_name
+        devices = 1 if axis_name is None else lax.axis_size(axis_name)
         keep = jax.random.bernoulli(key, 1 - self.rate, (devices, *x.shape))
-        keep = keep[0 if self.axis_name is None else lax.axis_index(self.axis_name)]
+        keep = keep[0 if axis_name is None else lax.axis_index(axis_name)]
         return jnp.where(keep, x / (1 - self.rate), jnp.zeros_like(x))

@@ -1,5 +1,6 @@
 """Batch normalization with the reference implementations' running statistics."""
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array, lax
@@ -62,15 +63,17 @@ class BatchNorm(nn.Module):
                 self.epsilon, scale, bias, running_mean.value, running_var.value
             )
             return rescale(x, factor, offset).astype(self.dtype)
+        wide = jnp.promote_types(x.dtype, jnp.float32)
+        scale, bias = (jnp.asarray(parameter, wide) for parameter in (scale, bias))
         axis_name = None if self.is_initializing() else self.axis_name
         rule = Rule(self.epsilon, self.dtype, axis_name)
         if expansion is None:
             y, mean, var = normalize(rule, x, scale, bias)
         else:
-            y, mean, var = normalize_expanded(rule, lax.stop_gradient(x), expansion, scale, bias)
+            y, mean, var = normalize_expanded(rule, x, expansion, scale, bias)
         if not self.is_initializing():
             samples = _samples(x, axis_name)
-            unbiased = var * (samples / max(samples - 1, 1))
+            unbiased = var * (samples / jax.core.max_dim(samples - 1, 1))
             running_mean.value = self._update(running_mean.value, mean)
             running_var.value = self._update(running_var.value, unbiased)
         return y

@@ -10,6 +10,7 @@ from jax import Array, lax
 from flaxmobile.ops import pointwise_conv
 from flaxmobile.ops.product import product
 from flaxmobile.ops.sums import channel_sums, cross_sums
+from flaxmobile.ops.varying import alike, varying_axes
 
 
 class Rule(NamedTuple):
@@ -20,7 +21,6 @@ class Rule(NamedTuple):
     axis_name: str | None
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
 def normalize(rule: Rule, x: Array, scale: Array, bias: Array) -> tuple[Array, Array, Array]:
     """Normalize x [..., c] over the batch.
 
@@ -29,6 +29,11 @@ def normalize(rule: Rule, x: Array, scale: Array, bias: Array) -> tuple[Array, A
     Returns:
       x normalized, and the mean and biased variance of each channel.
     """
+    return _normalize(rule, *alike(x, scale, bias))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _normalize(rule: Rule, x: Array, scale: Array, bias: Array) -> tuple[Array, Array, Array]:
     return _forward(rule, x, scale, bias)[0]
 
 
@@ -85,7 +90,7 @@ def _backward(
     return dx.astype(x.dtype), d_scale, dy_sum
 
 
-normalize.defvjp(_forward, _backward)
+_normalize.defvjp(_forward, _backward)
 
 
 class Expansion(NamedTuple):
@@ -99,7 +104,6 @@ class Expansion(NamedTuple):
     kernel: Array
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
 def normalize_expanded(
     rule: Rule, y: Array, expansion: Expansion, scale: Array, bias: Array
 ) -> tuple[Array, Array, Array]:
@@ -115,8 +119,7 @@ def normalize_expanded(
 
     Args:
       rule: see `BatchNorm`.
-      y: the convolution's output. Its gradient is given to x and the kernel, so what made y of
-        them is not to be differentiated.
+      y: the convolution's output. Its gradient is given to x and the kernel; y itself gets none.
       expansion: x and W.
       scale: [d].
       bias: [d].
@@ -124,6 +127,13 @@ def normalize_expanded(
     Returns:
       y normalized, and the mean and biased variance of each channel.
     """
+    return _normalize_expanded(rule, *alike(y, expansion, scale, bias))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _normalize_expanded(
+    rule: Rule, y: Array, expansion: Expansion, scale: Array, bias: Array
+) -> tuple[Array, Array, Array]:
     return _forward_expanded(rule, y, expansion, scale, bias)[0]
 
 
@@ -159,13 +169,16 @@ def _of_input(rule: Rule, y: Array, expansion: Expansion) -> _Moments:
     x_mean, square = _mean((sums[0] / pixels, sums[1] / pixels), rule.axis_name)
     covariance = square - jnp.outer(x_mean, x_mean)
     var = jnp.maximum((weights * (covariance @ weights)).sum(0), 0)
-    return _Moments(x_mean @ weights, var, x_mean, covariance)
+    mean = x_mean @ weights
+    if rule.axis_name in varying_axes(mean):  # the same everywhere; `shard_map` is to know it
+        mean, var = _mean((mean, var), rule.axis_name)
+    return _Moments(mean, var, x_mean, covariance)
 
 
 def _of_output(rule: Rule, y: Array, expansion: Expansion) -> _Moments:
     channels, wide = expansion.x.shape[-1], _weights(expansion).dtype
     zeros = jnp.zeros(channels, wide), jnp.zeros((channels, channels), wide)
-    return _Moments(*_moments(rule, y), *zeros)
+    return _Moments(*alike(*_moments(rule, y), *zeros))
 
 
 def _backward_expanded(
@@ -214,7 +227,7 @@ def _backward_by_output(
     return Expansion(*jax.vjp(pointwise_conv, *expansion)[1](dy)), d_scale, d_bias
 
 
-normalize_expanded.defvjp(_forward_expanded, _backward_expanded)
+_normalize_expanded.defvjp(_forward_expanded, _backward_expanded)
 
 
 def _weights(expansion: Expansion) -> Array:
@@ -226,7 +239,7 @@ def _weights(expansion: Expansion) -> Array:
 def _mix(x: Array, weights: Array) -> Array:
     """In training's form; `pointwise_conv` would take that of inference in here."""
     flat = product(x.reshape(-1, x.shape[-1]), weights.astype(x.dtype))
-    return flat.reshape(*x.shape[:-1], -1).astype(weights.dtype)
+    return flat.reshape(*x.shape[:-1], weights.shape[1]).astype(weights.dtype)
 
 
 def coefficients(

@@ -242,6 +242,7 @@ class BlazeFace(Network):
             x = features[stride].astype(jnp.promote_types(self.dtype, jnp.float32))
             box = Conv(anchors * REGRESSORS, dtype=x.dtype, name=f"boxes_stride{stride}")(x)
             score = Conv(anchors, dtype=x.dtype, name=f"scores_stride{stride}")(x)
-            boxes.append(box.reshape(x.shape[0], -1, REGRESSORS))
-            scores.append(score.reshape(x.shape[0], -1))
+            number = math.prod(score.shape[1:])
+            boxes.append(box.reshape(x.shape[0], number, REGRESSORS))
+            scores.append(score.reshape(x.shape[0], number))
         return {"boxes": jnp.concatenate(boxes, 1), "scores": jnp.concatenate(scores, 1)}

@@ -154,7 +154,8 @@ class AuxiliaryClassifier(nn.Module):
         wide = jnp.promote_types(self.dtype, jnp.float32)
         x = adaptive_avg_pool(x, 4)  # [n, 4, 4, c]
         x = self.conv(self.channels, activation=relu, name="project")(x, train)
-        x = x.transpose(0, 3, 1, 2).reshape(x.shape[0], -1)  # in torch's order: [n, channels * 16]
+        x = x.transpose(0, 3, 1, 2)  # torch's order
+        x = x.reshape(x.shape[0], math.prod(x.shape[1:]))
         init = nn.initializers.normal(0.01)
         x = relu(nn.Dense(self.hidden, kernel_init=init, dtype=wide, name="hidden")(x))
         x = Dropout(self.dropout_rate, self.axis_name, name="dropout")(x, deterministic=not train)

@@ -63,7 +63,7 @@ def im2col(window: Window, x: Array, kernel: Array) -> Array:
     pieces = width + (kw - 1) // sw
     right = pieces * sw - x.shape[2] - left  # cuts off, or fills the last piece
     padded = lax.pad(
-        x.astype(wide).reshape(*x.shape[:2], -1),  # padding of long rows is vectorized
+        x.astype(wide).reshape(*x.shape[:2], x.shape[2] * channels),  # a long row is vectorized
         jnp.zeros((), wide),
         [(0, 0, 0), (*rows, 0), (left * channels, right * channels, 0)],
     )
@@ -91,7 +91,7 @@ def direct(window: Window, x: Array, kernel: Array) -> Array:
     height, width = output_size(x.shape[1:3], (kh, kw), window)
     rows, (left, right) = window.padding
     padded = jnp.pad(  # long rows are vectorized
-        x.astype(wide).reshape(*x.shape[:2], -1),
+        x.astype(wide).reshape(*x.shape[:2], x.shape[2] * channels),
         ((0, 0), rows, (left * channels, right * channels)),
     )
     step = sw * channels

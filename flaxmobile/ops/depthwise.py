@@ -152,7 +152,7 @@ def _kernel_gradient(window: Window, x: Array, kernel: Array, dy: Array) -> Arra
             shifts = lax.gather(inputs, start, pixels, size, mode="promise_in_bounds")
             shifts = lax.slice_in_dim(shifts, 0, None, sw, axis=4)
             of_row = shifted_slice(outputs, (top + row, left), (down, across * columns), (rows, 1))
-            of_row = of_row.reshape(x.shape[0], down, across, 1, columns, -1)
+            of_row = of_row.reshape(x.shape[0], down, across, 1, columns, dy.shape[-1])
             yield from lax.split(shifts * of_row, [1] * columns, axis=4)
 
     # XLA's library reduction would take the sum over a tile with it, and write the shifts out.

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import jax
 from jax import Array, lax
 
+from flaxmobile.ops.varying import alike
 from flaxmobile.ops.window import Window
 
 Form = Callable[[Window, Array, Array], Array]
@@ -32,13 +33,17 @@ class Forms(NamedTuple):
     inference: Form | None = None
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def apply_form(forms: Forms, window: Window, x: Array, kernel: Array) -> Array:
     """Compute the convolution in the form that suits the platform it is lowered for.
 
     Differentiable in reverse mode only. The rule is ours because differentiating through
     `platform_dependent` would save the residuals of every platform's form.
     """
+    return _apply(forms, window, *alike(x, kernel))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _apply(forms: Forms, window: Window, x: Array, kernel: Array) -> Array:
     return _convolution(forms._replace(cpu=forms.inference or forms.cpu), window, x, kernel)
 
 
@@ -54,7 +59,7 @@ def _backward(
     return _gradients(forms, window, *saved, dy)
 
 
-apply_form.defvjp(_forward, _backward)
+_apply.defvjp(_forward, _backward)
 
 
 @partial(jax.jit, static_argnums=(0, 1))  # so that layers of the same shape are traced once

@@ -1,12 +1,19 @@
+from functools import partial
+
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
 from flax import linen as nn
+from jax import export
 
+from bench.plain import plain_layers
 from flaxmobile.layers import Conv, ConvNorm, relu6
 from tests.networks import randomised
+
+KEY = jax.random.key(0)
 
 
 def normal(*shape):
@@ -129,3 +136,61 @@ def test_folded_has_a_bias_and_no_normalization():
     assert jax.tree.map(jnp.shape, variables) == {
         "params": {"conv": {"kernel": (3, 3, 6, 10), "bias": (10,)}}
     }
+
+
+def training(unit, variables, x):
+    """The mean of a unit's cubed outputs in training."""
+    return (unit.apply(variables, x, train=True, mutable=["batch_stats"])[0] ** 3).mean()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"features": 16},
+        {"features": 6},
+        {"features": 8, "groups": 2},
+        {"features": 8, "kernel_size": 3, "groups": 4, "stride": 2},
+        {"features": 6, "kernel_size": 3, "stride": 2},
+    ],
+    ids=str,
+)
+def test_second_derivatives_are_those_of_plain_layers(options):
+    """Of a penalty on the gradients of the images and of the parameters."""
+    with jax.enable_x64(True):
+        unit = ConvNorm(**options, activation=jnp.tanh, dtype=np.float64)
+        x = np.float64(normal(3, 6, 5, 4))
+        variables = jax.tree.map(np.float64, randomised(jax.eval_shape(unit.init, KEY, x)))
+
+        def penalty(params, x):
+            loss = lambda params, x: training(unit, {**variables, "params": params}, x)  # noqa: E731
+            gradients = jax.grad(loss, (0, 1))(params, x)
+            return sum((leaf**2).sum() for leaf in jax.tree.leaves(gradients))
+
+        found = jax.grad(penalty, (0, 1))(variables["params"], x)
+        with plain_layers():
+            expected = jax.grad(penalty, (0, 1))(variables["params"], x)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-10 * np.abs(b).max())
+
+
+@pytest.mark.parametrize("kept", ["bfloat16", "float32", "float64"])
+@pytest.mark.parametrize("features", [6, 16])
+def test_gradients_have_the_types_of_what_they_are_of(features, kept):
+    with jax.enable_x64(True):
+        for computed in ("bfloat16", "float32", "float64"):
+            unit, x = ConvNorm(features, dtype=computed), jnp.asarray(normal(2, 6, 6, 4), computed)
+            variables = randomised(jax.eval_shape(unit.init, KEY, x))
+            variables = jax.tree.map(lambda leaf: leaf.astype(kept), variables)
+            of_variables, of_x = jax.grad(partial(training, unit), (0, 1))(variables, x)
+            types = {leaf.dtype.name for leaf in jax.tree.leaves(of_variables["params"])}
+            assert (types, of_x.dtype) == ({kept}, computed)
+
+
+def test_a_number_of_images_that_is_not_known_trains():
+    unit = ConvNorm(16)
+    variables = randomised(jax.eval_shape(unit.init, KEY, normal(1, 6, 6, 4)))
+    images = jax.ShapeDtypeStruct((*export.symbolic_shape("count"), 6, 6, 4), np.float32)
+    step = jax.jit(jax.grad(partial(training, unit)))
+    program = export.deserialize(export.export(step)(variables, images).serialize())
+    x = normal(3, 6, 6, 4)
+    chex.assert_trees_all_close(program.call(variables, x), step(variables, x), atol=1e-6)

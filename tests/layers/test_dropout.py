@@ -58,3 +58,9 @@ def test_the_mask_is_the_same_on_one_device_under_sharded_jit_and_under_pmap():
     shards = np.asarray(mapped(x.reshape(8, 2, 5)))
     np.testing.assert_array_equal(shards.reshape(16, 5), alone)
     assert len({(shard != 0).tobytes() for shard in shards}) > 1  # the devices' masks differ
+
+
+def test_variables_are_made_outside_of_the_mapped_function():
+    drop = Dropout(0.5, "data")
+    keys = {"params": jax.random.key(0), **KEYS}
+    assert drop.init(keys, jnp.ones((4, 3)), deterministic=False) == {}

@@ -35,6 +35,12 @@ every_model = pytest.mark.parametrize(
     [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in flaxmobile.list_models()],
 )
 
+SHARD_MAPPED = [
+    pytest.param(name, marks=pytest.mark.xdist_group(name))
+    for name in ("mobilenet_v3_small", "shufflenet_v1", "shufflenet_v2")
+]
+"""These have every rule of ours among them."""
+
 ORACLES = Path(__file__).parents[1] / "data" / "oracles.json"
 ENDPOINTS = json.loads(ORACLES.read_text())["endpoints"]
 """Channels of the last map of each stride, of timm's feature_info."""
@@ -148,6 +154,32 @@ def test_pmap_gives_the_numbers_of_jit(name):
         chex.assert_trees_all_close(got, want, rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.parametrize("name", SHARD_MAPPED)
+def test_shard_map_gives_the_numbers_of_jit(name):
+    """Of the whole batch: it adds up the gradients of what all devices share by itself."""
+
+    def step(variables, *arrays):
+        loss, logits, stats, gradients = training_pass(
+            model.clone(axis_name="data"), variables, *arrays
+        )
+        gradients = jax.tree.map(lambda leaf: leaf / 8, gradients)
+        return jax.lax.pmean(loss, "data"), logits, stats, gradients
+
+    everywhere, over = PartitionSpec(), PartitionSpec("data")
+    with jax.enable_x64(True):
+        (model, variables), arrays = double(name), batch_of(name)
+        mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+        mapped = jax.shard_map(
+            step,
+            mesh=mesh,
+            in_specs=(everywhere, over, over),
+            out_specs=(everywhere, over, everywhere, everywhere),
+        )
+        results = jax.jit(mapped, compiler_options=QUICK)(variables, *arrays)
+    for got, want in zip(results, trained(name), strict=True):
+        chex.assert_trees_all_close(got, want, rtol=1e-8, atol=1e-10)
+
+
 @cache
 def inference(name):
     """A model, its variables and a compiled (variables, images) -> (logits, statistics)."""
@@ -180,6 +212,20 @@ def test_a_second_batch_compiles_nothing(name):
     assert traces == [images.shape]
     assert apply._cache_size() == 1
     assert np.abs(first - second).max() > 0
+
+
+@every_model
+def test_a_batch_may_be_empty(name):
+    """As what remains of a data set may be. Sizes are looked at when it is traced for a CPU."""
+    model, variables, *_ = inference(name)
+    images = batch_of(name)[0][:0]
+
+    def loss(variables):
+        logits = model.apply(variables, images)
+        assert logits.shape == (0, 5)
+        return logits.sum()
+
+    jax.jit(jax.grad(loss)).lower(variables)
 
 
 @every_model
