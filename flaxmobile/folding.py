@@ -39,7 +39,7 @@ def fold_batch_norm(model: Network, variables: Tree) -> tuple[Network, Tree]:
     return model.clone(folded=True), {"params": params}
 
 
-def _fold(params: Tree, stats: Tree, epsilon: float) -> Tree:
+def _fold(params: Mapping[str, Any], stats: Mapping[str, Any], epsilon: float) -> Tree:
     if set(params) == {"conv", "norm"}:
         return {"conv": _fold_one(params["conv"]["kernel"], params["norm"], stats["norm"], epsilon)}
     return {

@@ -119,7 +119,8 @@ def normalize_expanded(
 
     Args:
       rule: see `BatchNorm`.
-      y: the convolution's output. Its gradient is given to x and the kernel; y itself gets none.
+      y: the convolution's output. Its gradient is given to x and the kernel, so what made y of
+        them is not to be differentiated.
       expansion: x and W.
       scale: [d].
       bias: [d].
@@ -153,6 +154,7 @@ class _Moments(NamedTuple):
 def _forward_expanded(
     rule: Rule, y: Array, expansion: Expansion, scale: Array, bias: Array
 ) -> tuple[tuple[Array, Array, Array], tuple[Any, ...]]:
+    y = _made_of(expansion, y)
     found = lax.platform_dependent(
         y, expansion, cpu=partial(_of_input, rule), default=partial(_of_output, rule)
     )
@@ -160,6 +162,19 @@ def _forward_expanded(
     z = rescale(y, *coefficients(rule.epsilon, scale, bias, mean, var))
     kept = _keep(rule, mean, var), found.x_mean, found.covariance
     return (z.astype(rule.dtype), mean, var), (y, expansion, scale, *kept)
+
+
+@jax.custom_vjp
+def _made_of(expansion: Expansion, y: Array) -> Array:
+    """Give y back, for second derivatives: the gradient's own passes through y to x and W."""
+    return y
+
+
+def _backward_made_of(expansion: Expansion, dy: Array) -> tuple[Expansion, None]:
+    return Expansion(*jax.vjp(pointwise_conv, *expansion)[1](dy)), None
+
+
+_made_of.defvjp(lambda expansion, y: (y, expansion), _backward_made_of)
 
 
 def _of_input(rule: Rule, y: Array, expansion: Expansion) -> _Moments:
