@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +23,7 @@ from bench.report import (
 )
 from flaxmobile.cli.command import parse, reading_arguments
 from flaxmobile.cli.options import read_options
+from flaxmobile.cli.plot import check_plot
 from flaxmobile.cores import usable_cores
 from flaxmobile.errors import InputError, unknown
 from flaxmobile.registry import create_model, get_spec, resolve_name
@@ -66,9 +68,11 @@ class Config:
                 raise unknown("--against", peer, (*PEERS, "none"))
         if min(self.batch_size, default=0) < 1 or self.rounds < 1:
             raise InputError("--batch-size and --rounds are at least 1")
-        for path in (self.json, self.plot):
-            if path is not None and not path.absolute().parent.is_dir():
-                raise InputError(f"{path} cannot be written: its directory does not exist")
+        if self.plot is not None:
+            check_plot(self.plot, images=0)
+        if self.json is not None and not os.access(self.json.absolute().parent, os.W_OK):
+            parent = self.json.parent
+            raise InputError(f"--json is {self.json}, but {parent} is no directory to write in")
         for job in self.jobs("flaxmobile"):
             least = create_model(job.model, **job.options).min_image_size
             if job.image_size < least:

@@ -7,10 +7,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -113,6 +114,7 @@ class _Process:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            start_new_session=True,  # Ctrl-C is for this process, which then ends that one
             env={
                 **os.environ,
                 **ALLOCATOR,
@@ -144,13 +146,21 @@ class _Process:
             "--batch-size, or fewer peers with --against"
         )
 
-    def stop(self) -> None:
+    def stop(self, seconds: float) -> None:
         """End the process: by itself when it reads on, else by force."""
         try:
-            self._process.communicate(timeout=_SECONDS_TO_END)
+            self._process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.communicate()
+
+    def __enter__(self) -> Self:
+        """Use as a context, at whose end it is stopped."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Stop; at once after Ctrl-C."""
+        self.stop(0 if kind is KeyboardInterrupt else _SECONDS_TO_END)
 
 
 def measure(jobs: Sequence[Job], rounds: int) -> dict[str, Result]:
@@ -168,22 +178,17 @@ def measure(jobs: Sequence[Job], rounds: int) -> dict[str, Result]:
     processes: dict[str, _Process] = {}
     started: dict[str, Any] = {}
     times: dict[str, list[float]] = {}
-    with TemporaryDirectory() as directory:
-        try:
-            for job in jobs:
-                process = processes[job.candidate] = _Process(job, Path(directory))
-                answer = started[job.candidate] = process.answer()
-                if "reason" not in answer:
-                    times[job.candidate] = []
-            _check_same(
-                {name: (processes[name].outputs, started[name]["tolerance"]) for name in times}
-            )
-            for _ in range(rounds):
-                for name, measured in times.items():
-                    measured.append(processes[name].answer("run")["seconds"])
-        finally:
-            for process in processes.values():
-                process.stop()
+    with TemporaryDirectory() as directory, ExitStack() as running:
+        for job in jobs:
+            process = running.enter_context(_Process(job, Path(directory)))
+            processes[job.candidate] = process
+            answer = started[job.candidate] = process.answer()
+            if "reason" not in answer:
+                times[job.candidate] = []
+        _check_same({name: (processes[name].outputs, started[name]["tolerance"]) for name in times})
+        for _ in range(rounds):
+            for name, measured in times.items():
+                measured.append(processes[name].answer("run")["seconds"])
     return {
         name: Result(
             tuple(times.get(name, ())),
@@ -231,8 +236,8 @@ def measure_compilation(jobs: Sequence[Job], rounds: int) -> dict[str, Compilati
                     JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0",
                     TORCHINDUCTOR_CACHE_DIR=directory,
                 )
-                answer = process.answer()
-                process.stop()
+                with process:
+                    answer = process.answer()
                 if "reason" in answer:
                     results[job.candidate] = result._replace(reason=answer["reason"])
                     break

@@ -27,6 +27,8 @@ from flaxmobile.weights import Metadata, load_metadata, load_options, load_weigh
 
 PROG = "python -m convert"
 
+_TORCH_SUFFIXES = (".pth", ".pt", ".safetensors")
+
 
 @dataclass(frozen=True)
 class Config:
@@ -70,6 +72,11 @@ class Config:
                 raise InputError(
                     "--to-torch reads model, alpha and options from --weights and verifies "
                     "nothing: leave these flags out"
+                )
+            if self.output.suffix not in _TORCH_SUFFIXES:
+                raise InputError(
+                    f"--output is {self.output}; with --to-torch accepted: a file name in "
+                    f"{', '.join(_TORCH_SUFFIXES)}"
                 )
             return
         if self.model is None:

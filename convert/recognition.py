@@ -72,7 +72,9 @@ def other_network(model: str, file: Source) -> str:
     fits = {key: fit(rule, file) for key, rule in RULES.items()}
     best = max(fits, key=lambda key: fits[key])
     own = [found for (_, name), found in fits.items() if name == model]
-    if fits[best][0] == 0 or fits[best] <= max(own, default=(0, 0)):
+    # Of any file some names are somebody's: `fc.weight`, say.
+    few = 2 * fits[best][0] <= len(file.tensors)
+    if few or fits[best] <= max(own, default=(0, 0)):
         return ""
     origin, name = best
     return f"its names are those of {name} from {origin}: --model {name}"

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flaxmobile.cli.command import reading_arguments, run
-from train.config import PROG, read_config
+from train import PROG
+from train.signals import leaving_at_once
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -14,6 +15,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else list(argv)
 
     def train() -> int:
+        from train.config import read_config  # takes a second
+
         with reading_arguments(PROG):
             config = read_config(arguments)
         _keep_compiled_programs()
@@ -25,7 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return train(config)
 
-    return run(PROG, train)
+    with leaving_at_once(PROG):
+        return run(PROG, train)
 
 
 def _keep_compiled_programs() -> None:

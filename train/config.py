@@ -11,9 +11,8 @@ from flaxmobile.cli.command import parse
 from flaxmobile.cli.options import read_options
 from flaxmobile.errors import InputError
 from flaxmobile.registry import create_model, resolve_name
+from train import PROG
 from train.recipes import get_recipe
-
-PROG = "python -m train"
 
 _FREE_ON_RESUME = (
     "output", "resume", "eval_only", "workers", "log_every", "data_dir", "plan", "epochs", "steps",
@@ -96,7 +95,8 @@ class Config:
     freeze_backbone: bool = False
     """Train the classifier alone."""
     resume: bool = False
-    """Continue the run in --output from its newest checkpoint, with its settings."""
+    """Continue the run in --output from its newest checkpoint, with its settings; begin it where
+    there is none yet, so that a job which is started anew needs no other command."""
     eval_only: bool = False
     """Evaluate the weights of --init-from, or the best ones of the run in --output, and stop."""
     plan: str | None = None
@@ -114,27 +114,28 @@ class Config:
 
     def check(self) -> None:
         """Raise InputError for a value that cannot be, whatever the data and the devices."""
+        positive, share = "numbers above 0", "0 up to but not including 1"
         accepted = {
-            "batch_size": self.batch_size >= 1,
-            "epochs": self.epochs >= 1,
-            "steps": self.steps is None or self.steps >= 1,
-            "learning_rate": 0 < self.learning_rate < math.inf,
-            "momentum": 0 <= self.momentum < 1,
-            "weight_decay": 0 <= self.weight_decay < math.inf,
-            "warmup_epochs": 0 <= self.warmup_epochs < math.inf,
-            "decay_rate": 0 < self.decay_rate <= 1,
-            "decay_epochs": 0 < self.decay_epochs < math.inf,
-            "milestones": all(m > 0 for m in self.milestones),
-            "label_smoothing": 0 <= self.label_smoothing < 1,
-            "ema_decay": 0 <= self.ema_decay < 1,
-            "workers": self.workers is None or self.workers >= 0,
-            "log_every": self.log_every >= 1,
-            "checkpoint_every": self.checkpoint_every >= 1,
-            "seed": 0 <= self.seed < 2**32,
+            "batch_size": (self.batch_size >= 1, "1 and more"),
+            "epochs": (self.epochs >= 1, "1 and more"),
+            "steps": (self.steps is None or self.steps >= 1, "1 and more"),
+            "learning_rate": (0 < self.learning_rate < math.inf, positive),
+            "momentum": (0 <= self.momentum < 1, share),
+            "weight_decay": (0 <= self.weight_decay < math.inf, "0 and more"),
+            "warmup_epochs": (0 <= self.warmup_epochs < math.inf, "0 and more"),
+            "decay_rate": (0 < self.decay_rate <= 1, "numbers above 0 up to 1"),
+            "decay_epochs": (0 < self.decay_epochs < math.inf, positive),
+            "milestones": (all(m > 0 for m in self.milestones), positive),
+            "label_smoothing": (0 <= self.label_smoothing < 1, share),
+            "ema_decay": (0 <= self.ema_decay < 1, share),
+            "workers": (self.workers is None or self.workers >= 0, "0 and more"),
+            "log_every": (self.log_every >= 1, "1 and more"),
+            "checkpoint_every": (self.checkpoint_every >= 1, "1 and more"),
+            "seed": (0 <= self.seed < 2**32, "0 to 4294967295"),
         }
-        for name, fine in accepted.items():
+        for name, (fine, values) in accepted.items():
             if not fine:
-                raise InputError(f"--{flag(name)} is {getattr(self, name)}: out of range")
+                raise InputError(f"--{flag(name)} is {getattr(self, name)}; accepted: {values}")
         network = create_model(self.model, **self.network_options)
         if self.image_size is not None and self.image_size < network.min_image_size:
             raise InputError(

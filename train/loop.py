@@ -2,7 +2,8 @@
 
 import time
 from collections import defaultdict
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +49,18 @@ def train(config: Config) -> int:
         restored = checkpoints.restore(abstract_state(run))
         if restored is not None:
             state, progress = restored
+            _check_length(run, output, progress["step"])
         else:
             state = create_state(run.objective, variables or initial_variables(run))
             progress = {"step": 0, "validated": 0, "best": None}
         with Reporter(output, progress, run.total_steps) as reporter:
+            if config.resume and not exists:
+                reporter.say(f"there is no run in {output} to continue: a new one begins")
             reporter.say(describe(run, output, state, progress["step"]))
             trainer = Trainer(run, output, checkpoints, reporter, signals)
-            trainer.fit(run.parallel.put_state(state), progress)
+            with _naming_what_takes_memory(config):
+                trainer.fit(run.parallel.put_state(state), progress)
+            reporter.end_steps()
             if signals.received:
                 reporter.say(f"stopped; continue with --output {output} --resume")
                 return signals.exit_status
@@ -64,6 +70,27 @@ def train(config: Config) -> int:
             reporter.write({"step": step, "epoch": trainer.epoch(step), **result})
             reporter.plot()
     return 0
+
+
+def _check_length(run: Run, output: Path, step: int) -> None:
+    if step > run.total_steps:
+        raise InputError(
+            f"the run in {output} has taken {step} steps already, and is to take "
+            f"{run.total_steps}: leave --steps and --epochs out, or give more"
+        )
+
+
+@contextmanager
+def _naming_what_takes_memory(config: Config) -> Iterator[None]:
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise InputError(
+            f"out of memory with {config.batch_size} images in a batch: take a smaller "
+            "--batch-size or --image-size, or add --remat"
+        ) from error
 
 
 class Trainer:

@@ -58,6 +58,10 @@ class Reporter:
             if name not in ("step", "split", "epoch"):
                 self._board.add_scalar(f"{line['split']}/{name}", value, line["step"])
 
+    def end_steps(self) -> None:
+        """Leave the progress bar as it stands; what is said then comes below."""
+        self._bar.close()
+
     def say(self, text: str) -> None:
         """Print a line above the progress bar."""
         self._bar.write(text, file=sys.stdout)

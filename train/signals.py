@@ -1,8 +1,29 @@
 """SIGINT and SIGTERM: finish the step, save, then leave."""
 
+import os
 import signal
 import types
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Self
+
+
+@contextmanager
+def leaving_at_once(prog: str) -> Iterator[None]:
+    """End the process on Ctrl-C: for what comes before there is anything to save.
+
+    Python's own KeyboardInterrupt may come in a callback of JAX's or TFDS's, which lose it.
+    """
+
+    def leave(number: int, frame: types.FrameType | None) -> None:
+        os.write(2, f"{prog}: interrupted\n".encode())
+        os._exit(128 + number)
+
+    previous = signal.signal(signal.SIGINT, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 class StopSignals:

@@ -23,8 +23,8 @@ def check_plot(path: Path, images: int) -> None:
     """Raise InputError where `plot_predictions` could not write its picture."""
     if path.suffix.lower() not in FORMATS:
         raise InputError(f"--plot is {path}; accepted: a file name in {', '.join(FORMATS)}")
-    if not path.absolute().parent.is_dir():
-        raise InputError(f"--plot is {path}, but there is no directory {path.parent}")
+    if not os.access(path.absolute().parent, os.W_OK):
+        raise InputError(f"--plot is {path}, but {path.parent} is no directory to write in")
     if images > MOST_IMAGES:
         raise InputError(f"--plot shows at most {MOST_IMAGES} images, {images} were given")
 

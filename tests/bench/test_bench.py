@@ -4,6 +4,7 @@ No test looks at how long anything took.
 """
 
 import json
+import os
 import signal
 
 import jax
@@ -78,7 +79,14 @@ def test_a_candidate_whose_process_ends_is_named(sent, message, tmp_path):
     process._process.send_signal(sent)
     with pytest.raises(InputError, match=message):
         process.answer()
-    process.stop()
+    process.stop(10)
+
+
+def test_ctrl_c_is_for_the_command_which_ends_its_candidates(tmp_path):
+    with pytest.raises(KeyboardInterrupt), bench.measure._Process(job(), tmp_path) as process:
+        assert os.getsid(process._process.pid) == process._process.pid
+        raise KeyboardInterrupt
+    assert process._process.returncode == -signal.SIGKILL
 
 
 def test_a_candidate_that_computes_something_else_is_refused(tmp_path):
@@ -202,7 +210,11 @@ def test_the_command_writes_what_it_prints(tmp_path, capsys):
         (["--against", "tourch"], "unknown --against 'tourch' (did you mean 'torch'?)"),
         (["--batch-size", "0"], "--batch-size and --rounds are at least 1"),
         (["--image-size", "16"], "--image-size is 16; mobilenet_v2 takes 32 up"),
-        (["--json", "no/where.json"], "no/where.json cannot be written"),
+        (
+            ["--json", "no/where.json"],
+            "--json is no/where.json, but no is no directory to write in",
+        ),
+        (["--plot", "plot.txt"], "--plot is plot.txt; accepted: a file name in .png, .pdf, .svg"),
         (["--options", "groups=3"], "unknown option of mobilenet_v2 'groups'"),
     ],
 )

@@ -172,7 +172,7 @@ def test_without_class_names_the_index_is_the_class(predict, known, monkeypatch)
         (["rgb.png", "--weights", "gone"], 1, "gone is not a weights directory"),
         (["rgb.png", "--plot", "a.mp4"], 2, "--plot is a.mp4; accepted: a file name in .png, "),
         (["rgb.png", "--plot", "a"], 2, "--plot is a; accepted: a file name in .png, "),
-        (["rgb.png", "--plot", "gone/a.png"], 2, "there is no directory gone"),
+        (["rgb.png", "--plot", "gone/a.png"], 2, "gone is no directory to write in"),
         (["rgb.png"] * 65 + ["--plot", "a.png"], 2, "at most 64 images, 65 were given"),
     ],
 )

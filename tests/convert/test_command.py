@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import save_file
-from torchvision.models import mobilenet_v2
+from torchvision.models import mobilenet_v2, resnet18
 
 from convert.__main__ import main
 from convert.rules import RULES
@@ -133,6 +133,12 @@ def test_another_networks_file_is_recognised_as_such(tmp_path, capsys):
     assert "mobilenet_v2 from torchvision" in err
 
 
+def test_a_file_of_no_network_here_is_not_said_to_be_anothers(tmp_path, capsys):
+    state = resnet18(num_classes=5).state_dict()
+    err = error_of(capsys, convert(save(state, tmp_path / "w.pth"), tmp_path / "flax"))
+    assert "--model" not in err
+
+
 def test_another_networks_file_is_said_before_its_names_are_compared(tmp_path, capsys, weights):
     err = error_of(capsys, convert(weights, tmp_path / "flax", model="v3"))
     assert err == (
@@ -143,7 +149,7 @@ def test_another_networks_file_is_said_before_its_names_are_compared(tmp_path, c
 
 @pytest.mark.parametrize("command", [convert, convert_back])
 def test_an_existing_output_is_refused_and_stays_as_it_is(tmp_path, capsys, weights, command):
-    output = tmp_path / "there"
+    output = tmp_path / "there.pth"
     output.write_text("precious")
     assert f"{output} exists already" in error_of(capsys, command(weights, output))
     assert output.read_text() == "precious"
@@ -154,7 +160,7 @@ def test_an_output_that_cannot_be_made_is_refused(tmp_path, capsys, weights, com
     assert convert(weights, tmp_path / "flax") == 0
     capsys.readouterr()
     source = {convert: weights, convert_back: tmp_path / "flax"}[command]
-    err = error_of(capsys, command(source, weights / "below-a-file"))
+    err = error_of(capsys, command(source, weights / "below-a-file.pth"))
     assert str(weights) in err
 
 
@@ -207,6 +213,7 @@ def test_weights_that_are_not_there_are_named(tmp_path, capsys, monkeypatch, fla
         ("--to-torch --no-classifier --weights w --output o.pth", "leave these flags out"),
         ("--to-torch --options a=1 --weights w --output o.pth", "leave these flags out"),
         ("--to-torch --verify a.png --weights w --output o.pth", "leave these flags out"),
+        ("--to-torch --weights w --output o.tar", "accepted: a file name in .pth, .pt, .safetens"),
     ],
 )
 def test_a_wrong_flag_exits_with_status_2(capsys, flags, message):

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 
+import train.loop
 from flaxmobile import load_weights, registry
 from tests.train.tiny import SPEC
 from train.__main__ import main
@@ -121,9 +122,59 @@ def test_resuming_a_finished_run_only_evaluates(uninterrupted, capsys):
     assert len(lines(uninterrupted, "test")) == 1
 
 
-def test_resuming_what_does_not_exist_yet_starts_it():
+def test_resuming_what_does_not_exist_yet_starts_it(capsys):
     assert main([*FLAGS, "--steps", "2", "--resume", "--output", "new"]) == 0
     assert list(losses("new")) == [1, 2]
+    assert "there is no run in new to continue: a new one begins" in capsys.readouterr().out
+
+
+def test_a_run_is_not_resumed_to_fewer_steps_than_it_has_taken(uninterrupted, capsys):
+    before = losses(uninterrupted)
+    flags = ["--resume", "--output", str(uninterrupted), "--steps", str(STEPS - 1)]
+    assert main(flags) == 1
+    assert f"has taken {STEPS} steps already, and is to take {STEPS - 1}" in capsys.readouterr().err
+    assert losses(uninterrupted) == before
+
+
+def test_what_does_not_fit_into_memory_is_said(monkeypatch, capsys):
+    def fit(*_):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes")
+
+    monkeypatch.setattr(train.loop.Trainer, "fit", fit)
+    assert main([*FLAGS, "--output", "run"]) == 1
+    assert "out of memory with 128 images in a batch: take a smaller" in capsys.readouterr().err
+
+
+def test_what_is_said_after_the_last_step_has_a_line_of_its_own(capfd):
+    assert main([*FLAGS, "--steps", "1", "--output", "run"]) == 0
+    out, bar = capfd.readouterr()
+    assert out.splitlines()[-1].startswith("test (360 images): accuracy ")
+    assert bar.endswith("\n")
+
+
+INTERRUPTED = """
+import signal, time
+from train.signals import leaving_at_once
+
+with leaving_at_once("python -m train"):
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except BaseException:  # as a callback of a library would
+        time.sleep(600)
+"""
+
+
+def test_ctrl_c_before_the_first_step_is_not_lost():
+    words = [sys.executable, "-c", INTERRUPTED]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=ROOT, timeout=60)
+    assert (done.returncode, done.stderr) == (130, "python -m train: interrupted\n")
+
+
+def test_ctrl_c_is_the_callers_again_afterwards():
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert signal.getsignal(signal.SIGINT) == before
 
 
 def test_eval_only_repeats_the_test_result_and_writes_nothing(uninterrupted, capsys):
@@ -208,8 +259,8 @@ def refused(flags, status, capsys):
         (["--alpha", "0", "--model", "v2"], "alpha is 0.0; accepted: any number above 0"),
         (["--alpha", "-1", "--model", "v2"], "alpha is -1.0"),
         (["--image-size", "31"], "--image-size is 31; tiny takes 32 or more"),
-        (["--batch-size", "0"], "--batch-size is 0"),
-        (["--learning-rate", "-1"], "--learning-rate is -1.0"),
+        (["--batch-size", "0"], "--batch-size is 0; accepted: 1 and more"),
+        (["--learning-rate", "-1"], "--learning-rate is -1.0; accepted: numbers above 0"),
         (["--dropout-rate", "1"], "dropout_rate is 1.0"),
         (["--freeze-backbone"], "--freeze-backbone needs --init-from"),
         (["--batchsize", "3"], "did you mean '--batch-size'"),
