@@ -110,6 +110,8 @@ def test_alpha_must_be_a_number_above_0(name, alpha):
         ({"dropout_rate": 1.0}, "dropout_rate is 1.0; accepted: 0 or more, below 1"),
         ({"dropout_rate": -0.1}, "dropout_rate is -0.1"),
         ({"dropout_rate": float("nan")}, "dropout_rate is nan"),
+        ({"norm_momentum": 2.0}, "norm_momentum is 2.0; accepted: 0 to 1"),
+        ({"norm_epsilon": -1.0}, "norm_epsilon is -1.0; accepted: 0 or more"),
         ({"padding": "SAME"}, "unknown padding 'SAME'.*accepted: symmetric, same"),
         ({"output_stride": 4}, "output_stride is 4; accepted: .*(32|16)"),
     ],

@@ -23,6 +23,9 @@ AUX_LOGITS = "aux_logits"
 class Network(nn.Module):
     """A classifier, or with `out_strides` a backbone: one module, so one tree of parameters.
 
+    Differentiable in reverse mode, any number of times; not in forward mode (`jax.jvp`). The
+    statistics that training updates have no gradient, as in PyTorch.
+
     Attributes:
       num_classes: width of the classifier; 0 gives pooled features.
       dropout_rate: before the classifier.
@@ -62,6 +65,10 @@ class Network(nn.Module):
             raise InputError(f"num_classes is {self.num_classes}; accepted: 0 or more")
         if not 0 <= self.dropout_rate < 1:
             raise InputError(f"dropout_rate is {self.dropout_rate}; accepted: 0 or more, below 1")
+        if not 0 <= self.norm_momentum <= 1:
+            raise InputError(f"norm_momentum is {self.norm_momentum}; accepted: 0 to 1")
+        if not self.norm_epsilon >= 0:
+            raise InputError(f"norm_epsilon is {self.norm_epsilon}; accepted: 0 or more")
         if self.padding not in PADDINGS:
             raise unknown("padding", self.padding, PADDINGS)
         accepted = self.accepted_output_strides
