@@ -14,6 +14,7 @@ from jax.typing import ArrayLike
 from flaxmobile.compiler import inference_options
 from flaxmobile.cores import usable_cores
 from flaxmobile.layers import Network
+from flaxmobile.ops.meshes import shared_out
 from flaxmobile.parts import Outputs, in_parts, some_images
 
 _LEAST_SHARE = 4
@@ -61,13 +62,17 @@ def _compiled(model: Network, unpack: Callable[[Any], Any]) -> Callable[[Any, Ar
     def infer(packed: Any, images: Array, start: ArrayLike = 0, count: int = 0) -> Outputs:
         """Of `count` images from `start` on; by default of all."""
         count = count or images.shape[0]
-        return lax.platform_dependent(
-            unpack(packed),
-            images,
-            start,
-            cpu=functools.partial(in_parts, model, count),
-            default=lambda v, x, start: model.apply(v, some_images(x, start, count)),
-        )
+
+        def on_platform(images: Array, packed: Any, start: ArrayLike) -> Outputs:
+            return lax.platform_dependent(
+                unpack(packed),
+                images,
+                start,
+                cpu=functools.partial(in_parts, model, count),
+                default=lambda v, x, start: model.apply(v, some_images(x, start, count)),
+            )
+
+        return shared_out(on_platform, images, packed, start)
 
     nested = jax.jit(infer)
     outermost = jax.jit(infer, static_argnums=3, compiler_options=inference_options())

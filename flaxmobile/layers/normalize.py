@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from flaxmobile.ops import pointwise_conv
+from flaxmobile.ops.meshes import alike, shared_out, varying_axes
 from flaxmobile.ops.product import product
 from flaxmobile.ops.sums import channel_sums, cross_sums
-from flaxmobile.ops.varying import alike, varying_axes
 
 
 class Rule(NamedTuple):
@@ -29,7 +29,10 @@ def normalize(rule: Rule, x: Array, scale: Array, bias: Array) -> tuple[Array, A
     Returns:
       x normalized, and the mean and biased variance of each channel.
     """
-    return _normalize(rule, *alike(x, scale, bias))
+    results: tuple[Array, Array, Array] = shared_out(
+        partial(_normalize, rule), *alike(x, scale, bias), statistics=2
+    )
+    return results
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -128,7 +131,10 @@ def normalize_expanded(
     Returns:
       y normalized, and the mean and biased variance of each channel.
     """
-    return _normalize_expanded(rule, *alike(y, expansion, scale, bias))
+    results: tuple[Array, Array, Array] = shared_out(
+        partial(_normalize_expanded, rule), *alike(y, expansion, scale, bias), statistics=2
+    )
+    return results
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 from jax import Array, lax
 
-from flaxmobile.ops.varying import alike
+from flaxmobile.ops.meshes import alike, shared_out
 from flaxmobile.ops.window import Window
 
 Form = Callable[[Window, Array, Array], Array]
@@ -39,7 +39,7 @@ def apply_form(forms: Forms, window: Window, x: Array, kernel: Array) -> Array:
     Differentiable in reverse mode only. The rule is ours because differentiating through
     `platform_dependent` would save the residuals of every platform's form.
     """
-    return _apply(forms, window, *alike(x, kernel))
+    return shared_out(partial(_apply, forms, window), *alike(x, kernel))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))

@@ -15,6 +15,7 @@ import numpy as np
 from flax import linen as nn
 from jax import Array, lax
 
+from flaxmobile.ops.meshes import shared_out
 from flaxmobile.ops.once import computed_once
 from flaxmobile.ops.shifts import gather_gradient, shifted_slice, taps
 from flaxmobile.ops.window import Pair, Window, output_size
@@ -24,7 +25,6 @@ _LEAST_CHANNELS = 64
 times as long for an image."""
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def window_max(size: Pair, window: Window, x: Array) -> Array:
     """Take the largest value of each channel under a window; padded pixels never win.
 
@@ -39,6 +39,12 @@ def window_max(size: Pair, window: Window, x: Array) -> Array:
     Returns:
       [n, h', w', c].
     """
+    y: Array = shared_out(partial(_window_max, size, window), x)
+    return y
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _window_max(size: Pair, window: Window, x: Array) -> Array:
     return _maximum(in_place, size, window, x)
 
 
@@ -51,7 +57,7 @@ def _backward(size: Pair, window: Window, saved: tuple[Array, Array], dy: Array)
     return (_gradient(size, window, *saved, dy),)
 
 
-window_max.defvjp(_forward, _backward)
+_window_max.defvjp(_forward, _backward)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))  # so that layers of the same shape are traced once

@@ -35,7 +35,7 @@ every_model = pytest.mark.parametrize(
     [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in flaxmobile.list_models()],
 )
 
-SHARD_MAPPED = [
+EVERY_RULE = [
     pytest.param(name, marks=pytest.mark.xdist_group(name))
     for name in ("mobilenet_v3_small", "shufflenet_v1", "shufflenet_v2")
 ]
@@ -154,7 +154,7 @@ def test_pmap_gives_the_numbers_of_jit(name):
         chex.assert_trees_all_close(got, want, rtol=1e-8, atol=1e-10)
 
 
-@pytest.mark.parametrize("name", SHARD_MAPPED)
+@pytest.mark.parametrize("name", EVERY_RULE)
 def test_shard_map_gives_the_numbers_of_jit(name):
     """Of the whole batch: it adds up the gradients of what all devices share by itself."""
 
@@ -177,6 +177,24 @@ def test_shard_map_gives_the_numbers_of_jit(name):
         )
         results = jax.jit(mapped, compiler_options=QUICK)(variables, *arrays)
     for got, want in zip(results, trained(name), strict=True):
+        chex.assert_trees_all_close(got, want, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", EVERY_RULE)
+def test_a_mesh_of_explicit_axes_gives_the_same_numbers(name):
+    """As `jax.make_mesh` makes them where nothing else is asked for."""
+    with jax.enable_x64(True):
+        (model, variables), arrays = double(name), batch_of(name)
+        mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Explicit,))
+        variables = jax.device_put(variables, NamedSharding(mesh, PartitionSpec()))
+        arrays = jax.device_put(arrays, NamedSharding(mesh, PartitionSpec("data")))
+        step = jax.jit(partial(training_pass, model), compiler_options=QUICK)
+        results = step(variables, *arrays)
+        logits = jax.jit(model.apply, compiler_options=QUICK)(variables, arrays[0])
+        infer = flaxmobile.jit_inference(model)
+        chex.assert_trees_all_close(infer(variables, arrays[0]), logits, rtol=1e-8, atol=1e-10)
+    assert len(results[1].sharding.device_set) == len(logits.sharding.device_set) == 8
+    for got, want in zip(jax.device_get(results), trained(name), strict=True):
         chex.assert_trees_all_close(got, want, rtol=1e-8, atol=1e-10)
 
 
