@@ -37,10 +37,7 @@ def build_reference(origin: str, model: str, options: Options) -> Any:
       InputError: the origin has no library, it is not installed, or has no such network.
     """
     if origin not in _MODULES:
-        raise InputError(
-            f"the networks of {origin} are in no library that could be run here; without --verify "
-            "the file is converted"
-        )
+        raise InputError(f"the networks of {origin} are in no library that could be run here")
     build = _BUILDERS.get((origin, model))
     if build is None:
         raise InputError(f"{origin} has no {model}")

@@ -91,7 +91,10 @@ def build_origin(
     """
     if getattr(model, "detector", False) or model.num_classes == 0:
         raise InputError("--verify compares logits of classes, which this network does not give")
-    network = build_reference(origin, name, options_of(model))
+    try:
+        network = build_reference(origin, name, options_of(model))
+    except InputError as error:
+        raise InputError(f"{error}; without --verify the file is converted") from None
     if origin == "keras":
         return of_keras(network, file)
     network.load_state_dict(torch_state(tensors, version), strict=True)

@@ -200,7 +200,11 @@ def _described_model(directory: Path, description: Tree) -> Network:
 def _read_description(directory: Path) -> Tree:
     path = directory / _DESCRIPTION
     if not path.is_file():
-        raise InputError(f"{directory} is not a weights directory: it has no {_DESCRIPTION}")
+        best = directory / "best"
+        of_run = f"; that run's best weights are {best}" if (best / _DESCRIPTION).is_file() else ""
+        raise InputError(
+            f"{directory} is not a weights directory: it has no {_DESCRIPTION}{of_run}"
+        )
     try:
         description = json.loads(path.read_text())
     except ValueError as error:

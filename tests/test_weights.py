@@ -215,6 +215,14 @@ def test_what_is_no_weights_directory_is_refused(tmp_path, path):
         load_weights(tmp_path / path)
 
 
+def test_of_a_training_run_the_best_weights_are_named(directory):
+    run = directory.parent / "run"
+    run.mkdir()
+    directory.rename(run / "best")
+    with pytest.raises(InputError, match=f"that run's best weights are {run / 'best'}$"):
+        load_weights(run)
+
+
 def _truncate(path):
     path.write_bytes(path.read_bytes()[:-1])
 

@@ -143,9 +143,8 @@ class Config:
                 f"{network.min_image_size} or more"
             )
         if self.freeze_backbone and not self.init_from:
-            raise InputError(
-                "--freeze-backbone needs --init-from: there is no trained backbone yet"
-            )
+            who = "--recipe finetune" if self.recipe == "finetune" else "--freeze-backbone"
+            raise InputError(f"{who} needs --init-from: there is no trained backbone yet")
         if self.eval_only and not self.weights:
             raise InputError("--eval-only needs --init-from WEIGHTS, or --output RUN")
         if self.resume and not self.output:

@@ -85,10 +85,15 @@ def run(prog: str, main: Callable[[], int | None]) -> int:
     except OSError as error:
         if error.errno not in _MENDABLE:
             raise
-        where = f": {error.filename}" if error.filename else ""
+        where = f": {_final_name(str(error.filename))}" if error.filename else ""
         print(f"{prog}: error: {error.strerror}{where}", file=sys.stderr)
         _settle_stdout()  # the full disk may be the one that our output goes to
     return 1
+
+
+def _final_name(path: str) -> str:
+    """What a draft, `.NAME.tmp` or `.NAME.PID.tmp`, was to become."""
+    return re.sub(r"(^|/)\.([^/]+?)(\.\d+)?\.tmp(?=/|$)", r"\1\2", path)
 
 
 def _reader_has_left() -> bool:

@@ -1,6 +1,7 @@
 """A picture of predictions: each image beside a bar chart of its classes."""
 
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,9 @@ def plot_predictions(path: Path, images: Sequence[Path], results: Sequence[Bars]
             _draw_bars(right, bars, slots)
         draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
-            figure.savefig(draft, format=path.suffix.lower()[1:], dpi=120)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Glyph .* missing")  # a box is drawn instead
+                figure.savefig(draft, format=path.suffix.lower()[1:], dpi=120)
             draft.replace(path)
         finally:
             draft.unlink(missing_ok=True)

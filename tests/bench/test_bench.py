@@ -131,6 +131,13 @@ def test_peers_that_are_measured_in_float32_say_so(name):
         CANDIDATES[name](job(dtype="bfloat16"))
 
 
+def test_a_network_that_torch_lacks_is_said_in_the_words_of_the_benchmark():
+    with pytest.raises(Missing) as missing:
+        CANDIDATES["torch"](job(model="mobilenext"))
+    assert str(missing.value).startswith("the networks of authors are in no library")
+    assert "--verify" not in str(missing.value)
+
+
 def test_torch_runs_where_jax_runs_or_not_at_all(monkeypatch):
     assert _torch_device(has_cuda=True) == "cpu"
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")

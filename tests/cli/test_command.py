@@ -28,6 +28,8 @@ def test_status_of_success_is_0_or_what_main_says():
         (InputError("alpha is 0"), 1, "prog: error: alpha is 0"),
         (KeyboardInterrupt(), 130, "prog: interrupted"),
         (OSError(errno.ENOSPC, "No space left", "a/b"), 1, "prog: error: No space left: a/b"),
+        (OSError(errno.EPERM, "No", "a/.b.png.12.tmp"), 1, "prog: error: No: a/b.png"),
+        (OSError(errno.EPERM, "No", ".run.tmp/c.json"), 1, "prog: error: No: run/c.json"),
         (PermissionError(errno.EACCES, "Denied", "a/b"), 1, "prog: error: Denied: a/b"),
         (OSError(errno.ENAMETOOLONG, "Too long"), 1, "prog: error: Too long"),
     ],

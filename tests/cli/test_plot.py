@@ -32,6 +32,11 @@ def test_bars_are_as_long_as_the_probabilities(tmp_path, photo):
     assert (best.max() - left) / (right - left) == pytest.approx(0.6, abs=0.01)
 
 
+def test_names_that_the_font_lacks_are_no_complaint(tmp_path, photo):
+    named = photo.rename(photo.with_name("日本.png"))
+    _plot(tmp_path, [named], [[("日", 0.6), ("daisy", 0.4)]])
+
+
 def test_the_image_is_shown_left_of_the_bars_in_its_colours_and_shape(tmp_path, photo):
     pixels = _plot(tmp_path, [photo], [[("rose", 0.6)]])
     columns = _columns(pixels, (10, 200, 30))

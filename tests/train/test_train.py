@@ -263,6 +263,7 @@ def refused(flags, status, capsys):
         (["--learning-rate", "-1"], "--learning-rate is -1.0; accepted: numbers above 0"),
         (["--dropout-rate", "1"], "dropout_rate is 1.0"),
         (["--freeze-backbone"], "--freeze-backbone needs --init-from"),
+        (["--recipe", "finetune"], "--recipe finetune needs --init-from"),
         (["--batchsize", "3"], "did you mean '--batch-size'"),
         (["--parallel", "shard"], "'jit', 'pmap'"),
         (["--epochs", "many"], "many"),
@@ -279,6 +280,7 @@ def test_wrong_flags_and_values_give_one_line_and_status_2(flags, message, capsy
     [
         (["--dataset", "digitz"], "did you mean 'digits'"),
         (["--dataset", "folder:nowhere"], "nowhere"),
+        (["--dataset", "../flowers"], "of a folder it is folder:../flowers"),
         (["--batch-size", "30"], "30 cannot be divided among 8 devices; take 24 or 32"),
         (["--init-from", "nowhere"], "nowhere is not a weights directory"),
     ],
