@@ -78,7 +78,7 @@ def open_dataset(name: str, data_dir: str | None = None) -> Dataset:
     """
     if name.startswith("folder:"):
         return _open_folder(name, Path(name.removeprefix("folder:")).expanduser())
-    if os.sep in name or name.startswith("."):
+    if name.startswith((".", "/", "~")):
         raise InputError(f"--dataset is {name}; of a folder it is folder:{name}")
     from train import tfds_datasets  # TFDS takes half a second to import
 
