@@ -162,7 +162,9 @@ def test_second_derivatives_are_those_of_plain_layers(options):
         variables = jax.tree.map(np.float64, randomised(jax.eval_shape(unit.init, KEY, x)))
 
         def penalty(params, x):
-            loss = lambda params, x: training(unit, {**variables, "params": params}, x)  # noqa: E731
+            def loss(params, x):
+                return training(unit, {**variables, "params": params}, x)
+
             gradients = jax.grad(loss, (0, 1))(params, x)
             return sum((leaf**2).sum() for leaf in jax.tree.leaves(gradients))
 
