@@ -12,7 +12,7 @@ from flaxmobile.cli.options import read_options
 from flaxmobile.errors import InputError
 from flaxmobile.registry import create_model, resolve_name
 from train import PROG
-from train.recipes import get_recipe
+from train.recipes import get_recipe, recipe_for
 
 _FREE_ON_RESUME = (
     "output", "resume", "eval_only", "workers", "log_every", "data_dir", "plan", "epochs", "steps",
@@ -194,7 +194,7 @@ def read_config(argv: Sequence[str]) -> Config:
         if not config.eval_only:
             _check_resumable(config, saved, str(first.output))
     else:
-        recipe = first.recipe or ("digits" if first.dataset == "digits" else None)
+        recipe = first.recipe or recipe_for(first.dataset)
         settings = get_recipe(recipe) if recipe else {}
         defaults = Config(**{**settings, "recipe": recipe})
         config = _with_full_name(parse(Config, argv, PROG, default=defaults))

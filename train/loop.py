@@ -14,8 +14,8 @@ from flaxmobile.allocator import keep_freed_memory, run_in_the_caller
 from flaxmobile.errors import InputError
 from train.checkpoints import Checkpoints, quality
 from train.config import Config
-from train.datasets import Source
-from train.input_pipeline import eval_batches, train_batches
+from train.data.pipeline import eval_batches, train_batches
+from train.data.records import Source
 from train.output import check_output, make_output
 from train.parallel import EvalStep
 from train.reporting import Line, Reporter, is_finite
@@ -126,7 +126,7 @@ class Trainer:
             seed=config.seed,
             start=progress["step"],
             workers=run.workers,
-            on_bad_image=config.on_bad_image,
+            skip_unreadable=config.on_bad_image == "skip",
         )
         with closing(batches):
             while True:
@@ -238,7 +238,7 @@ def evaluate(
         preprocessing=run.preprocessing,
         batch_size=run.config.batch_size,
         workers=run.workers if len(source) >= _MANY_IMAGES else 0,
-        on_bad_image=run.config.on_bad_image,
+        skip_unreadable=run.config.on_bad_image == "skip",
     )
     with closing(batches):
         for batch in batches:

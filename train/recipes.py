@@ -77,6 +77,11 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 
 
+def recipe_for(dataset: str) -> str | None:
+    """Return the recipe that bears the name of the data set, if there is one."""
+    return dataset if dataset in RECIPES else None
+
+
 def get_recipe(name: str) -> dict[str, Any]:
     """Return the settings of a recipe.
 

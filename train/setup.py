@@ -17,8 +17,8 @@ from flaxmobile.errors import InputError
 from flaxmobile.registry import get_spec
 from flaxmobile.weights import abstract_variables, load_options
 from train.config import Config
-from train.datasets import Dataset, open_dataset
-from train.input_pipeline import default_workers
+from train.data import Dataset, open_dataset
+from train.data.workers import default_workers
 from train.optimizers import make_optimizer, make_schedule
 from train.parallel import Parallel, make_parallel
 from train.step import Objective, TrainState, create_state
@@ -99,7 +99,7 @@ def prepare(config: Config, devices: Sequence[jax.Device] | None = None) -> Run:
         ),
         steps_per_epoch=steps_per_epoch,
         total_steps=total_steps,
-        workers=_workers(config),
+        workers=_workers(config, dataset),
     )
 
 
@@ -132,9 +132,10 @@ def describe(run: Run, output: Path, state: Any, first_step: int) -> str:
     """Say in a few lines what is about to be trained."""
     params = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     data, size = run.dataset, run.preprocessing.image_size
+    preferred = data.preset.image_size if data.preset else size
     raised = ""
-    if size == run.objective.model.min_image_size > (data.image_size or size):
-        raised = f" (raised from {data.image_size}: {run.config.model} takes no less)"
+    if size == run.objective.model.min_image_size > preferred:
+        raised = f" (raised from {preferred}: {run.config.model} takes no less)"
     test = "" if data.test is None else f", {len(data.test)} test"
     devices = jax.devices()
     width = "" if run.config.alpha is None else f" alpha {run.config.alpha:g}"
@@ -189,25 +190,19 @@ def _same_classes(run: Run) -> bool:
 
 
 def _preprocessing(config: Config, dataset: Dataset, least: int) -> Preprocessing:
-    """The weights' numbers where there are some, else the dataset's or ImageNet's.
+    """Choose size and crop as the data set prefers, the other numbers as the weights say.
 
-    The size that a dataset prefers is raised to the least that the network takes.
+    A size that is not asked for is raised to the least that the network takes.
     """
-    base = Preprocessing(get_spec(config.model).image_size)
-    if dataset.augmentation == "digits":
-        base = Preprocessing(mean=(0.5,) * 3, std=(0.5,) * 3)
+    base = dataset.preset or Preprocessing(get_spec(config.model).image_size)
     if config.weights:
         base = load_metadata(config.weights).preprocessing
-    size = config.image_size or max(least, dataset.image_size or base.image_size)
-    resize = (
-        None if base.resize_size is None else math.ceil(size * base.resize_size / base.image_size)
-    )
-    if dataset.augmentation == "digits":
-        resize = size  # a digit fills its picture: nothing to crop away
+    sizes = dataset.preset or base
+    size = config.image_size or max(least, sizes.image_size)
+    resize = sizes.resize_size and math.ceil(size * sizes.resize_size / sizes.image_size)
     return dataclasses.replace(base, image_size=size, resize_size=resize)
 
 
-def _workers(config: Config) -> int:
-    if config.workers is not None:
-        return config.workers
-    return 0 if config.dataset == "digits" else default_workers()
+def _workers(config: Config, dataset: Dataset) -> int:
+    chosen = dataset.workers if config.workers is None else config.workers
+    return default_workers() if chosen is None else chosen

@@ -58,8 +58,9 @@ class Ours(Pipeline):
 
     def __init__(self, job: Job) -> None:
         """Open the files; processes start with the first batch."""
-        from train.datasets import open_dataset
-        from train.input_pipeline import default_workers, train_batches
+        from train.data import open_dataset
+        from train.data.pipeline import train_batches
+        from train.data.workers import default_workers
 
         self.batches = train_batches(
             open_dataset(f"folder:{photographs()}"),

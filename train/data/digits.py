@@ -1,5 +1,6 @@
 """The embedded data: 1,797 scans of handwritten digits, which come with scikit-learn."""
 
+import contextlib
 import io
 from collections.abc import Iterator
 from typing import Any
@@ -8,17 +9,42 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from flaxmobile.preprocessing import Preprocessing
+from train.data.augment import augment_digit
+from train.data.records import Dataset
+from train.data.tfds import TfdsSource, class_names, prepared_builder
+
 Example = tuple[int, dict[str, Any]]
 
 _TENTHS = {"train": (1, 3, 4, 6, 7, 8, 9), "validation": (2,), "test": (0, 5)}
-"""Which of every ten digits, sorted by class, go into which split."""
+"""Split -> its members of every ten digits, sorted by class."""
+
+_PRESET = Preprocessing(64, 64, mean=(0.5,) * 3, std=(0.5,) * 3)
+"""Nothing is cropped away: a digit fills its picture."""
+
+
+def open_digits(data_dir: str | None) -> Dataset:
+    """Open the digits; the first call writes them to TFDS's directory."""
+    with _silence():
+        builder = prepared_builder(Digits.name, data_dir)
+    train, validation, test = (TfdsSource(builder, split) for split in _TENTHS)
+    return Dataset(
+        name=Digits.name,
+        class_names=class_names(builder),
+        train=train,
+        validation=validation,
+        test=test,
+        augment=augment_digit,
+        preset=_PRESET,
+        workers=0,
+    )
 
 
 class Digits(tfds.core.GeneratorBasedBuilder):
-    """UCI's optical recognition of handwritten digits: grey, 8×8, real scans, no download.
+    """UCI's optical recognition of handwritten digits: grey 8×8 scans, without a download.
 
-    Splits: train 1,257, validation 180 and test 360 images with the classes in equal shares, the
-    same ones on every machine.
+    1,257 training, 180 validation and 360 test images, the same on every machine; each split has
+    all classes in equal shares.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -56,7 +82,18 @@ class Digits(tfds.core.GeneratorBasedBuilder):
 
 
 def _as_png(pixels: np.ndarray) -> bytes:
-    """Encode here: TFDS itself would need TensorFlow for it."""
+    """Encode as PNG, for which TFDS itself would need TensorFlow."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "png")
     return file.getvalue()
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keep TFDS from printing and from drawing progress bars."""
+    tfds.disable_progress_bar()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        tfds.enable_progress_bar()

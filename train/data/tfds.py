@@ -1,7 +1,6 @@
-"""TFDS datasets, read from ArrayRecord files without TensorFlow."""
+"""Data sets of TFDS, read from ArrayRecord files without TensorFlow."""
 
 import contextlib
-import io
 import logging
 import re
 import socket
@@ -14,8 +13,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from flaxmobile.errors import InputError, nearest
-from train.datasets import Dataset, Record
-from train.digits import Digits
+from train.data.augment import augment_photograph
+from train.data.records import Dataset, Record
 
 _FORMAT = "array_record"
 
@@ -28,27 +27,12 @@ _CANNOT_PREPARE = (
 )
 
 
-def open_digits(data_dir: str | None) -> Dataset:
-    """Open the embedded digits; they are written to TFDS's directory on the first call."""
-    with _silence():
-        builder = _prepared(Digits.name, data_dir)
-    return Dataset(
-        name=Digits.name,
-        class_names=_class_names(builder),
-        train=TfdsSource(builder, "train"),
-        validation=TfdsSource(builder, "validation"),
-        test=TfdsSource(builder, "test"),
-        image_size=64,
-        augmentation="digits",
-    )
-
-
 def open_tfds(name: str, data_dir: str | None) -> Dataset:
-    """Open a TFDS dataset of labelled images; see `train.datasets.open_dataset`.
+    """Open a TFDS data set of labelled images, see `train.data.open_dataset`.
 
     Where there is no validation split, the last tenth of the training split stands in for it.
     """
-    builder = _prepared(name, data_dir)
+    builder = prepared_builder(name, data_dir)
     splits = tuple(builder.info.splits)
     if "train" not in splits:
         raise InputError(f"TFDS dataset {name!r} has no train split but {', '.join(splits)}")
@@ -58,17 +42,16 @@ def open_tfds(name: str, data_dir: str | None) -> Dataset:
     test = TfdsSource(builder, "test") if "test" in splits else None
     return Dataset(
         name=name,
-        class_names=_class_names(builder),
+        class_names=class_names(builder),
         train=TfdsSource(builder, train),
         validation=TfdsSource(builder, validation),
         test=test if test and test.is_labelled() else None,
-        image_size=None,
-        augmentation="photograph",
+        augment=augment_photograph,
     )
 
 
 class TfdsSource:
-    """A split of a prepared dataset; its images stay encoded."""
+    """A split of a prepared data set; its images stay encoded."""
 
     def __init__(self, builder: Any, split: str) -> None:
         """Open a split, or a slice of one such as "train[90%:]"; InputError if it is empty."""
@@ -82,7 +65,7 @@ class TfdsSource:
         self._classes = features["label"].num_classes
 
     def __len__(self) -> int:
-        """Number of records."""
+        """Return the number of records."""
         return len(self._records)
 
     def __getitem__(self, index: int) -> Record:
@@ -95,7 +78,7 @@ class TfdsSource:
         return record
 
     def is_labelled(self) -> bool:
-        """False for a split without labels, which TFDS marks by -1 in every record."""
+        """Tell whether the split has labels; where it has none, TFDS gives -1 in every record."""
         return self._read(0).label != -1
 
     def _read(self, index: int) -> Record:
@@ -104,11 +87,15 @@ class TfdsSource:
         return Record(example["image"], int(example["label"]), f"{self.name}/{index}")
 
 
-def _prepared(name: str, data_dir: str | None) -> Any:
-    """The builder of a dataset whose files are there; they are made or downloaded if need be."""
+def prepared_builder(name: str, data_dir: str | None) -> Any:
+    """Return a data set's builder; files that are missing are downloaded and written first.
+
+    Raises:
+      InputError: an unknown name, or files that cannot be prepared or read.
+    """
     with _without_warnings():
         builder = _builder(name, data_dir)
-        _class_names(builder)  # before a download of perhaps many gigabytes
+        class_names(builder)  # before a download of perhaps many gigabytes
         if not builder.is_prepared():
             _prepare(name, builder)
             builder = _builder(name, data_dir)
@@ -130,14 +117,15 @@ def _builder(name: str, data_dir: str | None) -> Any:
         if re.split("[/:]", name)[0] in found:
             problem = f"TFDS dataset {name!r} cannot be opened: {_one_line(error)}"
             raise InputError(problem) from error
+        names = ["digits", *found]
         raise InputError(
-            f"unknown dataset {name!r}{nearest(name, found)}; accepted: digits, folder:PATH, or "
-            f"one of TFDS ({len(found)} names: tfds.list_builders())"
+            f"unknown dataset {name!r}{nearest(name, names)}; accepted: digits, "
+            f"folder:PATH, or one of TFDS ({len(found)} names: tfds.list_builders())"
         ) from None
 
 
-def _class_names(builder: Any) -> tuple[str, ...]:
-    """The names of the classes, if these are images with labels."""
+def class_names(builder: Any) -> tuple[str, ...]:
+    """Return the names of the classes; InputError unless these are labelled images."""
     top = builder.info.features
     features = dict(top.items()) if isinstance(top, tfds.features.FeaturesDict) else {}
     image, label = features.get("image"), features.get("label")
@@ -151,7 +139,7 @@ def _class_names(builder: Any) -> tuple[str, ...]:
 
 
 def _prepare(name: str, builder: Any) -> None:
-    """Write the dataset's files; they appear in their directory all at once or not at all."""
+    """Write the files of the data set; its directory appears complete or not at all."""
     try:
         _check_network(builder)
         builder.download_and_prepare(file_format=_FORMAT)
@@ -171,7 +159,7 @@ def _prepare(name: str, builder: Any) -> None:
 
 
 def _check_network(builder: Any) -> None:
-    """Raise OSError if no host of the dataset's files is known; TFDS would try for minutes."""
+    """Raise OSError if no host of the files can be resolved; TFDS would retry for minutes."""
     hosts = {urlsplit(url).hostname for url in builder.url_infos or ()}
     if not hosts or builder.MANUAL_DOWNLOAD_INSTRUCTIONS or urllib.request.getproxies():
         return
@@ -188,7 +176,7 @@ def _one_line(error: Exception) -> str:
 
 @contextlib.contextmanager
 def _without_warnings() -> Iterator[None]:
-    """Keep TFDS from warning that a dataset which it is about to prepare is not there."""
+    """Keep TFDS from warning that the data set it is about to prepare is missing."""
     logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -196,14 +184,3 @@ def _without_warnings() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Keep TFDS from printing and from drawing progress bars."""
-    tfds.disable_progress_bar()
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        tfds.enable_progress_bar()

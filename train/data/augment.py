@@ -17,12 +17,6 @@ _KNOWN_PIL = 13
 """Newest major version whose images cykooz_resizer is known to read: it reads PIL's structures."""
 
 
-def _can_vectorize(pil_version: str) -> bool:
-    return cykooz_resizer is not None and int(pil_version.split(".")[0]) <= _KNOWN_PIL
-
-
-_VECTORIZED = _can_vectorize(PIL.__version__)
-
 _SCALE = (0.08, 1.0)
 _RATIO = (3 / 4, 4 / 3)
 _TRIES = 10
@@ -46,14 +40,18 @@ def random_resized_crop(
     Args:
       image: of any size.
       size: side of the result in pixels.
-      rng: where the part is drawn from, see `random_box`.
+      rng: draws the part, see `random_box`.
       interpolation: "bilinear", "bicubic" or "nearest", antialiased as PIL does it. Where
         cykooz_resizer is installed, "bilinear" rounds otherwise: pixels differ by 1 of 255 at most.
     """
     part = image.crop(random_box(image.width, image.height, rng))
-    if interpolation == "bilinear" and _VECTORIZED:
+    if interpolation == "bilinear" and _can_vectorize():
         return _resize_vectorized(part, size)
     return part.resize((size, size), INTERPOLATIONS[interpolation])
+
+
+def _can_vectorize() -> bool:
+    return cykooz_resizer is not None and int(PIL.__version__.partition(".")[0]) <= _KNOWN_PIL
 
 
 def _resize_vectorized(image: Image.Image, size: int) -> Image.Image:
@@ -68,8 +66,8 @@ def _resize_vectorized(image: Image.Image, size: int) -> Image.Image:
 def random_box(width: int, height: int, rng: np.random.Generator) -> Box:
     """Draw a box of 8 to 100 percent of the area and a width of 3/4 to 4/3 of its height.
 
-    The distribution is that of torchvision's `RandomResizedCrop`: a box that sticks out is drawn
-    again, and after 10 of them the largest central one of an allowed ratio is taken.
+    The distribution is that of torchvision's `RandomResizedCrop`: a box that does not fit into the
+    image is drawn again; after 10 such boxes the largest central one of an allowed ratio is taken.
 
     Returns:
       (left, top, right, bottom) in pixels.
@@ -99,21 +97,21 @@ def augment_digit(
     """Turn, slant, stretch and shift a digit a little, at size × size; never mirror it.
 
     Args:
-      image: light strokes on black; what comes in from outside is black.
+      image: light strokes on black; the border is filled with black.
       size: side of the result in pixels, at least that of the image.
-      rng: of angle (±10 degrees), slant (±10 degrees), width and height (0.85 to 1.1 times, each)
-        and shift (±6 percent of the side).
+      rng: draws angle (±10 degrees), slant (±10 degrees), width and height (0.85 to 1.1 times,
+        each) and shift (±6 percent of the side).
       interpolation: "bilinear", "bicubic" or "nearest", PIL's.
     """
     angle, slant = (math.radians(degrees) for degrees in rng.uniform(-10, 10, 2))
-    wide, high = (math.exp(log) for log in rng.uniform(math.log(0.85), math.log(1.1), 2))
+    scale_x, scale_y = (math.exp(log) for log in rng.uniform(math.log(0.85), math.log(1.1), 2))
     right, down = (size * share for share in rng.uniform(-0.06, 0.06, 2))
-    wide, high = wide * size / image.width, high * size / image.height
-    # For each point of the result PIL asks where in the image it comes from: the inverse of
-    # stretch, slant, turn, shift, about the centres.
+    scale_x, scale_y = scale_x * size / image.width, scale_y * size / image.height
+    # PIL takes the inverse map, from a point of the result to one of the image: the inverse of
+    # stretch, slant, rotation and shift, about the centres.
     cos, sin, tan = math.cos(angle), math.sin(angle), math.tan(slant)
-    a, b = (cos + tan * sin) / wide, (sin - tan * cos) / wide
-    d, e = -sin / high, cos / high
+    a, b = (cos + tan * sin) / scale_x, (sin - tan * cos) / scale_x
+    d, e = -sin / scale_y, cos / scale_y
     x, y = size / 2 + right, size / 2 + down
     coefficients = (a, b, image.width / 2 - a * x - b * y, d, e, image.height / 2 - d * x - e * y)
     resampling = INTERPOLATIONS[interpolation]

@@ -12,10 +12,10 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from flaxmobile.preprocessing import Preprocessing, read_image
-from train import digits as digits_module
-from train.datasets import Dataset, open_dataset
-from train.digits import Digits
-from train.input_pipeline import eval_batches, train_batches
+from train.data import Dataset, open_dataset
+from train.data.augment import augment_digit
+from train.data.digits import Digits
+from train.data.pipeline import eval_batches, train_batches
 
 SIZES = {"train": 1257, "validation": 180, "test": 360}
 
@@ -53,7 +53,8 @@ def files(data_dir):
 def test_digits_have_three_splits_of_ten_classes(digits):
     assert {split: len(getattr(digits, split)) for split in SIZES} == SIZES
     assert digits.class_names == tuple("0123456789")
-    assert (digits.name, digits.image_size, digits.augmentation) == ("digits", 64, "digits")
+    assert (digits.name, digits.augment, digits.workers) == ("digits", augment_digit, 0)
+    assert digits.preset == Preprocessing(64, 64, (0.5,) * 3, (0.5,) * 3)
 
 
 @pytest.mark.parametrize("split", SIZES)
@@ -126,11 +127,11 @@ def test_preparing_is_silent(tmp_path, capfd, caplog):
 
 
 def test_an_exception_while_preparing_leaves_nothing_behind(tmp_path, monkeypatch):
-    def interrupt(pixels):
+    def interrupt(*_):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(digits_module, "_as_png", interrupt)
+        patch.setattr(Image.Image, "save", interrupt)
         open_dataset("digits", str(tmp_path))
     assert not files(tmp_path)
     assert len(open_dataset("digits", str(tmp_path)).train) == SIZES["train"]
@@ -139,16 +140,17 @@ def test_an_exception_while_preparing_leaves_nothing_behind(tmp_path, monkeypatc
 def test_a_process_killed_while_preparing_does_no_harm(tmp_path):
     script = """
         import os, signal, sys
-        from train import datasets, digits
+        from PIL import Image
+        from train.data import open_dataset
 
-        def as_png(pixels, original=digits._as_png, calls=[]):
+        def save(image, *arguments, original=Image.Image.save, calls=[]):
             calls.append(1)
             if len(calls) == 1500:
                 os.kill(os.getpid(), signal.SIGKILL)
-            return original(pixels)
+            original(image, *arguments)
 
-        digits._as_png = as_png
-        datasets.open_dataset("digits", sys.argv[1])
+        Image.Image.save = save
+        open_dataset("digits", sys.argv[1])
     """
     command = [sys.executable, "-c", textwrap.dedent(script), str(tmp_path)]
     assert subprocess.run(command, check=False, timeout=120).returncode == -9

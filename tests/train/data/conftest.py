@@ -8,9 +8,11 @@ import pytest
 from PIL import Image
 
 from flaxmobile.preprocessing import Preprocessing
-from train.datasets import Dataset, open_dataset
+from train.data import Dataset, open_dataset
+from train.data.pipeline import Batches, train_batches
 
 WriteImages = Callable[..., None]
+MakeBatches = Callable[..., Batches]
 
 
 def _write_images(folder: Path, count: int, first: int = 0, suffix: str = ".png") -> None:
@@ -46,3 +48,14 @@ def flowers(image_folder: Path) -> Dataset:
 @pytest.fixture
 def small() -> Preprocessing:
     return Preprocessing(image_size=24)
+
+
+@pytest.fixture
+def train(flowers: Dataset, small: Preprocessing) -> MakeBatches:
+    """Training batches of flowers, with the given options."""
+
+    def make(**options: object) -> Batches:
+        defaults = {"preprocessing": small, "batch_size": 4, "seed": 0}
+        return train_batches(flowers, **(defaults | options))
+
+    return make

@@ -1,4 +1,5 @@
 import numpy as np
+import PIL
 import pytest
 import torch
 from PIL import Image, ImageOps
@@ -7,8 +8,8 @@ from torchvision.transforms import InterpolationMode, RandomResizedCrop
 from torchvision.transforms.functional import resized_crop
 
 from flaxmobile.preprocessing import INTERPOLATIONS
-from train import augment
-from train.augment import (
+from train.data import augment
+from train.data.augment import (
     augment_digit,
     augment_photograph,
     random_box,
@@ -81,7 +82,7 @@ def ours_and_torchvisions(image, size, seed, interpolation):
 @pytest.mark.parametrize("interpolation", MODES)
 @pytest.mark.parametrize("seed", range(5))
 def test_random_resized_crop_has_the_pixels_of_torchvision(monkeypatch, seed, interpolation):
-    monkeypatch.setattr(augment, "_VECTORIZED", False)
+    monkeypatch.setattr(augment, "cykooz_resizer", None)
     crop, expected = ours_and_torchvisions(photograph(203, 157), 96, seed, interpolation)
     np.testing.assert_array_equal(crop, expected)
 
@@ -96,17 +97,12 @@ def test_vectorized_pixels_are_one_off_at_most(sides, size, interpolation):
     assert abs(difference.mean()) < 0.01
 
 
-def test_bilinear_crops_are_vectorized_where_they_can_be():
-    crop, expected = ours_and_torchvisions(photograph(500, 375), 224, 0, "bilinear")
-    assert (crop != expected).any() == augment._VECTORIZED
-
-
 @pytest.mark.parametrize(("version", "known"), [("11.0.0", True), ("13.9", True), ("14.0", False)])
-def test_images_of_an_unknown_pil_are_left_to_it(monkeypatch, version, known):
-    monkeypatch.setattr(augment, "cykooz_resizer", augment)  # as if installed
-    assert augment._can_vectorize(version) == known
-    monkeypatch.setattr(augment, "cykooz_resizer", None)
-    assert not augment._can_vectorize(version)
+def test_bilinear_crops_are_vectorized_where_pils_structures_are_known(monkeypatch, version, known):
+    pytest.importorskip("cykooz_resizer")
+    monkeypatch.setattr(PIL, "__version__", version)
+    crop, expected = ours_and_torchvisions(photograph(500, 375), 224, 0, "bilinear")
+    assert (crop != expected).any() == known
 
 
 def test_random_horizontal_flip_mirrors_half_of_the_images():

@@ -1,55 +1,18 @@
-import contextlib
+"""Batches of pixels: their order, their content, and what becomes of unreadable images."""
+
 import dataclasses
-import io
-import itertools
-import multiprocessing
-import os
-import signal
-import subprocess
-import sys
-import textwrap
-import time
 
 import numpy as np
 import pytest
 from PIL import Image
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
-from flaxmobile.cores import usable_cores
 from flaxmobile.errors import InputError
 from flaxmobile.preprocessing import Preprocessing
-from train import input_pipeline
-from train.datasets import Record
-from train.input_pipeline import default_workers, eval_batches, train_batches
+from tests.train.data.batches import OneColour, assert_equal, numbers, take
+from train.data.pipeline import eval_batches, train_batches
 
 DTYPES = {"image": np.uint8, "label": np.int32, "weight": np.float32, "unreadable": np.int32}
-
-
-def take(batches, count=None):
-    with contextlib.closing(batches):
-        return list(itertools.islice(batches, count))
-
-
-def numbers(batches):
-    """Which images these are: `image_folder` writes the number into the red channel."""
-    return np.concatenate([batch["image"][:, 12, 12, 0] for batch in batches]) // 5
-
-
-def assert_equal(first, second):
-    assert len(first) == len(second)
-    for one, other in zip(first, second, strict=True):
-        assert one.keys() == other.keys()
-        for name in one:
-            np.testing.assert_array_equal(one[name], other[name])
-
-
-@pytest.fixture
-def train(flowers, small):
-    def make(**options):
-        defaults = {"preprocessing": small, "batch_size": 4, "seed": 0}
-        return train_batches(flowers, **(defaults | options))
-
-    return make
 
 
 @pytest.fixture
@@ -100,59 +63,11 @@ def test_a_stream_that_starts_later_goes_on_bit_for_bit(train, start):
     assert_equal(take(train(), 12)[start:], take(train(start=start), 12 - start))
 
 
-def test_two_workers_read_what_threads_read_and_end_when_closed(train):
-    expected = take(train(), 9)
-    assert_equal(take(train(workers=2, start=2), 7), expected[2:])
-    assert not multiprocessing.active_children()
-
-
-@pytest.mark.parametrize("count", [2, 3])
-def test_the_processes_batches_together_are_the_global_one(train, count):
-    alone = take(train(batch_size=4 * count), 5)
-    for index in range(count):
-        share = take(train(process_index=index, process_count=count), 5)
-        assert_equal(share, [{k: v[index::count] for k, v in b.items()} for b in alone])
-
-
 @pytest.mark.parametrize("batch_size", [1, 7, 40])
 def test_batches_may_have_any_size(train, batch_size):
     batch = take(train(batch_size=batch_size), 1)[0]
     assert batch["image"].shape == (batch_size, 24, 24, 3)
     assert len(set(numbers([batch]))) == min(batch_size, 15)
-
-
-class OneColour:
-    """Records in memory that count how often they are read."""
-
-    def __init__(self, count):
-        self.count, self.reads = count, 0
-
-    def __len__(self):
-        return self.count
-
-    def __getitem__(self, index):
-        self.reads += 1
-        file = io.BytesIO()
-        Image.new("RGB", (8, 8), (index % 256, 0, 0)).save(file, "png")
-        return Record(file.getvalue(), 0, f"memory/{index}")
-
-
-def test_only_a_few_batches_are_read_ahead(flowers, small):
-    source = OneColour(100_000)
-    dataset = dataclasses.replace(flowers, train=source)
-    batches = train_batches(dataset, preprocessing=small, batch_size=4, seed=0)
-    with contextlib.closing(batches):
-        for _ in range(3):
-            next(batches)
-        time.sleep(0.5)  # enough to read all that may be read ahead
-        threads = min(8, usable_cores())
-        assert 12 <= source.reads <= 4 * (3 + threads)
-
-
-@pytest.mark.parametrize(("cores", "workers"), [(1, 0), (2, 0), (3, 3), (16, 16), (96, 16)])
-def test_few_cores_read_in_threads_and_many_in_processes(monkeypatch, cores, workers):
-    monkeypatch.setattr(input_pipeline, "usable_cores", lambda: cores)
-    assert default_workers() == workers
 
 
 def test_a_dataset_of_one_record_can_be_trained_on(flowers, small):
@@ -175,16 +90,6 @@ def test_evaluation_reads_every_record_once_in_order(evaluate):
     assert {name: values.dtype for name, values in batches[3].items()} == DTYPES
 
 
-def test_evaluation_by_two_processes_covers_every_record_once(evaluate):
-    shares = [take(evaluate(process_index=i, process_count=2, batch_size=3)) for i in (0, 1)]
-    assert [len(share) for share in shares] == [3, 3]
-    found = []
-    for share in shares:
-        weights = np.concatenate([batch["weight"] for batch in share])
-        found += numbers(share)[weights == 1].tolist()
-    assert sorted(found) == list(range(15))
-
-
 def test_evaluation_prepares_images_as_torchvision_does(flowers):
     preprocessing = Preprocessing(image_size=24)
     reference = Compose([Resize(27), CenterCrop(24)])
@@ -204,14 +109,6 @@ def test_an_unreadable_image_stops_training_by_its_name(train, image_folder):
     assert "\n" not in str(error.value)
 
 
-def test_an_unreadable_image_in_a_worker_stops_training_by_its_name(train, image_folder):
-    (image_folder / "train/rose/007.png").write_text("this is no picture")
-    with pytest.raises(InputError, match=r"flowers/train/rose/007\.png is not an image") as error:
-        take(train(workers=2), 15)
-    assert "\n" not in str(error.value)
-    assert not multiprocessing.active_children()
-
-
 def test_an_unreadable_image_stops_evaluation_by_its_name(evaluate, image_folder):
     (image_folder / "train/tulip/011.png").unlink()
     with pytest.raises(InputError, match=r"flowers/train/tulip/011\.png cannot be read: No such"):
@@ -222,7 +119,7 @@ def test_skipping_takes_the_next_readable_image_and_reports_the_other(train, ima
     whole = take(train(), 15)
     damage(image_folder, "train/rose/007.png", "train/rose/008.png", "train/tulip/014.png")
     instead = {7: 9, 8: 9, 14: 0}
-    skipping = take(train(on_bad_image="skip"), 15)
+    skipping = take(train(skip_unreadable=True), 15)
     for before, after in zip(whole, skipping, strict=True):
         wanted = numbers([before]).tolist()
         assert numbers([after]).tolist() == [instead.get(number, number) for number in wanted]
@@ -235,7 +132,7 @@ def test_skipping_takes_the_next_readable_image_and_reports_the_other(train, ima
 
 def test_skipping_gives_no_weight_in_evaluation(evaluate, image_folder):
     damage(image_folder, "train/rose/007.png", "train/tulip/014.png")
-    batches = take(evaluate(on_bad_image="skip"))
+    batches = take(evaluate(skip_unreadable=True))
     weights = np.concatenate([batch["weight"] for batch in batches])
     assert np.flatnonzero(weights == 0).tolist() == [7, 14, 15]
     unreadable = np.concatenate([batch["unreadable"] for batch in batches])
@@ -246,7 +143,7 @@ def test_skipping_ends_where_no_image_can_be_read(train, image_folder):
     for path in (image_folder / "train").rglob("*.png"):
         path.write_text("")
     with pytest.raises(InputError, match=r"flowers: none of the 15 images can be read"):
-        take(train(on_bad_image="skip"), 1)
+        take(train(skip_unreadable=True), 1)
 
 
 class WrongLabel(OneColour):
@@ -256,71 +153,11 @@ class WrongLabel(OneColour):
 
 def test_a_wrong_label_is_never_skipped(flowers, small):
     dataset = dataclasses.replace(flowers, train=WrongLabel(5))
-    options = {"preprocessing": small, "batch_size": 4, "on_bad_image": "skip"}
+    options = {"preprocessing": small, "batch_size": 4, "skip_unreadable": True}
     with pytest.raises(InputError, match="has label 9"):
         take(train_batches(dataset, seed=0, **options), 1)
     with pytest.raises(InputError, match="memory/0 has label 9"):
         take(eval_batches(dataset.train, **options), 1)
-
-
-# ---- arguments and processes
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"on_bad_image": "skipp"}, ["'skipp'", "did you mean 'skip'?", "error, skip"]),
-        ({"batch_size": 0}, ["batch size 0"]),
-        ({"workers": -1}, ["workers -1"]),
-    ],
-)
-def test_wrong_arguments_are_refused_before_anything_is_read(train, evaluate, options, said):
-    for make in (train, evaluate):
-        with pytest.raises(InputError) as error:
-            make(**options)
-        for part in said:
-            assert part in str(error.value)
-
-
-def test_a_killed_worker_is_reported(train):
-    batches = train(workers=1)
-    with contextlib.closing(batches):
-        next(batches)
-        for child in multiprocessing.active_children():
-            os.kill(child.pid, signal.SIGKILL)
-        with pytest.raises(InputError, match=r"killed.*--workers"):
-            for _ in range(20):
-                next(batches)
-
-
-def test_workers_leave_signals_to_the_main_process_and_end_when_it_is_killed(image_folder):
-    script = """
-        import multiprocessing, os, signal, sys
-        from flaxmobile.preprocessing import Preprocessing
-        from train.datasets import open_dataset
-        from train.input_pipeline import train_batches
-
-        dataset = open_dataset("folder:" + sys.argv[1])
-        options = {"preprocessing": Preprocessing(24), "batch_size": 4, "seed": 0}
-        batches = train_batches(dataset, workers=1, **options)
-        next(batches)
-        for name in (signal.SIGINT, signal.SIGTERM):
-            for child in multiprocessing.active_children():
-                os.kill(child.pid, name)
-        for _ in range(20):
-            next(batches)
-        print("alive", flush=True)
-        signal.pause()
-    """
-    command = [sys.executable, "-c", textwrap.dedent(script), str(image_folder)]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout.readline() == "alive\n"
-        process.kill()
-        # Both ends of a pipe that a worker still holds would stay open.
-        _, errors = process.communicate(timeout=120)
-    assert "Traceback" not in errors
 
 
 # ---- the numbers of torchvision

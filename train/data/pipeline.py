@@ -1,0 +1,159 @@
+"""From records to batches of pixels, read by Grain in threads or worker processes."""
+
+import dataclasses
+from collections.abc import Generator
+from typing import Any, TypedDict, cast
+
+import grain
+import numpy as np
+from PIL import Image
+
+from flaxmobile.errors import InputError
+from flaxmobile.preprocessing import Preprocessing, read_image
+from train.data.records import Dataset, Source, UnreadableImageError
+from train.data.workers import read_ahead
+
+
+class Batch(TypedDict):
+    """Labelled images of one step.
+
+    Attributes:
+      image: uint8 [n, s, s, 3], not yet normalized.
+      label: int32 [n].
+      weight: float32 [n]; 0 for padding after the end of the split and for an unreadable image.
+      unreadable: int32 [n], index of the record that could not be read in this place, else -1.
+    """
+
+    image: np.ndarray
+    label: np.ndarray
+    weight: np.ndarray
+    unreadable: np.ndarray
+
+
+Batches = Generator[Batch, None, None]
+"""Batches; `close()` (or `contextlib.closing`) ends the threads or processes that read them."""
+
+
+def train_batches(
+    dataset: Dataset,
+    *,
+    preprocessing: Preprocessing,
+    batch_size: int,
+    seed: int,
+    start: int = 0,
+    workers: int = 0,
+    skip_unreadable: bool = False,
+) -> Batches:
+    """Read augmented training batches without end, shuffled anew in each epoch.
+
+    Batch k depends on the data, the seed, batch_size and k alone, whatever reads it (and by 1 of
+    255 on whether `random_resized_crop` finds cykooz_resizer). One epoch runs into the next, so
+    that no record is left out.
+
+    Args:
+      dataset: its training split is read.
+      preprocessing: gives the size and the interpolation.
+      batch_size: images in a batch.
+      seed: decides the order and the augmentation, 0 to 2³² - 1.
+      start: number of the first batch.
+      workers: processes that read; 0 for threads of this process.
+      skip_unreadable: take the next readable record instead of an unreadable one.
+
+    Raises:
+      InputError: while iterating, a file that cannot be read (named).
+    """
+    read = _TrainReader(dataset, preprocessing, skip_unreadable)
+    records = grain.MapDataset.range(len(dataset.train)).seed(seed).shuffle().repeat()
+    batches = records.random_map(read).batch(batch_size, drop_remainder=True)
+    return _batches(batches[start:], workers)
+
+
+def eval_batches(
+    source: Source,
+    *,
+    preprocessing: Preprocessing,
+    batch_size: int,
+    workers: int = 0,
+    skip_unreadable: bool = False,
+) -> Batches:
+    """Read each record once, in order, in batches of equal shape.
+
+    Arguments and errors are those of `train_batches`; with skip_unreadable, an unreadable image has
+    weight 0, as has the padding of the last batch.
+    """
+    read = _EvalReader(source, preprocessing, skip_unreadable)
+    count = -(-len(source) // batch_size)
+    batches = grain.MapDataset.range(count * batch_size).map(read).batch(batch_size)
+    return _batches(batches, min(workers, count))
+
+
+def _batches(batches: Any, workers: int) -> Batches:
+    return cast(Batches, read_ahead(batches, workers))
+
+
+@dataclasses.dataclass(frozen=True)
+class _TrainReader:
+    """Read and augment the record of an index."""
+
+    dataset: Dataset
+    preprocessing: Preprocessing
+    skip_unreadable: bool
+
+    def __call__(self, index: int, rng: np.random.Generator) -> Batch:
+        image, label, unreadable = self._read(index)
+        size, interpolation = self.preprocessing.image_size, self.preprocessing.interpolation
+        image = self.dataset.augment(image, size, rng, interpolation)
+        return _example(np.asarray(image), label, 1, unreadable)
+
+    def _read(self, index: int) -> tuple[Image.Image, int, int]:
+        """Read the first readable record from `index` on: (image, label, bad index or -1)."""
+        source = self.dataset.train
+        for tried in range(len(source)):
+            try:
+                image, label = _load(source, (index + tried) % len(source))
+                return image, label, index if tried else -1
+            except UnreadableImageError:
+                if not self.skip_unreadable:
+                    raise
+        raise InputError(f"{self.dataset.name}: none of the {len(source)} images can be read")
+
+
+@dataclasses.dataclass(frozen=True)
+class _EvalReader:
+    """Read and crop the record of a place in the padded split."""
+
+    source: Source
+    preprocessing: Preprocessing
+    skip_unreadable: bool
+
+    def __call__(self, place: int) -> Batch:
+        if place >= len(self.source):
+            return self._blank(-1)
+        try:
+            image, label = _load(self.source, place)
+        except UnreadableImageError:
+            if not self.skip_unreadable:
+                raise
+            return self._blank(place)
+        return _example(np.asarray(self.preprocessing.crop(image)), label, 1, -1)
+
+    def _blank(self, unreadable: int) -> Batch:
+        size = self.preprocessing.image_size
+        return _example(np.zeros((size, size, 3), np.uint8), 0, 0, unreadable)
+
+
+def _load(source: Source, index: int) -> tuple[Image.Image, int]:
+    record = source[index]
+    try:
+        return read_image(record.encoded, record.name), record.label
+    except InputError as error:
+        raise UnreadableImageError(str(error)) from None
+
+
+def _example(image: np.ndarray, label: int, weight: int, unreadable: int) -> Batch:
+    return Batch(
+        image=image,
+        label=np.asarray(label, np.int32),
+        weight=np.asarray(weight, np.float32),
+        unreadable=np.asarray(unreadable, np.int32),
+    )

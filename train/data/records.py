@@ -1,0 +1,71 @@
+"""Records, their sources and data sets: what the readers of files give and the pipeline takes."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from PIL import Image
+
+from flaxmobile.errors import InputError
+from flaxmobile.preprocessing import Preprocessing
+
+Augment = Callable[[Image.Image, int, np.random.Generator, str], Image.Image]
+"""(RGB image, side in pixels, generator, interpolation) -> a random variant, side × side."""
+
+
+class UnreadableImageError(InputError):
+    """A file that is not an image, is truncated, or cannot be opened; the message names it."""
+
+
+class Record(NamedTuple):
+    """One labelled image.
+
+    Attributes:
+      encoded: content of its image file.
+      label: index of its class.
+      name: path, or dataset/split/index, for messages.
+    """
+
+    encoded: bytes
+    label: int
+    name: str
+
+
+class Source(Protocol):
+    """Records by index. It can be pickled: each worker process reads through its own copy.
+
+    Indexing raises UnreadableImageError for a file that cannot be opened, and InputError for a
+    label outside the classes.
+    """
+
+    def __len__(self) -> int:
+        """Return the number of records."""
+
+    def __getitem__(self, index: int) -> Record:
+        """Read one record; several threads may call this at once."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """The splits of a data set, and how its images should be treated.
+
+    Attributes:
+      name: as given to `open_dataset`.
+      class_names: one per class, in the order of the labels.
+      train, validation: never empty.
+      test: None if there is no labelled test split.
+      augment: random changes of a training image; a function that can be pickled.
+      preset: preprocessing that suits the images. Its image_size and crop hold for any network;
+        weights to start from replace its other numbers. None: the network's.
+      workers: processes that should read it; None: as many as suit photographs.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    train: Source
+    validation: Source
+    test: Source | None
+    augment: Augment
+    preset: Preprocessing | None = None
+    workers: int | None = None
