@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from flax import linen as nn
-from flax.linen.module import InterceptorContext
 
 from flaxmobile.layers import BatchNorm, Conv
 from flaxmobile.ops import make_window
@@ -21,7 +20,7 @@ def plain_layers() -> Iterator[None]:
         yield
 
 
-def _replace(call: Any, args: Any, kwargs: Any, context: InterceptorContext) -> Any:
+def _replace(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
     module = context.module
     if context.method_name != "__call__" or not isinstance(module, Conv | BatchNorm):
         return call(*args, **kwargs)

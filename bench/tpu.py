@@ -23,8 +23,8 @@ from bench.candidates.base import LEARNING_RATE, MOMENTUM
 from bench.plain import plain_layers
 from flaxmobile import create_model
 from flaxmobile.layers import Network
+from flaxmobile.tpu import no_program_cache, topology_devices
 from flaxmobile.variables import abstract_variables
-from train.plan import no_program_cache, topology_devices
 from train.remat import recomputed_blocks
 
 RECORDS = Path(__file__).with_name("tpu_v5e.json")

@@ -12,6 +12,12 @@ class InputError(ValueError):
     """
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, or its representation where it has no text."""
+    text = str(error).strip()
+    return text.splitlines()[0] if text else repr(error)
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """Return `` (did you mean 'x'?)`` for the valid name closest to `name`, or nothing."""
     matches = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.5)

@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from flax.linen.module import InterceptorContext
 from jax import Array, export, lax
 from jax.typing import ArrayLike
 
@@ -71,7 +70,7 @@ def _block_in_parts(
     call: Callable[..., Any],
     args: Any,
     kwargs: Any,
-    context: InterceptorContext,
+    context: Any,
 ) -> Outputs:
     """Run a block, or a layer that is the network's own, for as many images as suit its maps."""
     module = context.module
@@ -98,9 +97,7 @@ def _map_bytes(
     """Bytes of what each convolution gives when a function is applied to x."""
     sizes: list[int] = []
 
-    def record(
-        call: Callable[..., Any], args: Any, kwargs: Any, context: InterceptorContext
-    ) -> Outputs:
+    def record(call: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Outputs:
         y = call(*args, **kwargs)
         if isinstance(context.module, Conv) and context.method_name == "__call__":
             sizes.append(y.nbytes)

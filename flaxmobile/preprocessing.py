@@ -4,12 +4,18 @@ import dataclasses
 import io
 import math
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from flaxmobile.errors import InputError, unknown
+from flaxmobile.trees import as_tuples
+
+if TYPE_CHECKING:
+    from jax import Array
+
+Pixels = TypeVar("Pixels", np.ndarray, "Array")
 
 INTERPOLATIONS = {
     "bilinear": Image.Resampling.BILINEAR,
@@ -82,10 +88,14 @@ class Preprocessing:
         shorter = self.resize_size or round(self.image_size / 0.875)
         return center_crop(resize_shorter(image, shorter, self.interpolation), self.image_size)
 
-    def normalize(self, pixels: np.ndarray) -> np.ndarray:
-        """Map RGB pixels [..., 3] in 0..255 to float32 in the given order, with mean and std."""
+    def normalize(self, pixels: Pixels) -> Pixels:
+        """Map RGB pixels [..., 3] in 0..255 to float32 in the network's channel order and scale.
+
+        Takes NumPy arrays, and JAX's: on the device, after a transfer of uint8.
+        """
+        shape = (1,) * (pixels.ndim - 1) + (3,)
+        mean, std = (np.asarray(x, np.float32).reshape(shape) for x in (self.mean, self.std))
         pixels = pixels[..., :: CHANNEL_ORDERS[self.channel_order]]
-        mean, std = (np.asarray(numbers, np.float32) for numbers in (self.mean, self.std))
         return (pixels.astype(np.float32) / np.float32(255) - mean) / std
 
     def __call__(self, image: Image.Image) -> np.ndarray:
@@ -108,8 +118,7 @@ class Preprocessing:
             if name not in fields:
                 raise unknown("preprocessing field", name, sorted(fields))
         try:
-            plain: Any = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-            return cls(**plain)
+            return cls(**{name: as_tuples(value) for name, value in values.items()})
         except TypeError as error:
             raise InputError(f"preprocessing {values} is malformed: {error}") from None
 

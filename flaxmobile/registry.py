@@ -24,6 +24,7 @@ from flaxmobile.models.mobilenext import MobileNeXt
 from flaxmobile.models.shufflenet_v1 import ShuffleNetV1
 from flaxmobile.models.shufflenet_v2 import ShuffleNetV2
 from flaxmobile.models.xception import Xception
+from flaxmobile.trees import as_tuples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -335,7 +336,7 @@ def _build(name: str, options: dict[str, Any], **extra: Any) -> Network:
     values["dtype"] = as_dtype(values.get("dtype", jnp.float32))
     for option, value in values.items():
         if option != "dtype":
-            values[option] = _as_tuples(value)  # JSON knows lists only, Flax hashes its fields
+            values[option] = as_tuples(value)  # JSON knows lists only, Flax hashes its fields
             _check_type(option, values[option], types_by_name[option])
     network = spec.network(**values, **extra)
     network.check()
@@ -351,10 +352,6 @@ def as_dtype(dtype: Any) -> jnp.dtype:
     if found.name not in DTYPES:
         raise unknown("dtype", found.name, DTYPES)
     return found
-
-
-def _as_tuples(value: Any) -> Any:
-    return tuple(map(_as_tuples, value)) if isinstance(value, list) else value
 
 
 def _check_type(option: str, value: Any, hint: Any) -> None:

@@ -97,7 +97,7 @@ def summarize(model: Network, image_size: int = 224) -> Summary:
     """
     rows: list[Row] = []
 
-    def record(call: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
+    def record(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
         output = call(*args, **kwargs)
         module = context.module
         if context.method_name == "__call__" and isinstance(module, Conv | BatchNorm | nn.Dense):

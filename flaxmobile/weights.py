@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from flaxmobile.compat import make_checkpoint_handler
 from flaxmobile.errors import InputError
 from flaxmobile.layers import Network
 from flaxmobile.preprocessing import Preprocessing
@@ -81,7 +82,7 @@ def save_weights(
     draft = directory.with_name(f".{directory.name}.{os.getpid()}.tmp")
     shutil.rmtree(draft, ignore_errors=True)
     try:
-        with ocp.Checkpointer(_handler()) as checkpointer:
+        with ocp.Checkpointer(make_checkpoint_handler(_PART)) as checkpointer:
             checkpointer.save(draft.absolute() / _VARIABLES, variables)
         description = {
             "format": _FORMAT,
@@ -110,28 +111,6 @@ def _remove(draft: Path) -> None:
             return
         shutil.rmtree(draft, ignore_errors=True)
         time.sleep(0.05)
-
-
-class _InParts(ocp.type_handlers.NumpyHandler):
-    """Writes arrays a part at a time: Orbax and its store hold copies of what they write."""
-
-    async def serialize(
-        self, values: Sequence[np.ndarray], infos: Sequence[Any], args: Sequence[Any] | None = None
-    ) -> Sequence[Any]:
-        """Write, and return only then."""
-        parts = np.cumsum([value.nbytes for value in values]) // _PART
-        begins = [0, *(np.flatnonzero(np.diff(parts)) + 1).tolist(), len(values)]
-        for part in map(slice, begins, begins[1:]):
-            for future in await super().serialize(values[part], infos[part], args and args[part]):
-                future.result()
-        return []
-
-
-def _handler() -> ocp.PyTreeCheckpointHandler:
-    kinds = (np.ndarray, _InParts()), (jax.Array, ocp.type_handlers.ArrayHandler())
-    # The second writes nothing; without it Orbax warns that it lacks one.
-    registry = ocp.type_handlers.create_type_handler_registry(*kinds)
-    return ocp.PyTreeCheckpointHandler(type_handler_registry=registry)
 
 
 def load_weights(directory: str | os.PathLike[str]) -> tuple[Network, Tree]:

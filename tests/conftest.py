@@ -3,12 +3,12 @@
 import os
 from pathlib import Path
 
+from flaxmobile import tpu
+
 # Before JAX is imported anywhere: it reads these once. Child processes inherit them.
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
-os.environ["TPU_SKIP_MDS_QUERY"] = "1"  # libtpu, installed for its compiler, finds no TPU here
-os.environ["TPU_ACCELERATOR_TYPE"] = "v5litepod-4"
-os.environ["TPU_WORKER_HOSTNAMES"] = "localhost"
+os.environ.update(tpu.SETTINGS)  # libtpu, installed for its compiler, finds no TPU here
 os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"  # in several processes at once, to compile only
 os.environ["MPLBACKEND"] = "agg"
 os.environ["KERAS_BACKEND"] = "jax"

@@ -11,7 +11,8 @@ FILES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob(
 
 # A module may import those of lower floors, and of its own floor inside its own package.
 FLOORS = (
-    ("flaxmobile.errors",),
+    ("flaxmobile.errors", "flaxmobile.compat", "flaxmobile.files", "flaxmobile.trees"),
+    ("flaxmobile.tpu",),
     ("flaxmobile.ops", "flaxmobile.preprocessing", "flaxmobile.table"),
     ("flaxmobile.layers",),
     ("flaxmobile.models",),

@@ -4,6 +4,8 @@ import io
 import json
 import struct
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -272,6 +274,14 @@ def test_blue_may_come_first_and_pixels_may_stay_as_they_are():
     preprocessing = Preprocessing(mean=(0.0,) * 3, std=(1 / 255,) * 3, channel_order="BGR")
     found = preprocessing.normalize(np.array([[RED, GREEN]], np.uint8))
     np.testing.assert_allclose(found, [[RED[::-1], GREEN[::-1]]], rtol=1e-6)
+
+
+def test_pixels_may_be_on_a_device():
+    pixels = np.stack([_noise(4, 5), _noise(4, 5)])
+    preprocessing = Preprocessing(channel_order="BGR")
+    found = preprocessing.normalize(jnp.asarray(pixels))
+    assert isinstance(found, jax.Array)
+    np.testing.assert_allclose(found, preprocessing.normalize(pixels), atol=1e-6)
 
 
 def test_mean_and_std_are_in_the_networks_order():

@@ -1,25 +1,13 @@
 """What a training step needs on a TPU slice that is not there: `--plan v5e:2x2`."""
 
-import contextlib
-import importlib.util
-import os
-from collections.abc import Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.experimental.compilation_cache import compilation_cache
 
-from flaxmobile.errors import InputError
+from flaxmobile.tpu import no_program_cache, topology_devices
 from train.config import Config
 from train.setup import Run, abstract_state, prepare
-
-_LIBTPU_SETTINGS = {  # else libtpu asks a metadata server which TPU this machine is
-    "TPU_SKIP_MDS_QUERY": "1",
-    "TPU_ACCELERATOR_TYPE": "v5litepod-4",
-    "TPU_WORKER_HOSTNAMES": "localhost",
-    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # to compile only: no chip is taken from anyone
-}
 
 
 def plan(config: Config) -> int:
@@ -49,19 +37,6 @@ def plan(config: Config) -> int:
     return 0
 
 
-@contextlib.contextmanager
-def no_program_cache() -> Iterator[None]:
-    """Within, nothing is cached on disk: a TPU's program cannot be read back without a TPU."""
-    enabled = jax.config.values["jax_enable_compilation_cache"]
-    jax.config.update("jax_enable_compilation_cache", False)
-    compilation_cache.reset_cache()
-    try:
-        yield
-    finally:
-        jax.config.update("jax_enable_compilation_cache", enabled)
-        compilation_cache.reset_cache()
-
-
 def compile_train_step(run: Run) -> Any:
     """Compile the training step for the devices of the run, which need not exist."""
     size, count = run.preprocessing.image_size, run.config.batch_size
@@ -75,25 +50,3 @@ def compile_train_step(run: Run) -> Any:
         )
         .compile()
     )
-
-
-def topology_devices(name: str) -> list[jax.Device]:
-    """The chips of a TPU topology such as v5e:2x2, v6e:4x4 or v4:2x2x1, as compilation targets.
-
-    Raises:
-      InputError: libtpu is not installed, or it does not know the topology.
-    """
-    if importlib.util.find_spec("libtpu") is None:
-        raise InputError("--plan needs libtpu's compiler: pip install 'flaxmobile[plan]'")
-    for variable, value in _LIBTPU_SETTINGS.items():
-        os.environ.setdefault(variable, value)
-    from jax.experimental import topologies
-
-    try:
-        return list(topologies.get_topology_desc(platform="tpu", topology_name=name).devices)
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(
-            f"libtpu cannot compile for topology {name!r} ({reason}); examples of topologies: "
-            "v5e:2x2, v6e:4x4, v5p:2x2x1"
-        ) from None

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from flax import linen as nn
-from flax.linen.module import InterceptorContext
 from jax import Array
 
 from flaxmobile.layers import Network
@@ -27,9 +26,7 @@ def recomputed_blocks(image_size: int) -> Iterator[None]:
     """
     inside = False  # of a block: calling it again in `run` ends up in `recompute`
 
-    def recompute(
-        call: Callable[..., Any], args: Any, kwargs: Any, context: InterceptorContext
-    ) -> Any:
+    def recompute(call: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
         block = context.module
         is_block = context.method_name == "__call__" and isinstance(block.parent, Network)
         if inside or not is_block or args[0].ndim != 4:

@@ -11,7 +11,6 @@ from jax import Array, lax
 
 from flaxmobile import Preprocessing
 from flaxmobile.layers import AUX_LOGITS, Network
-from flaxmobile.preprocessing import CHANNEL_ORDERS
 from train.remat import recomputed_blocks
 
 Tree = Any
@@ -106,7 +105,7 @@ def train_step(
         with remat:
             logits, updates = objective.model.apply(
                 {"params": {**trained, **frozen}, "batch_stats": state.batch_stats},
-                normalize(images, objective.preprocessing),
+                objective.preprocessing.normalize(images),
                 train=True,
                 mutable=["batch_stats", AUX_LOGITS],
                 rngs={"dropout": jax.random.fold_in(key, state.step)},
@@ -143,7 +142,7 @@ def eval_step(
       Sums over images of all devices: loss, accuracy, top5 (where there are more than 5 classes),
       and their number as "images".
     """
-    inputs = normalize(images, objective.preprocessing)
+    inputs = objective.preprocessing.normalize(images)
     logits = objective.model.apply(variables, inputs, train=False)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
     sums = {
@@ -152,16 +151,6 @@ def eval_step(
         "images": weights.sum(),
     }
     return lax.psum(sums, objective.axis_name) if objective.axis_name else sums
-
-
-def normalize(images: Array, preprocessing: Preprocessing) -> Array:
-    """On the device, what `Preprocessing.normalize` does: uint8 travels four times faster."""
-    mean, std = (
-        jnp.asarray(numbers, jnp.float32).reshape(1, 1, 1, 3)
-        for numbers in (preprocessing.mean, preprocessing.std)
-    )
-    images = images[..., :: CHANNEL_ORDERS[preprocessing.channel_order]]
-    return (images.astype(jnp.float32) / 255 - mean) / std
 
 
 def _split(objective: Objective, params: Tree) -> tuple[Tree, Tree]:

@@ -9,10 +9,10 @@ import select
 import sys
 import typing
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import TypeVar, cast
 
 from flaxmobile.errors import InputError, nearest
+from flaxmobile.tpu import set_up_without_chip
 
 Config = TypeVar("Config")
 
@@ -62,7 +62,7 @@ def run(prog: str, main: Callable[[], int | None]) -> int:
     An InputError, a refused file operation and a full disk print one line and give 1; Ctrl-C
     gives 130. Anything else is a defect and keeps its traceback.
     """
-    quiet_accelerator_probe()
+    set_up_without_chip()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A file name or a class name may not fit the terminal's encoding.
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -85,15 +85,10 @@ def run(prog: str, main: Callable[[], int | None]) -> int:
     except OSError as error:
         if error.errno not in _MENDABLE:
             raise
-        where = f": {_final_name(str(error.filename))}" if error.filename else ""
+        where = f": {error.filename}" if error.filename else ""
         print(f"{prog}: error: {error.strerror}{where}", file=sys.stderr)
         _settle_stdout()  # the full disk may be the one that our output goes to
     return 1
-
-
-def _final_name(path: str) -> str:
-    """What a draft, `.NAME.tmp` or `.NAME.PID.tmp`, was to become."""
-    return re.sub(r"(^|/)\.([^/]+?)(\.\d+)?\.tmp(?=/|$)", r"\1\2", path)
 
 
 def _reader_has_left() -> bool:
@@ -118,21 +113,6 @@ def reading_arguments(prog: str) -> Iterator[None]:
         yield
     except InputError as error:
         _refuse(prog, str(error))
-
-
-def quiet_accelerator_probe() -> None:
-    """Keep JAX from printing libtpu's warnings on a machine without a TPU.
-
-    Where libtpu is installed for its compiler (the `plan` extra), JAX asks it for devices, and it
-    looks for the TPU's own surroundings and complains on stderr that there are none. Naming them
-    is enough. Backends that exist are found as before; what the user has set stays. Must run before
-    JAX looks for devices, not before it is imported.
-    """
-    chips = [*Path("/dev").glob("accel*"), *Path("/dev").glob("vfio/[0-9]*")]
-    if not chips:
-        os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
-        os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-4")
-        os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
 
 
 _MENDABLE = {

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from flaxmobile.errors import InputError
+from flaxmobile.files import written_at_once
 from flaxmobile.preprocessing import open_image
 
 Bars = Sequence[tuple[str, float]]
@@ -45,14 +46,9 @@ def plot_predictions(path: Path, images: Sequence[Path], results: Sequence[Bars]
         for (left, right), image, bars in zip(axes, images, results, strict=True):
             _draw_image(left, image)
             _draw_bars(right, bars, slots)
-        draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "Glyph .* missing")  # a box is drawn instead
-                figure.savefig(draft, format=path.suffix.lower()[1:], dpi=120)
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
+        with warnings.catch_warnings(), written_at_once(path) as draft:
+            warnings.filterwarnings("ignore", "Glyph .* missing")  # a box is drawn instead
+            figure.savefig(draft, format=path.suffix.lower()[1:], dpi=120)
 
 
 def _draw_image(axes: Any, path: Path) -> None:

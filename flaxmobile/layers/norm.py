@@ -1,10 +1,10 @@
 """Batch normalization with the reference implementations' running statistics."""
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array, lax
 
+from flaxmobile.compat import max_dim
 from flaxmobile.layers.normalize import (
     Expansion,
     Rule,
@@ -73,7 +73,7 @@ class BatchNorm(nn.Module):
             y, mean, var = normalize_expanded(rule, lax.stop_gradient(x), expansion, scale, bias)
         if not self.is_initializing():
             samples = _samples(x, axis_name)
-            unbiased = var * (samples / jax.core.max_dim(samples - 1, 1))
+            unbiased = var * (samples / max_dim(samples - 1, 1))
             running_mean.value = self._update(running_mean.value, mean)
             running_var.value = self._update(running_var.value, unbiased)
         return y

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from flaxmobile.compat import varying_axes
 from flaxmobile.ops import pointwise_conv
-from flaxmobile.ops.meshes import alike, shared_out, varying_axes
+from flaxmobile.ops.meshes import alike, shared_out
 from flaxmobile.ops.product import product
 from flaxmobile.ops.sums import channel_sums, cross_sums
 

@@ -38,6 +38,7 @@ from flaxmobile.layers import (
 )
 from flaxmobile.layers.ic_conv import MAX_DILATION, Dilations, ICConvNorm, check_dilations
 from flaxmobile.models import mobilenet_v2
+from flaxmobile.trees import as_tuples
 
 BASES = ("resnet50", "mobilenet_v2")
 
@@ -141,7 +142,7 @@ class ICConvNet(Network):
         """Make the pattern hashable, as every field of a module must be."""
         if isinstance(self.pattern, Mapping):
             self.pattern = FrozenDict(
-                {key: _as_tuples(value) for key, value in self.pattern.items()}
+                {key: as_tuples(value) for key, value in self.pattern.items()}
             )
         super().__post_init__()
 
@@ -248,7 +249,3 @@ def _unit(
         )
 
     return make
-
-
-def _as_tuples(value: Any) -> Any:
-    return tuple(map(_as_tuples, value)) if isinstance(value, list | tuple) else value

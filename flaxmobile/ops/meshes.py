@@ -7,11 +7,7 @@ import jax
 from jax import Array, lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-
-def varying_axes(x: Any) -> frozenset[Any]:
-    """Axes of the mesh over which an array varies inside `jax.shard_map`."""
-    axes: frozenset[Any] = jax.typeof(x).manual_axis_type.varying
-    return axes
+from flaxmobile.compat import varying_axes
 
 
 def alike(*trees: Any) -> tuple[Any, ...]:

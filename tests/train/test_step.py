@@ -12,7 +12,7 @@ from flax import linen as nn
 
 from flaxmobile import Preprocessing
 from tests.train.tiny import Tiny
-from train.step import Objective, create_state, eval_step, normalize, train_step
+from train.step import Objective, create_state, eval_step, train_step
 
 CLASSES = 7
 IMAGES = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)
@@ -38,17 +38,9 @@ def one_step(objective, variables):
 
 
 def logits_of(variables):
-    images = normalize(IMAGES, Preprocessing(32))
+    images = Preprocessing(32).normalize(jnp.asarray(IMAGES))
     model = Tiny(num_classes=CLASSES, dropout_rate=0.0)
     return model.apply(variables, images, train=True, mutable=["batch_stats"])
-
-
-@pytest.mark.parametrize("order", ["RGB", "BGR"])
-def test_device_normalization_is_the_preprocessings(order):
-    preprocessing = Preprocessing(32, channel_order=order)
-    chex.assert_trees_all_close(
-        normalize(IMAGES, preprocessing), preprocessing.normalize(IMAGES), atol=1e-6
-    )
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])

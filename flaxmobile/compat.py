@@ -1,0 +1,94 @@
+"""Interfaces of JAX and Orbax that are not public, each with a substitute.
+
+A release that moves one breaks no import: what the substitute costs stands in the docstring.
+"""
+
+import importlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def find(module: str, name: str) -> Any:
+    """Return an attribute of a module, or None where this release has no such."""
+    try:
+        return getattr(importlib.import_module(module), name, None)
+    except ImportError:
+        return None
+
+
+_trace_state = find("jax.extend.core", "get_opaque_trace_state")
+_max_dim = find("jax.core", "max_dim")
+
+if _trace_state is not None:
+    with ThreadPoolExecutor(1) as thread:  # in this one, JAX may be tracing
+        _UNTRACED = thread.submit(_trace_state, convention="flax").result()
+
+
+def is_traced(*arguments: Any) -> bool:
+    """Whether a transformation of JAX (jit, grad, vmap, …) is at work on a call.
+
+    The substitute looks for tracers among the arguments, which takes 0.1 ms for a network's.
+    """
+    if _trace_state is not None:
+        return bool(_trace_state(convention="flax") != _UNTRACED)
+    leaves = jax.tree.leaves((arguments, jnp.zeros(())))  # within jit, new arrays are tracers too
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
+
+
+def max_dim(a: Any, b: Any) -> Any:
+    """Return the larger of two dimensions, which may be symbolic.
+
+    The substitute's is an array where one is symbolic.
+    """
+    if _max_dim is not None:
+        return _max_dim(a, b)
+    return max(a, b) if isinstance(a, int) and isinstance(b, int) else jnp.maximum(a, b)
+
+
+def varying_axes(x: Any) -> frozenset[Any]:
+    """Axes of the mesh over which an array varies inside `jax.shard_map`.
+
+    The substitute finds none: gradients inside `jax.shard_map` then need `check_vma=False`.
+    """
+    manual = getattr(jax.typeof(x), "manual_axis_type", None)
+    return frozenset(getattr(manual, "varying", ()))
+
+
+def make_checkpoint_handler(part: int) -> Any:
+    """Make a handler of pytrees for Orbax that writes NumPy arrays `part` bytes at a time.
+
+    Orbax and its store hold copies of the arrays that they write. The substitute is Orbax's own
+    handler, which holds copies of all.
+    """
+    import orbax.checkpoint as ocp
+
+    handlers = "orbax.checkpoint.type_handlers"
+    numpy_handler: Any = find(handlers, "NumpyHandler")
+    array_handler = find(handlers, "ArrayHandler")
+    make_registry = find(handlers, "create_type_handler_registry")
+    if numpy_handler is None or array_handler is None or make_registry is None:
+        return ocp.PyTreeCheckpointHandler()
+
+    class InParts(numpy_handler):
+        async def serialize(
+            self,
+            values: Sequence[np.ndarray],
+            infos: Sequence[Any],
+            args: Sequence[Any] | None = None,
+        ) -> Sequence[Any]:
+            parts = np.cumsum([value.nbytes for value in values]) // part
+            begins = [0, *(np.flatnonzero(np.diff(parts)) + 1).tolist(), len(values)]
+            for some in map(slice, begins, begins[1:]):
+                written = await super().serialize(values[some], infos[some], args and args[some])
+                for future in written:
+                    future.result()
+            return []
+
+    # The second kind writes nothing; without it Orbax warns that it lacks one.
+    registry = make_registry((np.ndarray, InParts()), (jax.Array, array_handler()))
+    return ocp.PyTreeCheckpointHandler(type_handler_registry=registry)

@@ -1,0 +1,50 @@
+"""Files and directories that appear complete or not at all."""
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def written_at_once(path: Path) -> Iterator[Path]:
+    """Give a draft's path to write to, which then takes the place of `path`.
+
+    The draft may be a file or a directory; its parent must exist. After an error `path` is as it
+    was and the draft is gone. An OSError about the draft names `path` instead.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    _remove(draft)
+    try:
+        yield draft
+        _replace(path, draft)
+    except OSError as error:
+        if error.filename is not None:
+            error.filename = str(error.filename).replace(str(draft), str(path))
+        raise
+    finally:
+        _remove(draft)
+
+
+def _replace(path: Path, draft: Path) -> None:
+    if not (path.is_dir() and draft.is_dir()):
+        draft.replace(path)
+        return
+    old = draft.with_suffix(".old")  # a directory cannot replace one that is not empty
+    path.rename(old)
+    draft.rename(path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _remove(draft: Path) -> None:
+    """Remove a draft; a store's threads may go on writing into it for a moment."""
+    for _ in range(50):
+        if draft.is_dir():
+            shutil.rmtree(draft, ignore_errors=True)
+        else:
+            draft.unlink(missing_ok=True)
+        if not draft.exists():
+            return
+        time.sleep(0.05)
