@@ -1,39 +1,30 @@
 """What a user chooses over what a file holds: no classifier, or no auxiliary ones."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
-from convert.options import channels_of
-from convert.rule import Options, Rule
-from flaxmobile.registry import get_spec
+from convert.reading import Reading
+from convert.rule import Options
 
 Tree = dict[str, Any]
 
 HEADLESS: Options = {"num_classes": 0}
 """The choice of `--no-classifier`."""
 
-_HIDDEN = "hidden"
-"""Our name of a layer before the classifier, which stays in a backbone if the file still has it."""
 
-
-def choose(
-    rule: Rule, read: Options, chosen: Options, tensors: Mapping[str, np.ndarray]
-) -> tuple[Tree, list[str]]:
+def choose(reading: Reading, read: Options, chosen: Options) -> tuple[Tree, list[str]]:
     """Put a user's options over those that were read from a file.
 
     Args:
-      rule: how the origin stores the network.
+      reading: the file.
       read: the options of the file's network.
-      chosen: the user's. Those that the origin's networks differ in, and those that no rule has a
-        say in, are taken; the number of classes may become 0.
-      tensors: of the file, by the origin's names.
+      chosen: the user's. Those in which the origin's networks differ, and those that the rule does
+        not set, are taken; the number of classes may become 0.
 
     Returns:
       The options, and a problem for each choice that the file contradicts.
     """
-    free = {name for variant in rule.variants for name in variant}
+    free = {name for variant in reading.rule.variants for name in variant}
     refused = {
         name: value
         for name, value in chosen.items()
@@ -45,44 +36,50 @@ def choose(
         for name, value in refused.items()
     ]
     options = {**read, **{name: chosen[name] for name in chosen if name not in refused}}
-    if options.get("num_classes") == 0 and _has_lost_hidden(rule, read, tensors):
-        options["hidden_layer"] = False
+    if options.get("num_classes") == 0:
+        options |= _without_replaced_layers(reading, read)
     return options, problems
 
 
-def _has_lost_hidden(rule: Rule, read: Options, tensors: Mapping[str, np.ndarray]) -> bool:
-    """Whether the layer before the classifier is not the origin's any more."""
-    layer = dict(rule.modules(read)).get(_HIDDEN)
-    if layer is None or rule.widths is None:
-        return False
-    return channels_of(rule, tensors, _HIDDEN, layer) != rule.widths(read).get(_HIDDEN)
+def _without_replaced_layers(reading: Reading, read: Options) -> Tree:
+    """The options that remove layers before the classifier whose width is not the origin's."""
+    rule = reading.rule
+    layers = dict(rule.modules(read))
+    widths = {} if rule.widths is None else rule.widths(read)
+    return {
+        option: False
+        for module, option in rule.removable.items()
+        if module in layers and reading.channels(module, layers[module]) != widths[module]
+    }
 
 
 def left_out(
-    rule: Rule, model_name: str, read: Options, chosen: Options, names: Iterable[str], targets: Any
+    reading: Reading, read: Options, chosen: Options, targets: Iterable[str], heads: Iterable[str]
 ) -> dict[str, str]:
-    """Name the tensors that have no place because of the user's choice, each with the reason.
+    """Name the tensors without a place because of the user's choice, each with the reason.
 
-    Without a classifier these are the origin's own head, and whatever lies beside the body: a
-    tensor is beside the body if no layer of the body shares the first part of its name.
+    Without a classifier these are the origin's own head, and whatever is beside the body: a tensor
+    is beside the body if no layer of the body shares the first part of its name.
 
     Args:
-      rule: how the origin stores the network.
-      model_name: its registered name.
+      reading: the file.
       read: the options of the file's network.
       chosen: the user's.
-      names: of the file's tensors, as the origin would call them.
       targets: the origin's names of the tensors that have a place.
+      heads: our top-level modules that depend on the number of classes.
+
+    Returns:
+      By the origin's names.
     """
-    layout = rule.layout
+    layout = reading.rule.layout
     placed = {layout.split(name)[0] for name in targets}
-    modules = dict(rule.modules(read))
-    spare = {layer for layer in modules.values() if layer not in placed}
-    head = (_HIDDEN, *get_spec(model_name).head)
+    modules = dict(reading.rule.modules(read))
+    removed = {layer for layer in modules.values() if layer not in placed}
+    not_body = {*reading.rule.removable, *heads}
     body = {
         layer.partition(layout.separator)[0]
         for module, layer in modules.items()
-        if module.partition("/")[0] not in head
+        if module.partition("/")[0] not in not_body
     }
     headless = chosen.get("num_classes") == 0
     others = [f"{name}={value}" for name, value in chosen.items() if value != read.get(name)]
@@ -91,6 +88,6 @@ def left_out(
     def is_left_out(name: str) -> bool:
         layer = layout.split(name)[0]
         beside = name.partition(layout.separator)[0] not in body
-        return layer not in placed and (layer in spare or (headless and beside))
+        return layer not in placed and (layer in removed or (headless and beside))
 
-    return {name: f"not part of {kind}" for name in names if is_left_out(name)}
+    return {name: f"not part of {kind}" for name in reading.claims if is_left_out(name)}

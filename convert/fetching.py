@@ -4,7 +4,6 @@ The library that publishes them fetches them into its own cache, and checks thei
 """
 
 import contextlib
-import functools
 import importlib
 import io
 import logging
@@ -13,9 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlparse
 
-from convert.rule import Facts
-from convert.rules.timm import facts as timm_facts
-from convert.rules.torchvision import facts as torchvision_facts
+from convert.rule import Published
+from convert.rules import RULES
+from convert.rules.timm import files as timm_files
+from convert.rules.torchvision import files as torchvision_files
 from flaxmobile.errors import InputError, unknown
 
 
@@ -25,43 +25,47 @@ class Fetched(NamedTuple):
     Attributes:
       path: of the file.
       origin: whose names it has.
-      facts: number of classes -> what its publisher says about it, if it was fetched.
+      published: what its publisher says about it, if it was fetched.
     """
 
     path: Path
     origin: str
-    facts: Callable[[int], Facts] | None = None
+    published: Published | None = None
+
+
+Announce = Callable[[str], object]
+"""Gets the address of a file before it is fetched."""
 
 
 def publisher_of(weights: Path) -> str | None:
-    """Who publishes weights of that name, unless they are the path of a file."""
+    """Return the publisher in PUBLISHER:NAME; None for anything else and for files that exist."""
     publisher, colon, _ = str(weights).partition(":")
     return publisher if colon and publisher in _FETCHERS and not weights.exists() else None
 
 
-def fetch(weights: Path, model: str, alpha: float | None) -> Fetched:
+def fetch(weights: Path, model: str, alpha: float | None, announce: Announce) -> Fetched:
     """Fetch published weights.
 
     Args:
       weights: PUBLISHER:NAME, see `publisher_of`.
       model: registered name of the network.
       alpha: its width, where one name stands for several; by default 1.0.
+      announce: is given the address before the file is fetched.
 
     Raises:
       InputError: the library is not installed, publishes no such weights of the network, or cannot
         fetch them.
     """
     publisher, _, name = str(weights).partition(":")
-    return _FETCHERS[publisher](name, model, alpha)
+    return _FETCHERS[publisher](name, model, alpha, announce)
 
 
 _TORCHVISION = {
-    **dict.fromkeys(torchvision_facts.FILES, "{model}"),
     "inception_v1": "googlenet",
     "mnasnet": "mnasnet{width}",
     "shufflenet_v2": "shufflenet_v2_x{width}",
 }
-"""Our name of a network -> torchvision's."""
+"""Our name of a network -> torchvision's, where it is another."""
 
 _TIMM = {
     "mobilenet_v1": ("mobilenetv1_100", "mobilenetv1_125"),
@@ -88,32 +92,30 @@ _TIMM = {
 """Our name of a network -> timm's names of its published widths."""
 
 
-def _from_torchvision(name: str, model: str, alpha: float | None) -> Fetched:
-    alpha = 1.0 if alpha is None else alpha
-    published = sorted({known.alpha for known in torchvision_facts.FILES.get(model, ())})
+def _from_torchvision(name: str, model: str, alpha: float | None, announce: Announce) -> Fetched:
+    alpha, rule = 1.0 if alpha is None else alpha, RULES.get(("torchvision", model))
+    published = sorted({known.alpha for known in rule.published}) if rule else []
     if alpha not in published:
         accepted = ", ".join(map(str, published)) or "none"
         raise InputError(
             f"torchvision publishes no weights of {model} with alpha {alpha}; accepted: {accepted}"
         )
     library = _import("torchvision.models")
-    theirs = _TORCHVISION[model].format(model=model, width=str(alpha).replace(".", "_"))
+    theirs = _TORCHVISION.get(model, model).format(width=str(alpha).replace(".", "_"))
     enum = library.get_model_weights(theirs)
     if name not in enum.__members__:
         raise unknown(f"weights of torchvision's {theirs}", name, enum.__members__)
     weights = enum[name]
     folder = Path(_import("torch.hub").get_dir()) / "checkpoints"
-    with _fetching(weights.url):
+    with _fetching(weights.url, announce):
         weights.get_state_dict(
             model_dir=str(folder), check_hash=True, progress=False, weights_only=True
         )
     path = folder / Path(urlparse(weights.url).path).name
-    return Fetched(
-        path, "torchvision", functools.partial(torchvision_facts.facts_of, model, weights)
-    )
+    return Fetched(path, "torchvision", torchvision_files.from_enum(model, weights))
 
 
-def _from_timm(name: str, model: str, alpha: float | None) -> Fetched:
+def _from_timm(name: str, model: str, alpha: float | None, announce: Announce) -> Fetched:
     del alpha  # the name says it, and the file is checked against it
     timm, hub = _import("timm"), _import("timm.models._hub")
     networks = _TIMM.get(model)
@@ -124,25 +126,25 @@ def _from_timm(name: str, model: str, alpha: float | None) -> Fetched:
         raise unknown(f"weights of timm's {model}", name, tagged)
     config = timm.get_pretrained_cfg(name)
     url = f"https://huggingface.co/{config.hf_hub_id}" if config.hf_hub_id else config.url
-    with _fetching(url):
+    with _fetching(url, announce):
         if config.hf_hub_id:
             path = hub.download_from_hf(config.hf_hub_id, "model.safetensors")
         else:
             path = hub.download_cached_file(config.url, check_hash=True)
     origin = "timm-tf" if name.startswith("tf_") else "timm"
-    return Fetched(Path(path), origin, functools.partial(timm_facts.facts_of, name, url, config))
+    return Fetched(Path(path), origin, timm_files.from_config(name, url, config))
 
 
-_FETCHERS: dict[str, Callable[[str, str, float | None], Fetched]] = {
+_FETCHERS: dict[str, Callable[[str, str, float | None, Announce], Fetched]] = {
     "torchvision": _from_torchvision,
     "timm": _from_timm,
 }
 
 
 @contextlib.contextmanager
-def _fetching(url: str) -> Iterator[None]:
-    """Within: whatever goes wrong is one line, and the library's own messages are not shown."""
-    print(f"fetching {url}")
+def _fetching(url: str, announce: Announce) -> Iterator[None]:
+    """Turn any failure within into one line, and keep the library's own messages silent."""
+    announce(url)
     quiet, disabled = io.StringIO(), logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

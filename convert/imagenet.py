@@ -1,7 +1,7 @@
-"""Names of ImageNet's classes: what 1000 outputs mean, whoever trained the network.
+"""Names of ImageNet's classes, in the order of the 1000 outputs of every origin's networks.
 
 The names are torchvision's (`torchvision/models/_meta.py`): the first lemma of each WordNet synset,
-in the order of the synsets' numbers, which every origin here follows.
+in the order of the synsets' numbers.
 """
 
 import functools
@@ -14,9 +14,14 @@ BACKGROUND = "background"
 
 
 def class_names(num_classes: int) -> tuple[str, ...] | None:
-    """The names of a classifier with as many classes as ImageNet, with or without background."""
+    """Return ImageNet's names for 1000 classes, or 1001 with a background; None for others."""
     names = _names()
     return {len(names): names, 1 + len(names): (BACKGROUND, *names)}.get(num_classes)
+
+
+def class_names_without_background(num_classes: int) -> tuple[str, ...] | None:
+    """Return ImageNet's names for 1000 classes; None for others."""
+    return class_names(num_classes) if num_classes == len(_names()) else None
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""What may be wrong with a file's tensors: with their names, and with their values."""
+"""What may be wrong with a file's tensors: their names, and their values."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,26 +10,23 @@ from flaxmobile.errors import nearest
 
 
 def name_problems(
-    layout: Layout,
-    claims: Mapping[str, Sequence[str]],
-    targets: Mapping[str, Target],
-    counters: set[str | None],
+    layout: Layout, claims: Mapping[str, Sequence[str]], targets: Mapping[str, Target]
 ) -> list[str]:
-    """Names that are missing, unknown, doubled, or wrapped unlike the others.
+    """Find names that are missing, unknown, doubled, or wrapped unlike the others.
 
     Args:
       layout: of the origin.
       claims: the origin's names -> the file's names for them.
       targets: by the origin's names.
-      counters: names that may be there or not.
     """
+    counters = {layout.counter_beside(name) for name in targets}
     missing = [name for name in targets if name not in claims]
-    strange = [name for name in claims if name not in targets and name not in counters]
+    unknown = [name for name in claims if name not in targets and name not in counters]
     doubled = [name for name, claimants in claims.items() if len(claimants) > 1]
     names = [name for claimants in claims.values() for name in claimants]
     wrapped = [name for name in names if name.startswith(layout.wrapper)]
-    problems = [f"{name} is missing{nearest(name, strange)}" for name in missing]
-    problems += [f"{claims[name][0]} is unknown{nearest(name, missing)}" for name in strange]
+    problems = [f"{name} is missing{nearest(name, unknown)}" for name in missing]
+    problems += [f"{claims[name][0]} is unknown{nearest(name, missing)}" for name in unknown]
     problems += [f"{' and '.join(claims[name])} both claim {name}" for name in doubled]
     if wrapped and len(wrapped) < len(names):
         problems.append(
@@ -40,7 +37,7 @@ def name_problems(
 
 
 def value_problems(name: str, array: np.ndarray, target: Target) -> list[str]:
-    """Another type or shape than the target's, or values that are no numbers."""
+    """Find another type or shape than the target's, or values that are not finite."""
     if (array.dtype, array.shape) != (target.dtype, target.shape):
         return [
             f"{name} is {array.dtype}{list(array.shape)}, accepted: "
@@ -50,6 +47,8 @@ def value_problems(name: str, array: np.ndarray, target: Target) -> list[str]:
 
 
 def not_finite(name: str, array: np.ndarray) -> list[str]:
-    """Values that are no numbers."""
+    """Count the values that are NaN or infinite."""
     count = array.size - np.count_nonzero(np.isfinite(array))
-    return [f"{name} holds {count} of {array.size} values that are NaN or infinite"] * bool(count)
+    return (
+        [f"{name} holds {count} of {array.size} values that are NaN or infinite"] if count else []
+    )

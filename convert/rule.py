@@ -5,12 +5,13 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from convert.imagenet import class_names
 from flaxmobile.preprocessing import Preprocessing
 
 Options = Mapping[str, Any]
-"""Of `flaxmobile.create_model`."""
+"""Options of `flaxmobile.create_model`."""
 Modules = Callable[[Options], Iterable[tuple[str, str]]]
-"""Options of the network -> pairs of our path of a module and its name."""
+"""Options of the network -> pairs of our path of a module and the origin's name of it."""
 
 
 class Counter(NamedTuple):
@@ -57,7 +58,7 @@ class Layout(NamedTuple):
         return next((why for how, why in self.ignored.items() if re.search(how, name)), None)
 
     def axes_of(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Its axes in our order, of a tensor whose shape is ours: kernels are [kh, kw, in, out]."""
+        """Permutation that brings the origin's tensor into our axis order, given our shape."""
         depthwise = len(shape) == 4 and shape[2] == 1
         if depthwise and self.depthwise_axes is not None:
             return self.depthwise_axes
@@ -71,6 +72,36 @@ class Layout(NamedTuple):
     def join(self, layer: str, tensor: str) -> str:
         """Undo `split`."""
         return f"{layer}{self.separator}{tensor}"
+
+    def claims(self, names: Iterable[str]) -> dict[str, list[str]]:
+        """The origin's name of each tensor -> a file's names for it, without and with wrapper."""
+        claims: dict[str, list[str]] = {}
+        for name in names:
+            claims.setdefault(name.removeprefix(self.wrapper), []).append(name)
+        return claims
+
+    def counter_beside(self, name: str) -> str | None:
+        """The name of the counter beside a tensor, if it has one."""
+        layer, tensor = self.split(name)
+        if self.counter is None or tensor != self.counter.beside:
+            return None
+        return self.join(layer, self.counter.name)
+
+
+class Published(NamedTuple):
+    """A file of weights that an origin publishes.
+
+    Attributes:
+      sha256: of the file, or its first digits.
+      preprocessing: the origin's preset for evaluation.
+      source: what the origin says beside it: `weights` (its name of them), `url`, `licence`.
+      alpha: width of the network.
+    """
+
+    sha256: str
+    preprocessing: Preprocessing
+    source: Mapping[str, str]
+    alpha: float = 1.0
 
 
 class Facts(NamedTuple):
@@ -87,6 +118,20 @@ class Facts(NamedTuple):
     source: Mapping[str, Any]
 
 
+PLAIN: Options = {"output_stride": 32, "folded": False}
+"""Options of the origins' networks, where a rule says nothing else."""
+
+
+def classifier_size(options: Options) -> str:
+    """Say which of its sizes a classifier has."""
+    width = "" if options.get("alpha") is None else f"alpha {options['alpha']} and "
+    return f"{width}{options['num_classes']} classes"
+
+
+def _multiplier_1(options: Options) -> int:
+    return 1
+
+
 class Rule(NamedTuple):
     """How an origin stores a network.
 
@@ -94,36 +139,60 @@ class Rule(NamedTuple):
       layout: of its framework.
       modules: the names of all modules, in the origin's order, such as
         ("stage3_block2/expand/conv", "features.5.conv.0.0").
-      other_names: the same under other names, which some of the origin's files have.
-      options: of `create_model`, under which our outputs are the origin's.
-      facts: (SHA-256 of a file, its number of classes) -> what is known about it.
+      own_options: of `create_model`, under which our outputs are the origin's; `PLAIN` apart.
+      preprocessing: the origin's preset for files that it did not publish.
+      other_names: the same modules under other names, which some of the origin's files have.
+      variants: options in which the origin's files differ, told apart by names and widths; the
+        first is the origin's default.
       widths: options -> our path of a module -> its output channels, for modules that tell one
         width from another; None where the network has no `alpha` above 0 of the user's choice.
-      variants: options that the origin's files differ in, told apart by names and widths; the first
-        is the origin's default.
+      published: files that the origin publishes.
+      about: what the origin says about any of its files, such as its repository.
+      class_names: number of classes -> their names, where it is ImageNet's.
+      image_size: options -> side of the whole image in pixels, where the origin's networks differ
+        in it.
       version: of the torch module, which torchvision's MNASNet insists on.
       as_convolutions: our paths of dense layers that the origin stores as 1×1 convolutions.
-      image_size: options -> side of the whole image in pixels, where its networks differ in it.
       constants: our collection and leaf -> its value in all modules, where the origin's network has
         no such parameter.
+      removable: our layers before the classifier that users replace together with it -> the option
+        that leaves each out.
+      depth_multiplier: options -> output channels for each input channel of depthwise kernels.
+      size: options -> words that tell which of the rule's networks it is.
     """
 
     layout: Layout
     modules: Modules
-    options: Options
-    facts: Callable[[str, int], Facts]
-    widths: Callable[[Options], Mapping[str, int]] | None = None
-    variants: Sequence[Options] = ({},)
-    as_convolutions: Sequence[str] = ()
-    version: int = 1
+    own_options: Options
+    preprocessing: Preprocessing
     other_names: Sequence[Modules] = ()
-    constants: Mapping[str, float] = {}
+    variants: Sequence[Options] = ({},)
+    widths: Callable[[Options], Mapping[str, int]] | None = None
+    published: Sequence[Published] = ()
+    about: Mapping[str, str] = {}
+    class_names: Callable[[int], tuple[str, ...] | None] = class_names
     image_size: Callable[[Options], int] | None = None
+    version: int = 1
+    as_convolutions: Sequence[str] = ()
+    constants: Mapping[str, float] = {}
+    removable: Mapping[str, str] = {}
+    depth_multiplier: Callable[[Options], int] = _multiplier_1
+    size: Callable[[Options], str] = classifier_size
 
-    def sized(self, facts: Facts, options: Options) -> Facts:
-        """The facts about a file whose network has these options."""
-        if self.image_size is None:
-            return facts
-        size = self.image_size(options)
-        preprocessing = dataclasses.replace(facts.preprocessing, image_size=size, resize_size=size)
-        return facts._replace(preprocessing=preprocessing)
+    @property
+    def options(self) -> Options:
+        """Options of `create_model` that all of the origin's networks have."""
+        return {**PLAIN, **self.own_options}
+
+    def find_published(self, sha256: str) -> Published | None:
+        """Return the published file of that SHA-256, if the rule knows it."""
+        return next((each for each in self.published if sha256.startswith(each.sha256)), None)
+
+    def facts(self, published: Published | None, options: Options) -> Facts:
+        """Say what is known about a file, whether published or not, of a network's options."""
+        preset = published.preprocessing if published else self.preprocessing
+        if self.image_size is not None:
+            size = self.image_size(options)
+            preset = dataclasses.replace(preset, image_size=size, resize_size=size)
+        source = {**self.about, **(published.source if published else {})}
+        return Facts(preset, self.class_names(options["num_classes"]), source)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from flax import traverse_util
 
-from convert.rule import Layout, Rule
+from convert.rule import Rule
 from flaxmobile.layers import Network
 from flaxmobile.registry import options_of
 from flaxmobile.variables import abstract_variables
@@ -20,7 +20,7 @@ class Target(NamedTuple):
       path: of our leaf.
       ours: shape of our leaf.
       shape: of the origin's tensor.
-      axes: the origin's in our order.
+      axes: permutation that brings the origin's tensor into our axis order.
       dtype: of both.
     """
 
@@ -31,13 +31,13 @@ class Target(NamedTuple):
     dtype: np.dtype
 
     def to_ours(self, tensor: np.ndarray) -> np.ndarray:
-        """The origin's tensor as our leaf, without a copy."""
+        """Turn the origin's tensor into our leaf, without a copy."""
         return tensor.transpose(self.axes).reshape(self.ours)
 
     def to_theirs(self, leaf: np.ndarray) -> np.ndarray:
         """Undo `to_ours`."""
-        lifted = leaf.reshape([self.shape[axis] for axis in self.axes])
-        return lifted.transpose(np.argsort(self.axes))
+        in_our_order = leaf.reshape([self.shape[axis] for axis in self.axes])
+        return in_our_order.transpose(np.argsort(self.axes))
 
 
 def leaves_of(model: Network) -> Tree:
@@ -46,10 +46,11 @@ def leaves_of(model: Network) -> Tree:
 
 
 def targets_of(rule: Rule, model: Network, leaves: Tree) -> dict[str, Target]:
-    """The origin's names of all variables that it has, in its order."""
+    """The origin's name of each of its tensors -> where it goes, in the origin's order."""
     options = options_of(model)
     modules = dict(rule.modules(options))
-    order, kinds = list(modules), list(rule.layout.leaves)
+    order = {module: place for place, module in enumerate(modules)}
+    kinds = list(rule.layout.leaves)
     ordered = []
     for path, leaf in leaves.items():
         collection, *parts, last = path.split("/")
@@ -57,15 +58,15 @@ def targets_of(rule: Rule, model: Network, leaves: Tree) -> dict[str, Target]:
         if kind in rule.constants:
             continue
         kind = rule.layout.kind_of(module, kind)
-        lead = (1, 1) if module in rule.as_convolutions and last == "kernel" else ()
-        lifted = (*lead, *leaf.shape)
-        axes = rule.layout.axes_of(lifted)
-        shape = tuple(lifted[i] for i in np.argsort(axes))
+        window = (1, 1) if module in rule.as_convolutions and last == "kernel" else ()
+        shape_with_window = (*window, *leaf.shape)
+        axes = rule.layout.axes_of(shape_with_window)
+        shape = tuple(shape_with_window[i] for i in np.argsort(axes))
         if rule.layout.splits_depthwise and "depthwise" in parts and last == "kernel":
-            multiplier = options.get("depth_multiplier", 1)
+            multiplier = rule.depth_multiplier(options)
             shape = (*shape[:2], shape[3] // multiplier, multiplier)
         name = rule.layout.join(modules[module], rule.layout.leaves[kind])
-        position = order.index(module), kinds.index(kind)
+        position = order[module], kinds.index(kind)
         target = Target(path, leaf.shape, shape, axes, np.dtype(leaf.dtype))
         ordered.append((position, name, target))
     return {name: target for _, name, target in sorted(ordered)}
@@ -79,10 +80,3 @@ def constants_of(rule: Rule, leaves: Tree) -> dict[str, np.ndarray]:
         for path, leaf in leaves.items()
         if kinds[path] in rule.constants
     }
-
-
-def counter_of(layout: Layout, name: str) -> str | None:
-    """The name of the counter beside a tensor, if it has one."""
-    layer, tensor = layout.split(name)
-    counter = layout.counter
-    return layout.join(layer, counter.name) if counter and tensor == counter.beside else None

@@ -1,7 +1,5 @@
 """Keras's own network on its JAX backend."""
 
-import contextlib
-import io
 import os
 import tempfile
 from pathlib import Path
@@ -13,9 +11,10 @@ import numpy as np
 from bench.candidates.base import LEARNING_RATE, MOMENTUM, Candidate, Missing, data, dtype
 from bench.candidates.in_jax import training
 from bench.measure import Job
-from convert.__main__ import main as convert
+from convert.conversion import convert_file
 from convert.references import KERAS, build_keras
-from flaxmobile import create_model, load_weights
+from flaxmobile import create_model
+from flaxmobile.errors import InputError
 from flaxmobile.registry import options_of
 
 _WITHOUT_DROPOUT = {
@@ -63,15 +62,13 @@ class KerasNetwork(Candidate):
     def _converted(self) -> tuple[Any, Any]:
         """Our network and its variables, from Keras's file."""
         with tempfile.TemporaryDirectory() as directory:
-            file, output = Path(directory) / "network.weights.h5", Path(directory) / "weights"
+            file = Path(directory) / "network.weights.h5"
             self._network.save_weights(file)
-            name = ["--model", self._job.model, "--weights", str(file), "--output", str(output)]
-            with contextlib.redirect_stdout(io.StringIO()):  # what it found is no news here
-                status = convert(name)
-            if status:
-                raise Missing(f"Keras's {self._job.model} cannot be converted")
-            model, variables = load_weights(output)
-        return model.clone(dropout_rate=0.0), variables
+            try:
+                found = convert_file(file, self._job.model, source="keras").filled
+            except InputError as error:
+                raise Missing(f"Keras's {self._job.model} cannot be converted: {error}") from None
+        return found.model.clone(dropout_rate=0.0), found.variables
 
     def call(self) -> np.ndarray:
         """Infer, or take a step."""

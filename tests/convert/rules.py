@@ -3,6 +3,8 @@
 import pytest
 from flax import traverse_util
 
+from convert import engine
+from convert.reading import Reading
 from convert.rules import RULES
 
 ALPHAS = {
@@ -18,6 +20,17 @@ ALPHAS = {
     ("timm-tf", "mobilenet_v3_small"): 1.0,
 }
 """Widths that the library has; 0.5 where any width will do."""
+
+
+def fill(rule, name, tensors, **chosen):
+    """Our network from a file's tensors, by a rule."""
+    return engine.to_flax(Reading.of(rule, tensors), name, chosen)
+
+
+def facts_of(rule, sha256="", num_classes=1000):
+    """What a rule says about a file whose SHA-256 begins like this."""
+    published = rule.find_published(sha256.ljust(64, "0"))
+    return rule.facts(published, {"num_classes": num_classes, **rule.options, **rule.variants[0]})
 
 
 def options_for(origin, name, variant):

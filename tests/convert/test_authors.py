@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from convert import engine
 from convert.__main__ import main
 from convert.rules import RULES
 from convert.rules.authors import shufflenet_v1, shufflenet_v2
@@ -16,6 +15,7 @@ from flaxmobile.layers import ConvNorm
 from flaxmobile.models.shufflenet_v1 import ShuffleNetUnit
 from flaxmobile.models.shufflenet_v2 import ShuffleUnit
 from tests.convert.authors import BlazeFace, MobileNeXt, ShuffleNet, ShuffleUnitV1, ShuffleUnitV2
+from tests.convert.rules import facts_of, fill
 from tests.convert.test_engine import MUTATIONS
 from tests.models.parity import (
     Pair,
@@ -105,7 +105,7 @@ PUBLISHED = [
 
 @pytest.mark.parametrize(("name", "alpha", "groups"), PUBLISHED)
 def test_every_published_width_is_recognised(name, alpha, groups):
-    found = engine.to_flax(RULES["authors", name], name, arrays(build(name, alpha, groups)))
+    found = fill(RULES["authors", name], name, arrays(build(name, alpha, groups)))
     assert (found.options["alpha"], found.options.get("groups")) == (alpha, groups)
 
 
@@ -161,7 +161,7 @@ def test_a_port_of_blazeface_gives_the_same_numbers(tmp_path, form, size):
 
 
 def test_megviis_images_are_blue_first_and_unscaled():
-    facts = RULES["authors", "shufflenet_v1"].facts("0" * 64, 1000)
+    facts = facts_of(RULES["authors", "shufflenet_v1"])
     found = facts.preprocessing.normalize(np.asarray([[[255, 128, 0]]], np.uint8))
     np.testing.assert_allclose(found, [[[0, 128, 255]]], rtol=1e-6)
     assert (facts.preprocessing.image_size, facts.preprocessing.resize_size) == (224, 256)
@@ -185,7 +185,7 @@ def test_a_damaged_tensor_is_named(mutate, name, alpha, groups):
         tensors = arrays(network(name, alpha, groups))
         mutate(tensors, damaged)
         with pytest.raises(InputError) as caught:
-            engine.to_flax(RULES["authors", name], name, tensors)
+            fill(RULES["authors", name], name, tensors)
         assert MUTATIONS[mutate].format(name=damaged) in str(caught.value)
 
 
@@ -198,7 +198,7 @@ def test_a_damaged_tensor_is_named(mutate, name, alpha, groups):
 )
 def test_another_networks_file_is_refused(given, name, message):
     with pytest.raises(InputError) as caught:
-        engine.to_flax(RULES["authors", name], name, arrays(network(*given)))
+        fill(RULES["authors", name], name, arrays(network(*given)))
     assert message in str(caught.value)
 
 
@@ -206,4 +206,4 @@ def test_another_networks_file_is_refused(given, name, message):
 def test_another_width_is_refused(name, alpha, groups):
     tensors = arrays(network(name, alpha, groups))
     with pytest.raises(InputError, match=rf"--alpha is 1\.5, .* alpha {alpha}"):
-        engine.to_flax(RULES["authors", name], name, tensors, alpha=1.5)
+        fill(RULES["authors", name], name, tensors, alpha=1.5)

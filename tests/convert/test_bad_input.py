@@ -7,14 +7,14 @@ import torch
 from safetensors.numpy import save_file
 
 from convert import engine
-from convert.options import size_of
 from convert.recognition import recognise
 from convert.rules import RULES
 from convert.sources import Source
 from flaxmobile import InputError, create_model
+from flaxmobile.registry import options_of
 from tests.convert.commands import convert, error_of
 from tests.convert.keras_writer import write_keras_2
-from tests.convert.rules import each_rule, options_for
+from tests.convert.rules import each_rule, fill, options_for
 from tests.convert.tflite_writer import encode_tflite
 from tests.networks import abstract
 
@@ -24,11 +24,11 @@ def tensors_of(origin, name):
     rule = RULES[origin, name]
     model = create_model(name, **options_for(origin, name, rule.variants[0]))
 
-    def fill(path, leaf):
+    def constant(path, leaf):
         value = rule.constants.get(f"{path[0].key}/{path[-1].key}", 0.5)
         return np.broadcast_to(np.float32(value), leaf.shape)
 
-    variables = jax.tree_util.tree_map_with_path(fill, abstract(model))
+    variables = jax.tree_util.tree_map_with_path(constant, abstract(model))
     return model, engine.from_flax(rule, model, variables)
 
 
@@ -73,9 +73,9 @@ def test_all_damages_are_told_at_once(origin, name):
     model, tensors = tensors_of(origin, name)
     expected = damaged(rule, name, tensors)
     with pytest.raises(InputError) as caught:
-        engine.to_flax(rule, name, tensors)
+        fill(rule, name, tensors)
     message = str(caught.value)
-    assert f"{name} with {size_of(model)} cannot be filled" in message
+    assert f"{name} with {rule.size(options_of(model))} cannot be filled" in message
     assert [part for part in expected if part not in message] == []
     assert "\n" not in message
 
@@ -135,7 +135,7 @@ def test_another_number_of_classes_is_refused(origin, name):
     rule = RULES[origin, name]
     _, tensors = tensors_of(origin, name)
     with pytest.raises(InputError, match="num_classes is 8, the file's network has 7"):
-        engine.to_flax(rule, name, tensors, None, {"num_classes": 8})
+        fill(rule, name, tensors, num_classes=8)
 
 
 @each_rule(lambda origin, rule: rule.widths)
@@ -143,7 +143,7 @@ def test_another_width_is_refused(origin, name):
     rule = RULES[origin, name]
     _, tensors = tensors_of(origin, name)
     with pytest.raises(InputError, match=r"--alpha is 2\.0, the tensors have the widths of"):
-        engine.to_flax(rule, name, tensors, alpha=2.0)
+        fill(rule, name, tensors, alpha=2.0)
 
 
 @each_rule()

@@ -9,6 +9,7 @@ from convert import engine
 from convert.rules import RULES
 from flaxmobile import InputError, load_metadata, load_weights
 from tests.convert.commands import convert, convert_back, error_of, save
+from tests.convert.rules import fill
 from tests.convert.states import random_state
 
 HEADS = {
@@ -78,7 +79,7 @@ def v3_state(**changes):
 
 def v3_backbone(state):
     rule = RULES["torchvision", "mobilenet_v3_small"]
-    return engine.to_flax(rule, "mobilenet_v3_small", state, None, {"num_classes": 0})
+    return fill(rule, "mobilenet_v3_small", state, num_classes=0)
 
 
 def test_the_layer_before_the_head_stays_if_it_is_still_there():
@@ -111,8 +112,8 @@ GOOGLENET = RULES["torchvision", "inception_v1"]
 
 
 def test_auxiliary_heads_are_kept_or_left_out(google):
-    kept = engine.to_flax(GOOGLENET, "inception_v1", google)
-    dropped = engine.to_flax(GOOGLENET, "inception_v1", google, None, {"aux_logits": False})
+    kept = fill(GOOGLENET, "inception_v1", google)
+    dropped = fill(GOOGLENET, "inception_v1", google, aux_logits=False)
     assert (kept.options["aux_logits"], dropped.options["aux_logits"]) == (True, False)
     assert kept.left_out == {}
     assert list(dropped.left_out) == [name for name in google if name.startswith("aux")]
@@ -128,7 +129,7 @@ def test_auxiliary_heads_are_kept_or_left_out(google):
 def test_auxiliary_heads_that_are_not_there_cannot_be_kept(google):
     without = {name: array for name, array in google.items() if not name.startswith("aux")}
     with pytest.raises(InputError, match=r"aux1\.fc2\.weight is missing"):
-        engine.to_flax(GOOGLENET, "inception_v1", without, None, {"aux_logits": True})
+        fill(GOOGLENET, "inception_v1", without, aux_logits=True)
 
 
 @pytest.mark.parametrize(
@@ -140,9 +141,9 @@ def test_auxiliary_heads_that_are_not_there_cannot_be_kept(google):
 )
 def test_a_choice_that_the_file_contradicts_is_refused(google, chosen, message):
     with pytest.raises(InputError, match=message):
-        engine.to_flax(GOOGLENET, "inception_v1", google, None, chosen)
+        fill(GOOGLENET, "inception_v1", google, **chosen)
 
 
 def test_an_option_that_no_weights_depend_on_is_taken(google):
-    found = engine.to_flax(GOOGLENET, "inception_v1", google, None, {"dropout_rate": 0.3})
+    found = fill(GOOGLENET, "inception_v1", google, dropout_rate=0.3)
     assert found.model.dropout_rate == 0.3

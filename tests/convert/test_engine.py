@@ -7,8 +7,10 @@ import torch
 from flax import traverse_util
 
 from convert import engine
+from convert.reading import Reading
 from convert.rules import RULES
 from flaxmobile import InputError, create_model
+from tests.convert import rules
 from tests.convert.rules import (
     assert_modules_are_those_of,
     each_rule,
@@ -26,8 +28,8 @@ def tensors():
     return {name: tensor.numpy() for name, tensor in random_state().items()}
 
 
-def fill(tensors, alpha=None):
-    return engine.to_flax(RULE, "mobilenet_v2", tensors, alpha)
+def fill(tensors, **chosen):
+    return rules.fill(RULE, "mobilenet_v2", tensors, **chosen)
 
 
 def test_kernels_are_transposed_and_statistics_find_their_place(tensors):
@@ -73,7 +75,7 @@ def test_a_counter_of_no_normalization_is_refused(tensors):
 @pytest.mark.parametrize("alpha", [0.1, 0.25, 0.35, 0.6, 0.75, 1.0, 1.125, 1.3, 1.4, 2.335])
 def test_width_and_classes_are_read_from_the_tensors(alpha):
     tensors = {name: tensor.numpy() for name, tensor in random_state(alpha, 7).items()}
-    options, problems = engine.read_options(RULE, tensors)
+    options, problems = Reading.of(RULE, tensors).options()
     assert (options["alpha"], options["num_classes"], problems) == (alpha, 7, [])
 
 
@@ -231,7 +233,7 @@ def test_a_parameter_that_the_origin_lacks_has_its_constant_there():
         engine.from_flax(rule, model, variables)
     state = engine.from_flax(RULE, model, with_constants(rule, variables))
     with pytest.raises(InputError, match=r"features\.0\.1\.weight is unknown"):
-        engine.to_flax(rule, "mobilenet_v2", state)
+        rules.fill(rule, "mobilenet_v2", state)
 
 
 @each_variant("keras", "authors", "mediapipe")
@@ -240,7 +242,7 @@ def test_a_rule_names_every_variable_once_and_is_recognised(origin, name, varian
     rule, options = RULES[origin, name], options_for(origin, name, variant)
     model = create_model(name, **options)
     variables = with_constants(rule, numbered(model))
-    found = engine.to_flax(rule, name, engine.from_flax(rule, model, variables))
+    found = rules.fill(rule, name, engine.from_flax(rule, model, variables))
     assert found.options == options
     assert_modules_are_those_of(rule, found)
     jax.tree.map(np.testing.assert_array_equal, found.variables, variables)

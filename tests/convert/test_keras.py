@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from convert import engine
 from convert.references import KERAS, build_reference
 from convert.rules import RULES
 from convert.sources import read_source
@@ -16,6 +15,7 @@ from flaxmobile.layers import round_channels
 from flaxmobile.models.mobilenet_v2 import STAGES
 from flaxmobile.models.mobilenet_v3 import LARGE, SMALL, scale
 from flaxmobile.registry import get_spec, options_of
+from tests.convert import rules
 from tests.convert.keras_models import FORMATS, drawing_nothing, logits, random_model, save
 from tests.models.parity import assert_close
 from tests.networks import QUICK
@@ -50,7 +50,7 @@ def convert(name, path):
 
 
 def fill(name, tensors, **options):
-    return engine.to_flax(RULES["keras", name], name, tensors, **options)
+    return rules.fill(RULES["keras", name], name, tensors, **options)
 
 
 def flat(variables):
@@ -122,15 +122,15 @@ def test_images_are_prepared_as_keras_does(name):
     expected = module.preprocess_input(image.astype(np.float32))
     if name.startswith("mobilenet_v3"):  # its first layer does it
         expected = keras.layers.Rescaling(scale=1 / 127.5, offset=-1)(image)
-    found = RULES["keras", name].facts("0" * 64, 1000).preprocessing
+    found = rules.facts_of(RULES["keras", name]).preprocessing
     np.testing.assert_allclose(found.normalize(image), expected, atol=1e-6)
     assert found.image_size == get_spec(name).image_size
 
 
 def test_classes_of_imagenet_are_named():
-    facts = RULES["keras", "xception"].facts("0" * 64, 1000)
+    facts = rules.facts_of(RULES["keras", "xception"])
     assert (facts.class_names[285], facts.preprocessing.image_size) == ("Egyptian cat", 299)
-    assert RULES["keras", "xception"].facts("0" * 64, 1001).class_names is None
+    assert rules.facts_of(RULES["keras", "xception"], num_classes=1001).class_names is None
 
 
 @pytest.mark.parametrize("alpha", [step / 20 for step in range(2, 41)])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from convert.__main__ import main
-from convert.options import in_its_names
+from convert.reading import Reading
 from convert.rules import RULES
 from convert.sources import read_source
 from flaxmobile import InputError, load_metadata
@@ -337,4 +337,4 @@ def test_rules_know_the_names_of_keras_2():
     for ours, theirs in old.items():
         assert theirs.lower().replace("/", "_").replace("batchnorm", "bn") == names[ours]
     tensors = {f"{name}/kernel": np.zeros(1) for name in old.values()}
-    assert in_its_names(rule, tensors).modules is rule.other_names[0]
+    assert Reading.of(rule, tensors).rule.modules is rule.other_names[0]

@@ -20,7 +20,7 @@ def test_a_network_without_top_needs_to_be_asked_for(tmp_path):
         tensors = read_source(save(network, tmp_path, "h5")).tensors
         with pytest.raises(InputError, match=r"(predictions|logits)/kernel is missing"):
             fill(name, tensors)
-        found = fill(name, tensors, chosen=HEADLESS)
+        found = fill(name, tensors, **HEADLESS)
         images = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3)).astype(np.float32)
         features = jax.jit(found.model.apply, compiler_options=QUICK)(found.variables, images)
         assert_close(features, logits(network, images), 1e-4, name)
@@ -33,7 +33,7 @@ def test_another_head_is_left_out_of_a_backbone(tmp_path):
         network.build((None, 32, 32, 3))
     for form in FORMATS:
         tensors = read_source(save(network, tmp_path, form)).tensors
-        found = fill("mobilenet_v2", tensors, chosen=HEADLESS)
+        found = fill("mobilenet_v2", tensors, **HEADLESS)
         assert len(found.left_out) == 4
         stem = found.variables["params"]["stem"]["conv"]["kernel"]
         assert np.array_equal(stem, tensors["Conv1/kernel"])

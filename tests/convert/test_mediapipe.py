@@ -6,12 +6,11 @@ import jax
 import numpy as np
 import pytest
 
-from convert import engine
 from convert.__main__ import main
 from convert.rules import RULES
-from convert.rules.mediapipe.blazeface import PUBLISHED
 from flaxmobile import InputError, detect_faces, load_metadata, load_weights
 from tests.convert.authors import BlazeFace
+from tests.convert.rules import fill
 from tests.convert.test_engine import MUTATIONS, claim_twice
 from tests.convert.tflite_writer import encode_tflite
 from tests.models.parity import randomised
@@ -74,7 +73,7 @@ def test_a_file_gives_the_network_of_the_port(tmp_path, capsys, camera, dtype):
     assert f"mediapipe's blazeface with variant {variant}" in capsys.readouterr().out
     model, variables = load_weights(tmp_path / "flax")
     state = {name: tensor.numpy() for name, tensor in theirs.state_dict().items()}
-    port = engine.to_flax(RULES["authors", "blazeface"], "blazeface", state)
+    port = fill(RULES["authors", "blazeface"], "blazeface", state)
     assert (model, model.variant) == (port.model, variant)
     jax.tree.map(np.testing.assert_array_equal, variables, port.variables)
     found = load_metadata(tmp_path / "flax").preprocessing
@@ -90,13 +89,6 @@ def test_a_converted_detector_looks_for_faces(tmp_path):
     faces = detect_faces(*load_weights(tmp_path / "flax"), image, score_threshold=0, max_faces=3)
     assert faces.keypoints.shape == (3, 6, 2)
     assert np.isfinite(faces.boxes).all()
-
-
-@pytest.mark.parametrize("sha256", PUBLISHED)
-def test_published_files_are_recognised(sha256):
-    licence = {"licence": "Apache-2.0 (MediaPipe)"}
-    assert RULE.facts(sha256, 0).source == {**PUBLISHED[sha256], **licence}
-    assert RULE.facts("0" * 64, 0).source == {}
 
 
 NAMES = {
@@ -116,7 +108,7 @@ def test_a_damaged_tensor_is_named(mutate, camera):
         tensors = {key: array.copy() for key, array in constants_of(network(camera))}
         mutate(tensors, name)
         with pytest.raises(InputError) as caught:
-            engine.to_flax(RULE, "blazeface", tensors)
+            fill(RULE, "blazeface", tensors)
         assert MUTATIONS[mutate].format(name=name) in str(caught.value)
 
 
@@ -125,7 +117,7 @@ def test_kernels_are_not_matched_by_shape():
     tensors = dict(constants_of(network("front")))
     swapped = {**tensors, "conv2d_14/Kernel": tensors["conv2d_15/Kernel"]}
     swapped["conv2d_15/Kernel"] = tensors["conv2d_14/Kernel"]
-    one, other = (engine.to_flax(RULE, "blazeface", each).variables for each in (tensors, swapped))
+    one, other = (fill(RULE, "blazeface", each).variables for each in (tensors, swapped))
     kernels = [each["params"]["block14"]["project"]["conv"]["kernel"] for each in (one, other)]
     assert np.array_equal(kernels[0][0, 0], tensors["conv2d_14/Kernel"][:, 0, 0].T)
     assert np.array_equal(kernels[1][0, 0], tensors["conv2d_15/Kernel"][:, 0, 0].T)
@@ -134,7 +126,7 @@ def test_kernels_are_not_matched_by_shape():
 def test_an_extra_constant_is_refused():
     tensors = {**dict(constants_of(network("front"))), "conv2d_17/Kernel": np.zeros((1, 1, 1, 1))}
     with pytest.raises(InputError, match="conv2d_17/Kernel is unknown"):
-        engine.to_flax(RULE, "blazeface", tensors)
+        fill(RULE, "blazeface", tensors)
 
 
 def test_a_file_is_of_no_other_network(tmp_path, capsys):

@@ -13,9 +13,11 @@ from convert.recognition import other_network, recognise
 from convert.rules import RULES
 from convert.sources import Source
 from flaxmobile import InputError
+from flaxmobile.registry import get_spec
+from tests.convert.rules import each_rule, facts_of
 
 
-def source_of(network, sha256="0" * 64):
+def file_of(network, sha256="0" * 64):
     state = network.state_dict()
     # shapes do not matter
     return Source({name: np.zeros((), np.float32) for name in state}, sha256)
@@ -45,7 +47,7 @@ def build(name):
     ],
 )
 def test_names_tell_the_origin(network, model, origin):
-    found, _ = recognise(model, "auto", source_of(build(network)))
+    found, _ = recognise(model, "auto", file_of(build(network)))
     assert found == origin
 
 
@@ -60,10 +62,10 @@ def test_names_tell_the_origin(network, model, origin):
 )
 def test_the_hash_tells_origins_of_the_same_names_apart(network, model, sha256, origin):
     network = build(network)
-    found, _ = recognise(model, "auto", source_of(network, sha256 + "0" * 56))
+    found, _ = recognise(model, "auto", file_of(network, sha256 + "0" * 56))
     assert found == origin
     with pytest.raises(InputError, match="say with --source whose the file is"):
-        recognise(model, "auto", source_of(network))
+        recognise(model, "auto", file_of(network))
 
 
 @pytest.mark.parametrize(
@@ -76,9 +78,9 @@ def test_the_hash_tells_origins_of_the_same_names_apart(network, model, sha256, 
     ],
 )
 def test_a_file_of_another_network_says_which(network, model, belongs):
-    source = source_of(build(network))
-    assert other_network(model, source).endswith(f": --model {belongs}")
-    assert other_network(belongs, source) == ""
+    source = file_of(build(network))
+    assert other_network(model, source.tensors).endswith(f": --model {belongs}")
+    assert other_network(belongs, source.tensors) == ""
 
 
 def test_a_file_of_no_network_is_said():
@@ -93,4 +95,24 @@ def test_every_origin_can_be_named():
 
 def test_an_origin_without_the_network_is_refused():
     with pytest.raises(InputError, match="accepted: auto, torchvision"):
-        recognise("mnasnet", "timm", source_of(torch.nn.Linear(2, 2)))
+        recognise("mnasnet", "timm", file_of(torch.nn.Linear(2, 2)))
+
+
+PUBLISHED = [(key, file) for key, rule in RULES.items() for file in rule.published]
+
+
+@pytest.mark.parametrize(("key", "file"), PUBLISHED, ids=lambda each: getattr(each, "sha256", ""))
+def test_a_published_file_is_known_by_its_hash(key, file):
+    facts = facts_of(RULES[key], file.sha256)
+    assert facts.source == {**file.source, **RULES[key].about}
+    assert {"weights", "licence"} <= set(facts.source)
+    assert facts.preprocessing.mean == file.preprocessing.mean
+    assert [each for _, each in PUBLISHED if each.sha256.startswith(file.sha256[:8])] == [file]
+
+
+@each_rule()
+def test_another_file_gets_the_standard_preset(origin, name):
+    facts = facts_of(RULES[origin, name], "0" * 64)
+    assert facts.preprocessing.image_size == get_spec(name).image_size
+    assert set(facts.source) == ({"repository"} if origin == "authors" else set())
+    assert facts_of(RULES[origin, name], num_classes=10).class_names is None

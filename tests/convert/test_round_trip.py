@@ -13,7 +13,7 @@ from convert.sources import read_source, write_tensors
 from convert.torch_files import torch_state
 from flaxmobile import create_model
 from flaxmobile.registry import options_of
-from tests.convert.rules import assert_modules_are_those_of, each_variant, options_for
+from tests.convert.rules import assert_modules_are_those_of, each_variant, fill, options_for
 
 
 def network_of(origin, name, variant):
@@ -45,7 +45,7 @@ def test_there_and_back_changes_no_bit(origin, name, variant):
     rule, network = RULES[origin, name], network_of(origin, name, variant)
     state = network.state_dict()
     tensors = {key: tensor.numpy() for key, tensor in state.items()}
-    found = engine.to_flax(rule, name, tensors)
+    found = fill(rule, name, tensors)
     assert (found.options, found.left_out) == (options_for(origin, name, variant), {})
     assert_modules_are_those_of(rule, found)
     back = torch_state(engine.from_flax(rule, found.model, found.variables), rule.version)
@@ -59,7 +59,7 @@ def test_so_it_is_through_files(tmp_path, suffix):
     network = network_of("timm", name, {})
     state = {key: tensor.clone() for key, tensor in network.state_dict().items()}
     write_tensors(tmp_path / f"a{suffix}", {key: t.numpy() for key, t in state.items()})
-    found = engine.to_flax(rule, name, read_source(tmp_path / f"a{suffix}").tensors)
+    found = fill(rule, name, read_source(tmp_path / f"a{suffix}").tensors)
     write_tensors(tmp_path / f"b{suffix}", engine.from_flax(rule, found.model, found.variables))
     back = read_source(tmp_path / f"b{suffix}").tensors
     assert_identical({key: torch.tensor(back[key]) for key in state}, state)

@@ -8,28 +8,27 @@ import torch
 
 from convert.__main__ import main
 from convert.rules import RULES
-from convert.rules.timm import mobilenet_v3
 from flaxmobile import load_metadata, load_weights
+from tests.convert.rules import facts_of
 
-TABLES = {
-    ("timm", "mobilenet_v3_large"): mobilenet_v3.LARGE_FILES,
-    ("timm", "mobilenet_v3_small"): mobilenet_v3.SMALL_FILES,
-    ("timm-tf", "mobilenet_v3_large"): mobilenet_v3.TF_LARGE_FILES,
-    ("timm-tf", "mobilenet_v3_small"): mobilenet_v3.TF_SMALL_FILES,
-}
-FILES = [(rule, file) for rule, files in TABLES.items() for file in files]
+FILES = [
+    (key, file)
+    for key, rule in RULES.items()
+    if key[0] in ("timm", "timm-tf")
+    for file in rule.published
+]
 
 
 def resize_size(config):
     return math.floor(config["input_size"][1] / config["crop_pct"])
 
 
-@pytest.mark.parametrize(("rule", "file"), FILES, ids=lambda value: getattr(value, "weights", ""))
+@pytest.mark.parametrize(("rule", "file"), FILES, ids=lambda each: getattr(each, "sha256", ""))
 def test_a_published_file_has_timms_preset(rule, file):
-    config = timm.get_pretrained_cfg(file.weights).to_dict()
-    sha256 = config["url"].removesuffix(".pth").rpartition("-")[2] + "0" * 56
-    facts = RULES[rule].facts(sha256, config["num_classes"])
-    assert facts.source["weights"] == file.weights
+    config = timm.get_pretrained_cfg(file.source["weights"]).to_dict()
+    sha256 = config["url"].removesuffix(".pth").rpartition("-")[2]
+    facts = facts_of(RULES[rule], sha256, config["num_classes"])
+    assert facts.source["weights"] == file.source["weights"]
     assert facts.source["url"] == config["url"]
     assert "Apache-2.0" in facts.source["licence"]
     found = facts.preprocessing
@@ -48,7 +47,7 @@ def test_a_published_file_has_timms_preset(rule, file):
 )
 def test_another_file_has_the_networks_preset(rule, name):
     config = timm.get_pretrained_cfg(name).to_dict()
-    facts = RULES[rule].facts("0" * 64, 10)
+    facts = facts_of(RULES[rule], num_classes=10)
     found = facts.preprocessing
     assert (found.image_size, found.resize_size) == (config["input_size"][1], resize_size(config))
     assert (found.mean, found.std) == (config["mean"], config["std"])

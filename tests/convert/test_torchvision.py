@@ -5,30 +5,13 @@ import torch
 from torchvision.models import GoogLeNet, get_model_weights
 
 from convert.rules import RULES
-from convert.rules.torchvision.facts import ADDRESS, FILES
+from tests.convert.rules import facts_of
 
-FACTS = RULES["torchvision", "mobilenet_v2"].facts
-
-
-@pytest.mark.parametrize(
-    ("published", "address", "resize_size"),
-    [
-        ("IMAGENET1K_V1", "b0353104", 256),
-        ("IMAGENET1K_V2", "7ebf99e0", 232),
-    ],
-)
-def test_a_published_file_is_recognised_by_its_hash(published, address, resize_size):
-    facts = FACTS(address + "0" * 56, 1000)
-    weights = get_model_weights("mobilenet_v2")[published]
-    assert facts.source["weights"] == published
-    assert facts.source["url"] == weights.url
-    assert "BSD-3-Clause" in facts.source["licence"]
-    assert list(facts.class_names) == weights.meta["categories"]
-    assert facts.preprocessing.resize_size == resize_size
+RULE = RULES["torchvision", "mobilenet_v2"]
 
 
 def test_the_preset_prepares_images_as_torchvision_does():
-    facts = FACTS("7ebf99e0" + "0" * 56, 1000)
+    facts = facts_of(RULE, "7ebf99e0")
     image = torch.randint(0, 256, (3, 300, 260), generator=torch.manual_seed(0), dtype=torch.uint8)
     image = to_pil(image)
     expected = get_model_weights("mobilenet_v2")["IMAGENET1K_V2"].transforms()(image)
@@ -42,16 +25,8 @@ def to_pil(image):
     return to_pil_image(image)
 
 
-def test_another_file_gets_the_standard_preset():
-    facts = FACTS("0" * 64, 1000)
-    assert (facts.preprocessing.image_size, facts.preprocessing.resize_size) == (224, 256)
-    assert facts.preprocessing.interpolation == "bilinear"
-    assert (len(facts.class_names), facts.class_names[0]) == (1000, "tench")
-    assert facts.source == {}
-
-
 def test_other_classes_get_no_names():
-    assert FACTS("7ebf99e0" + "0" * 56, 10).class_names is None
+    assert facts_of(RULE, "7ebf99e0", 10).class_names is None
 
 
 # Our name of a network -> torchvision's names of its published widths.
@@ -73,16 +48,18 @@ PUBLISHED = [
 
 
 def test_all_published_files_are_known():
-    urls = [f"{ADDRESS}{known.file}.pth" for files in FILES.values() for known in files]
-    assert urls == [weights.url for _, weights in PUBLISHED]
+    published = [known for model in NETWORKS for known in RULES["torchvision", model].published]
+    assert [known.source["url"] for known in published] == [w.url for _, w in PUBLISHED]
 
 
 @pytest.mark.parametrize(("model", "weights"), PUBLISHED, ids=str)
 def test_a_published_file_has_torchvisions_preset(model, weights):
-    sha256 = weights.url.removesuffix(".pth").rpartition("-")[2] + "0" * 48
-    found = RULES["torchvision", model].facts(sha256, 1000)
+    sha256 = weights.url.removesuffix(".pth").rpartition("-")[2]
+    found = facts_of(RULES["torchvision", model], sha256)
     preset, ours = weights.transforms(), found.preprocessing
     assert (found.source["weights"], found.source["url"]) == (weights.name, weights.url)
+    assert "BSD-3-Clause" in found.source["licence"]
+    assert list(found.class_names) == weights.meta["categories"]
     assert [ours.image_size] == preset.crop_size
     assert [ours.resize_size] == preset.resize_size
     assert ours.interpolation == preset.interpolation.value
@@ -99,6 +76,6 @@ def test_transform_input_is_in_the_preprocessing():
     image = to_pil(torch.randint(0, 256, (3, 256, 256), dtype=torch.uint8))
     network = GoogLeNet(init_weights=False, transform_input=True)
     expected = network._transform_input(weights.transforms()(image)[None])[0]
-    facts = RULES["torchvision", "inception_v1"].facts("1378be20" + "0" * 56, 1000)
+    facts = facts_of(RULES["torchvision", "inception_v1"], "1378be20")
     ours = torch.tensor(facts.preprocessing(image)).permute(2, 0, 1)
     assert torch.allclose(ours, expected, rtol=0, atol=1e-5)

@@ -25,6 +25,7 @@ from torch.nn import functional
 
 from convert import engine
 from convert.layouts import TORCH
+from convert.reading import Reading
 from convert.rule import Rule
 from flaxmobile import create_model
 from flaxmobile.layers import AUX_LOGITS, Network
@@ -83,7 +84,8 @@ def published(rule: Rule, name: str, network: nn.Module, alpha: float | None = N
     """Randomise a network of a library whose weights `convert` reads, and carry its numbers."""
     network = randomised(network)
     state = {key: tensor.numpy() for key, tensor in network.state_dict().items()}
-    found = engine.to_flax(rule, name, state, alpha)
+    chosen = {} if alpha is None else {"alpha": alpha}
+    found = engine.to_flax(Reading.of(rule, state), name, chosen)
 
     def back(variables):
         return engine.from_flax(rule, found.model, jax.tree.map(np.asarray, variables))

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
-from torchvision.models import get_model_weights, mnasnet
+from torchvision.models import mnasnet
 
 from convert.rules import RULES
 from flaxmobile import create_backbone, create_model
@@ -25,7 +25,6 @@ from tests.models.parity import (
 from tests.networks import QUICK, abstract, random_variables
 
 RULE = RULES["torchvision", "mnasnet"]
-WIDTHS = ("mnasnet0_5", "mnasnet0_75", "mnasnet1_0", "mnasnet1_3")
 TABLE = [  # torchvision: expansion, kernel, channels, blocks, stride
     (1, 3, 16, 1, 1),
     (3, 3, 24, 3, 2),
@@ -145,19 +144,6 @@ def test_the_last_map_has_the_channels_of_the_last_stage():
     channels = {stride: feature.shape[-1] for stride, feature in features.items()}
     assert channels == {2: 16, 4: 24, 8: 40, 16: 96, 32: 320}
     assert not {"head", "classifier"} & set(abstract(backbone)["params"])
-
-
-@pytest.mark.parametrize("weights", [w for width in WIDTHS for w in get_model_weights(width)])
-def test_published_files_of_every_width_are_recognised(weights):
-    facts = RULE.facts(weights.url.rpartition("-")[2].removesuffix(".pth").ljust(64, "0"), 1000)
-    assert facts.source["url"] == weights.url
-    assert facts.preprocessing.resize_size == weights.transforms().resize_size[0]
-
-
-def test_another_file_gets_the_standard_preset():
-    facts = RULE.facts("0" * 64, 1000)
-    assert (facts.preprocessing.image_size, facts.preprocessing.resize_size) == (224, 256)
-    assert facts.source == {}
 
 
 def test_alpha_must_be_above_0():

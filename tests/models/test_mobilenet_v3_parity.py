@@ -9,6 +9,7 @@ from timm.models import mobilenetv3 as of_timm
 from torchvision.models import mobilenet_v3_large, mobilenet_v3_small, mobilenetv3
 
 from convert import engine
+from convert.reading import Reading
 from convert.rules import RULES
 from flaxmobile.errors import InputError
 from flaxmobile.layers import ConvNorm, hard_swish, relu
@@ -137,7 +138,7 @@ def test_a_file_says_whether_its_tail_is_reduced(reduced):
     network = mobilenet_v3_large(width_mult=0.75, num_classes=3, reduced_tail=reduced)
     state = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
     rule = RULES["torchvision", "mobilenet_v3_large"]
-    options, problems = engine.read_options(rule, state)
+    options, problems = Reading.of(rule, state).options()
     assert (options["reduced_tail"], options["alpha"], problems) == (reduced, 0.75, [])
 
 
@@ -154,7 +155,7 @@ def test_the_hidden_layer_is_a_convolution_in_timms_files():
     for shape in [(1024, 288), (1024, 1, 1, 288), (288, 1024, 1, 1)]:
         changed = {**state, "conv_head.weight": state["conv_head.weight"].reshape(shape)}
         with pytest.raises(InputError, match=r"conv_head\.weight is float32.*\[1024, 288, 1, 1\]"):
-            engine.to_flax(rule, "mobilenet_v3_small", changed, 0.5)
+            engine.to_flax(Reading.of(rule, changed), "mobilenet_v3_small", {"alpha": 0.5})
 
 
 def test_the_comparison_sees_the_other_origins_padding():

@@ -1,12 +1,17 @@
 """BlazeFace in PyTorch: MediaPipe's two models as hollance/BlazeFace-PyTorch has them."""
 
 from collections.abc import Iterator
-from functools import partial
 
 from convert.layouts import TORCH
 from convert.rule import Options, Rule
-from convert.rules.authors.facts import facts
-from convert.rules.mediapipe.blazeface import OPTIONS, PREPROCESSING, VARIANTS, heads, image_size
+from convert.rules.mediapipe.blazeface import (
+    OPTIONS,
+    PREPROCESSING,
+    VARIANTS,
+    heads,
+    image_size,
+    size,
+)
 from flaxmobile.models import blazeface
 
 _LISTS = {"mediapipe": (("backbone1", 11), ("backbone2", 5)), "mediapipe_back": (("backbone", 31),)}
@@ -35,8 +40,10 @@ def _modules(options: Options) -> Iterator[tuple[str, str]]:
 BLAZEFACE = Rule(
     layout=TORCH,
     modules=_modules,
-    options=OPTIONS,
+    own_options=OPTIONS,
     variants=VARIANTS,
-    facts=partial(facts, "hollance/BlazeFace-PyTorch", PREPROCESSING),
+    preprocessing=PREPROCESSING,
+    about={"repository": "hollance/BlazeFace-PyTorch"},
     image_size=image_size,
+    size=size,
 )

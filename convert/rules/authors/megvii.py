@@ -1,18 +1,16 @@
 """What Megvii's ShuffleNets have in common (megvii-model/ShuffleNet-Series)."""
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 
-from convert.rules.authors.facts import facts
 from flaxmobile.preprocessing import Preprocessing
 
 # `train.py`: OpencvResize(256), CenterCrop(224), ToBGRTensor, which leaves pixels in 0..255.
 # OpenCV's linear interpolation takes 2×2 pixels however far it shrinks; ours is antialiased.
-FACTS = partial(
-    facts,
-    "megvii-model/ShuffleNet-Series",
-    Preprocessing(resize_size=256, mean=(0.0,) * 3, std=(1 / 255,) * 3, channel_order="BGR"),
+PREPROCESSING = Preprocessing(
+    resize_size=256, mean=(0.0,) * 3, std=(1 / 255,) * 3, channel_order="BGR"
 )
+
+ABOUT = {"repository": "megvii-model/ShuffleNet-Series"}
 
 
 def conv_norm(ours: str, theirs: str, place: int) -> Iterator[tuple[str, str]]:

@@ -1,11 +1,9 @@
 """MobileNeXt of its authors: `mnext` of yitu-opensource/MobileNeXt."""
 
 from collections.abc import Iterator, Mapping
-from functools import partial
 
 from convert.layouts import TORCH
 from convert.rule import Options, Rule
-from convert.rules.authors.facts import facts
 from flaxmobile.layers import round_channels
 from flaxmobile.models import mobilenext
 from flaxmobile.preprocessing import Preprocessing
@@ -45,18 +43,13 @@ def _widths(options: Options) -> Mapping[str, int]:
 MOBILENEXT = Rule(
     layout=TORCH,
     modules=_modules,
-    options={
+    own_options={
         "identity_tensor_multiplier": 1.0,
         "padding": "symmetric",
         "norm_epsilon": 1e-5,
-        "output_stride": 32,
-        "folded": False,
     },
     widths=_widths,
     # The preset of the timm of that time, with which they trained and measured.
-    facts=partial(
-        facts,
-        "yitu-opensource/MobileNeXt",
-        Preprocessing(resize_size=256, interpolation="bicubic"),
-    ),
+    preprocessing=Preprocessing(resize_size=256, interpolation="bicubic"),
+    about={"repository": "yitu-opensource/MobileNeXt"},
 )

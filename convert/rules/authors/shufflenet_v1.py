@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from convert.layouts import TORCH
 from convert.rule import Options, Rule
-from convert.rules.authors.megvii import FACTS, conv_norm, units
+from convert.rules.authors.megvii import ABOUT, PREPROCESSING, conv_norm, units
 from flaxmobile.models import shufflenet_v1
 
 _LAYERS = (
@@ -33,15 +33,14 @@ def _widths(options: Options) -> Mapping[str, int]:
 SHUFFLENET_V1 = Rule(
     layout=TORCH,
     modules=_modules,
-    options={
+    own_options={
         "variant": "megvii",
         "padding": "symmetric",
         "norm_epsilon": 1e-5,
-        "output_stride": 32,
-        "folded": False,
     },
     widths=_widths,
-    facts=FACTS,
+    preprocessing=PREPROCESSING,
+    about=ABOUT,
     variants=tuple(
         {"groups": groups, "alpha": alpha} for groups in (3, 8) for alpha in (1.0, 0.5, 1.5, 2.0)
     ),

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from convert.layouts import TORCH
 from convert.rule import Options, Rule
-from convert.rules.authors.megvii import FACTS, conv_norm, units
+from convert.rules.authors.megvii import ABOUT, PREPROCESSING, conv_norm, units
 from flaxmobile.models import shufflenet_v2
 
 _MAIN = (("pointwise1", 0), ("depthwise", 3), ("pointwise2", 5))
@@ -34,14 +34,13 @@ def _widths(options: Options) -> Mapping[str, int]:
 SHUFFLENET_V2 = Rule(
     layout=TORCH,
     modules=_modules,
-    options={
+    own_options={
         "variant": "megvii",
         "padding": "symmetric",
         "norm_epsilon": 1e-5,
-        "output_stride": 32,
-        "folded": False,
     },
     widths=_widths,
-    facts=FACTS,
+    preprocessing=PREPROCESSING,
+    about=ABOUT,
     variants=tuple({"alpha": alpha} for alpha in (1.0, 0.5, 1.5, 2.0)),
 )

@@ -1,8 +1,8 @@
 """Keras's InceptionV3, whose convolutions and normalizations are numbered as they are made."""
 
 from collections.abc import Iterator
-from functools import partial
 
+from convert.imagenet import class_names_without_background
 from convert.layouts import KERAS
 from convert.rule import Options, Rule
 from convert.rules.keras.blocks import (
@@ -13,7 +13,7 @@ from convert.rules.keras.blocks import (
     numbered_conv_norm,
     units_of,
 )
-from convert.rules.keras.facts import facts
+from convert.rules.keras.presets import preset
 from flaxmobile.models import inception_v3
 
 _STEM = tuple(f"stem_conv{number}" for number in (1, 2, 3, 4, 5))
@@ -66,16 +66,15 @@ INCEPTION_V3 = Rule(
     layout=KERAS,
     modules=_modules,
     other_names=(by_order(_modules),),
-    options={
+    own_options={
         "alpha": 1.0,
         "aux_logits": False,
         "transform_input": False,
         "padding": "same",
         "norm_epsilon": 1e-3,
         "norm_momentum": 0.99,
-        "output_stride": 32,
-        "folded": False,
     },
     constants=WITHOUT_SCALE,
-    facts=partial(facts, 299),
+    preprocessing=preset(299),
+    class_names=class_names_without_background,
 )

@@ -7,10 +7,11 @@ at the bottom and right alone, and its maps are a pixel smaller where "same" pad
 from collections.abc import Iterator, Mapping
 from functools import partial
 
+from convert.imagenet import class_names_without_background
 from convert.layouts import KERAS
 from convert.rule import Options, Rule
 from convert.rules.keras.blocks import by_order, conv_norm
-from convert.rules.keras.facts import facts
+from convert.rules.keras.presets import preset
 from flaxmobile.models import mobilenet_v1
 
 _LAYERS = {"depthwise": "conv_dw", "pointwise": "conv_pw"}
@@ -42,16 +43,16 @@ MOBILENET_V1 = Rule(
     layout=KERAS,
     modules=_modules,
     other_names=(by_order(_modules, _AS_CONVOLUTIONS),),
-    options={
+    own_options={
         "whole_widths": True,
         "padding": "same",
         "norm_epsilon": 1e-3,
         "norm_momentum": 0.99,
-        "output_stride": 32,
-        "folded": False,
     },
     variants=tuple({"depth_multiplier": number} for number in (1, 2, 3, 4)),
     widths=_widths,
-    facts=partial(facts, 224),
+    preprocessing=preset(224),
+    class_names=class_names_without_background,
     as_convolutions=_AS_CONVOLUTIONS,
+    depth_multiplier=lambda options: options["depth_multiplier"],
 )

@@ -8,10 +8,11 @@ are refused.
 from collections.abc import Iterator
 from functools import partial
 
+from convert.imagenet import class_names_without_background
 from convert.layouts import KERAS
 from convert.rule import Options, Rule
 from convert.rules.keras.blocks import by_order, conv_norm
-from convert.rules.keras.facts import facts
+from convert.rules.keras.presets import preset
 from convert.rules.torchvision.mobilenet_v2 import widths
 from flaxmobile.models import mobilenet_v2
 
@@ -35,15 +36,14 @@ MOBILENET_V2 = Rule(
     layout=KERAS,
     modules=_modules,
     other_names=(partial(_modules, classifier="Logits"), by_order(_modules)),  # Keras 2.2's
-    options={
+    own_options={
         "padding": "same",
         "norm_epsilon": 1e-3,
         "norm_momentum": 0.999,
-        "output_stride": 32,
         "shortcut": "bottleneck",
         "linear": True,
-        "folded": False,
     },
     widths=widths,
-    facts=partial(facts, 224),
+    preprocessing=preset(224),
+    class_names=class_names_without_background,
 )

@@ -6,10 +6,11 @@ The names are Keras 3's; those of Keras 2 have slashes and capitals.
 from collections.abc import Iterator, Mapping
 from functools import partial
 
+from convert.imagenet import class_names_without_background
 from convert.layouts import KERAS
 from convert.rule import Options, Rule
 from convert.rules.keras.blocks import by_order, conv_norm
-from convert.rules.keras.facts import facts
+from convert.rules.keras.presets import preset
 from convert.rules.torchvision.mobilenet_v3 import scale_as, widths
 from flaxmobile.models.mobilenet_v3 import LARGE, SMALL, Table
 
@@ -58,15 +59,13 @@ def _rule(table: Table) -> Rule:
         layout=KERAS,
         modules=modules,
         other_names=(partial(_of_keras_2, table), by_order(modules, _AS_CONVOLUTIONS)),
-        options={
+        own_options={
             "padding": "same",
             "norm_epsilon": 1e-3,
             "norm_momentum": 0.999,
             "last_channel": "keras",
             "reduced_tail": False,
             "dilated": False,
-            "output_stride": 32,
-            "folded": False,
         },
         variants=tuple(
             {"minimalistic": minimalistic, "hidden_layer": hidden_layer}
@@ -74,8 +73,10 @@ def _rule(table: Table) -> Rule:
             for minimalistic in (False, True)
         ),
         widths=partial(_widths, table),
-        facts=partial(facts, 224),
+        preprocessing=preset(224),
+        class_names=class_names_without_background,
         as_convolutions=_AS_CONVOLUTIONS,
+        removable={"hidden": "hidden_layer"},
     )
 
 

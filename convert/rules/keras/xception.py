@@ -1,12 +1,12 @@
 """Keras's Xception. The convolutions of its shortcuts have no names but numbers."""
 
 from collections.abc import Iterator
-from functools import partial
 
+from convert.imagenet import class_names_without_background
 from convert.layouts import KERAS
 from convert.rule import Options, Rule
 from convert.rules.keras.blocks import by_order, conv_norm, numbered_conv_norm
-from convert.rules.keras.facts import facts
+from convert.rules.keras.presets import preset
 from flaxmobile.models import xception
 
 
@@ -36,15 +36,14 @@ XCEPTION = Rule(
     layout=KERAS,
     modules=_modules,
     other_names=(by_order(_modules),),
-    options={
+    own_options={
         "alpha": 1.0,
         "middle_blocks": 8,
         "order": "depthwise_first",
         "padding": "same",
         "norm_epsilon": 1e-3,
         "norm_momentum": 0.99,
-        "output_stride": 32,
-        "folded": False,
     },
-    facts=partial(facts, 299),
+    preprocessing=preset(299),
+    class_names=class_names_without_background,
 )

@@ -4,10 +4,10 @@ Layers are Keras's: `conv2d_3/Kernel` is the fourth convolution of its graph. No
 folded into them. The heads are named after their maps' strides.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from convert.layouts import TFLITE
-from convert.rule import Facts, Options, Rule
+from convert.rule import Options, Published, Rule
 from flaxmobile.models import blazeface
 from flaxmobile.preprocessing import Preprocessing
 
@@ -25,29 +25,45 @@ VARIANTS: tuple[Options, ...] = (
 
 _ASSETS = "https://storage.googleapis.com"
 _LICENCE = "Apache-2.0 (MediaPipe)"
-PUBLISHED: Mapping[str, Mapping[str, str]] = {
-    "3bc182eb9f33925d9e58b5c8d59308a760f4adea8f282370e428c51212c26633": {
-        "weights": "face_detection_short_range",
-        "url": f"{_ASSETS}/mediapipe-assets/face_detection_short_range.tflite",
-    },
-    "b4578f35940bf5a1a655214a1cce5cab13eba73c1297cd78e1a04c2380b0152f": {
-        "weights": "blaze_face_short_range",
-        "url": f"{_ASSETS}/mediapipe-models/face_detector/blaze_face_short_range/float16/1/"
-        "blaze_face_short_range.tflite",
-    },
-    "e376cf6b168d5ece8a3cedb94acc4eb168a136aede125ccc3d903ef38f5beda8": {
-        "weights": "face_detection_back",  # in its repository alone
-    },
-}
-"""SHA-256 of a file that MediaPipe publishes -> its name, and its address where it has one now."""
-
 PREPROCESSING = Preprocessing(128, 128, mean=(0.5,) * 3, std=(0.5,) * 3)
 """Pixels in -1..1; the size is the variant's."""
+
+PUBLISHED = (
+    Published(
+        "3bc182eb9f33925d9e58b5c8d59308a760f4adea8f282370e428c51212c26633",
+        PREPROCESSING,
+        {
+            "weights": "face_detection_short_range",
+            "url": f"{_ASSETS}/mediapipe-assets/face_detection_short_range.tflite",
+            "licence": _LICENCE,
+        },
+    ),
+    Published(
+        "b4578f35940bf5a1a655214a1cce5cab13eba73c1297cd78e1a04c2380b0152f",
+        PREPROCESSING,
+        {
+            "weights": "blaze_face_short_range",
+            "url": f"{_ASSETS}/mediapipe-models/face_detector/blaze_face_short_range/float16/1/"
+            "blaze_face_short_range.tflite",
+            "licence": _LICENCE,
+        },
+    ),
+    Published(  # in MediaPipe's repository alone
+        "e376cf6b168d5ece8a3cedb94acc4eb168a136aede125ccc3d903ef38f5beda8",
+        PREPROCESSING,
+        {"weights": "face_detection_back", "licence": _LICENCE},
+    ),
+)
 
 
 def image_size(options: Options) -> int:
     """The side of the images that a variant takes."""
     return blazeface.VARIANTS[options["variant"]].image_size
+
+
+def size(options: Options) -> str:
+    """Say which variant it is."""
+    return f"variant {options['variant']}"
 
 
 def heads(variant: str, kind: str) -> list[str]:
@@ -75,17 +91,13 @@ def _suffix(place: int) -> str:
     return f"_{place}" if place else ""
 
 
-def _facts(sha256: str, num_classes: int) -> Facts:
-    del num_classes
-    source = PUBLISHED.get(sha256)
-    return Facts(PREPROCESSING, None, {**source, "licence": _LICENCE} if source else {})
-
-
 BLAZEFACE = Rule(
     layout=TFLITE,
     modules=_modules,
-    options=OPTIONS,
+    own_options=OPTIONS,
     variants=VARIANTS,
-    facts=_facts,
+    preprocessing=PREPROCESSING,
+    published=PUBLISHED,
     image_size=image_size,
+    size=size,
 )

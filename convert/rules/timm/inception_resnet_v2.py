@@ -1,12 +1,11 @@
 """timm's Inception-ResNet-v2."""
 
 from collections.abc import Iterator
-from functools import partial
 
 from convert.layouts import TORCH
 from convert.rule import Options, Rule
 from convert.rules.timm.blocks import conv_norm_act
-from convert.rules.timm.facts import HALF, facts, preset
+from convert.rules.timm.files import HALF, preset
 
 _STEM = {
     "stem_conv1": "conv2d_1a",
@@ -99,14 +98,11 @@ def _residual(kind: str, number: int, theirs: str) -> Iterator[tuple[str, str]]:
 INCEPTION_RESNET_V2 = Rule(
     layout=TORCH,
     modules=_modules,
-    options={
+    own_options={
         "alpha": 1.0,
         "repeats": (10, 20, 10),
         "padding": "symmetric",
         "norm_epsilon": 1e-3,
-        "output_stride": 32,
-        "folded": False,
     },
-    # timm publishes them on its hub alone, whose addresses hold no SHA-256.
-    facts=partial(facts, (), preset(299, 0.8975, mean=HALF, std=HALF, interpolation="bicubic")),
+    preprocessing=preset(299, 0.8975, mean=HALF, std=HALF, interpolation="bicubic"),
 )

@@ -4,13 +4,11 @@ Its files from TF-slim (`tf_in1k`, `tf_adv_in1k`) and GluonCV have no auxiliary 
 differ from torchvision's, and among each other, in how they prepare images.
 """
 
-from functools import partial
-
-from convert.rules.timm.facts import HALF, facts, preset
+from convert.rules.timm.files import HALF, preset
 from convert.rules.torchvision import inception_v3
 
 INCEPTION_V3 = inception_v3.INCEPTION_V3._replace(
     variants=({"aux_logits": False}, {"aux_logits": True}),
-    # timm publishes them on its hub alone, whose addresses hold no SHA-256.
-    facts=partial(facts, (), preset(299, mean=HALF, std=HALF, interpolation="bicubic")),
+    published=(),
+    preprocessing=preset(299, mean=HALF, std=HALF, interpolation="bicubic"),
 )

@@ -1,12 +1,11 @@
 """timm's Inception-v4."""
 
 from collections.abc import Iterator
-from functools import partial
 
 from convert.layouts import TORCH
 from convert.rule import Options, Rule
 from convert.rules.timm.blocks import conv_norm_act
-from convert.rules.timm.facts import HALF, facts, preset
+from convert.rules.timm.files import HALF, preset
 from flaxmobile.models import inception_v4
 
 _LAYERS = {
@@ -87,14 +86,11 @@ def _modules(options: Options) -> Iterator[tuple[str, str]]:
 INCEPTION_V4 = Rule(
     layout=TORCH,
     modules=_modules,
-    options={
+    own_options={
         "alpha": 1.0,
         "repeats": (4, 7, 3),
         "padding": "symmetric",
         "norm_epsilon": 1e-3,
-        "output_stride": 32,
-        "folded": False,
     },
-    # timm publishes them on its hub alone, whose addresses hold no SHA-256.
-    facts=partial(facts, (), preset(299, mean=HALF, std=HALF, interpolation="bicubic")),
+    preprocessing=preset(299, mean=HALF, std=HALF, interpolation="bicubic"),
 )

@@ -1,11 +1,10 @@
 """timm's MobileNet V1 (`mobilenetv1_100`, `mobilenetv1_125`)."""
 
 from collections.abc import Iterator, Mapping
-from functools import partial
 
 from convert.layouts import TORCH
 from convert.rule import Options, Rule
-from convert.rules.timm.facts import HALF, facts, preset
+from convert.rules.timm.files import HALF, preset
 from flaxmobile.layers import round_channels
 from flaxmobile.models import mobilenet_v1
 
@@ -35,16 +34,13 @@ def _widths(options: Options) -> Mapping[str, int]:
 MOBILENET_V1 = Rule(
     layout=TORCH,
     modules=_modules,
-    options={
+    own_options={
         "padding": "symmetric",
         "norm_epsilon": 1e-5,
         "norm_momentum": 0.9,
-        "output_stride": 32,
         "depth_multiplier": 1,
         "whole_widths": False,
-        "folded": False,
     },
     widths=_widths,
-    # timm publishes them on its hub alone, whose addresses hold no SHA-256.
-    facts=partial(facts, (), preset(mean=HALF, std=HALF, interpolation="bicubic")),
+    preprocessing=preset(mean=HALF, std=HALF, interpolation="bicubic"),
 )

@@ -4,11 +4,10 @@ The deeper ones, `mobilenetv2_110d` and `mobilenetv2_120d`, have more blocks tha
 """
 
 from collections.abc import Iterator
-from functools import partial
 
 from convert.layouts import TORCH
 from convert.rule import Options, Rule
-from convert.rules.timm.facts import Published, facts, preset
+from convert.rules.timm.files import preset, published
 from convert.rules.torchvision.mobilenet_v2 import widths
 from flaxmobile.models import mobilenet_v2
 
@@ -33,24 +32,21 @@ def _modules(options: Options) -> Iterator[tuple[str, str]]:
 
 _BICUBIC = preset(interpolation="bicubic")
 
-FILES = (
-    Published("mobilenetv2_050.lamb_in1k", "mobilenetv2_050-3d30d450", _BICUBIC),
-    Published("mobilenetv2_100.ra_in1k", "mobilenetv2_100_ra-b33bc2c4", _BICUBIC),
-    Published("mobilenetv2_140.ra_in1k", "mobilenetv2_140_ra-21a4e913", _BICUBIC),
-)
-
 MOBILENET_V2 = Rule(
     layout=TORCH,
     modules=_modules,
-    options={
+    own_options={
         "padding": "symmetric",
         "norm_epsilon": 1e-5,
         "norm_momentum": 0.9,
-        "output_stride": 32,
         "shortcut": "bottleneck",
         "linear": True,
-        "folded": False,
     },
     widths=widths,
-    facts=partial(facts, FILES, _BICUBIC),
+    preprocessing=_BICUBIC,
+    published=(
+        published("mobilenetv2_050.lamb_in1k", "mobilenetv2_050-3d30d450", _BICUBIC),
+        published("mobilenetv2_100.ra_in1k", "mobilenetv2_100_ra-b33bc2c4", _BICUBIC),
+        published("mobilenetv2_140.ra_in1k", "mobilenetv2_140_ra-21a4e913", _BICUBIC),
+    ),
 )

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from functools import partial
 
 from convert.layouts import TORCH
-from convert.rule import Options, Rule
-from convert.rules.timm.facts import HALF, Published, facts, preset
+from convert.rule import Options, Published, Rule
+from convert.rules.timm.files import HALF, preset, published
 from convert.rules.torchvision.mobilenet_v3 import scale_as, widths
 from flaxmobile.models.mobilenet_v3 import LARGE, SMALL, Table
 
@@ -42,8 +42,6 @@ _OPTIONS: Options = {
     "reduced_tail": False,
     "hidden_layer": True,
     "dilated": False,
-    "output_stride": 32,
-    "folded": False,
 }
 _TIMM = {**_OPTIONS, "padding": "symmetric", "norm_epsilon": 1e-5, "minimalistic": False}
 _TF = {**_OPTIONS, "padding": "same", "norm_epsilon": 1e-3}
@@ -53,14 +51,14 @@ _BICUBIC = preset(interpolation="bicubic")
 _UNSCALED = preset(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
 LARGE_FILES = (
-    Published("mobilenetv3_large_100.ra_in1k", "mobilenetv3_large_100_ra-f55367f5", _BICUBIC),
-    Published(
+    published("mobilenetv3_large_100.ra_in1k", "mobilenetv3_large_100_ra-f55367f5", _BICUBIC),
+    published(
         "mobilenetv3_large_100.miil_in21k_ft_in1k",
         "mobilenetv3_large_100_1k_miil_78_0-66471c13",
         _UNSCALED,
         release="v0.1-tresnet",
     ),
-    Published(
+    published(
         "mobilenetv3_large_100.miil_in21k",
         "mobilenetv3_large_100_in21k_miil-d71cc17b",
         _UNSCALED,
@@ -68,23 +66,23 @@ LARGE_FILES = (
     ),
 )
 SMALL_FILES = (
-    Published("mobilenetv3_small_050.lamb_in1k", "mobilenetv3_small_050_lambc-4b7bbe87", _BICUBIC),
-    Published("mobilenetv3_small_075.lamb_in1k", "mobilenetv3_small_075_lambc-384766db", _BICUBIC),
-    Published("mobilenetv3_small_100.lamb_in1k", "mobilenetv3_small_100_lamb-266a294c", _BICUBIC),
+    published("mobilenetv3_small_050.lamb_in1k", "mobilenetv3_small_050_lambc-4b7bbe87", _BICUBIC),
+    published("mobilenetv3_small_075.lamb_in1k", "mobilenetv3_small_075_lambc-384766db", _BICUBIC),
+    published("mobilenetv3_small_100.lamb_in1k", "mobilenetv3_small_100_lamb-266a294c", _BICUBIC),
 )
 TF_LARGE_FILES = (
-    Published("tf_mobilenetv3_large_075.in1k", "tf_mobilenetv3_large_075-150ee8b0", _HALVES),
-    Published("tf_mobilenetv3_large_100.in1k", "tf_mobilenetv3_large_100-427764d5", _HALVES),
-    Published(
+    published("tf_mobilenetv3_large_075.in1k", "tf_mobilenetv3_large_075-150ee8b0", _HALVES),
+    published("tf_mobilenetv3_large_100.in1k", "tf_mobilenetv3_large_100-427764d5", _HALVES),
+    published(
         "tf_mobilenetv3_large_minimal_100.in1k",
         "tf_mobilenetv3_large_minimal_100-8596ae28",
         _HALVES,
     ),
 )
 TF_SMALL_FILES = (
-    Published("tf_mobilenetv3_small_075.in1k", "tf_mobilenetv3_small_075-da427f52", _HALVES),
-    Published("tf_mobilenetv3_small_100.in1k", "tf_mobilenetv3_small_100-37f49e2b", _HALVES),
-    Published(
+    published("tf_mobilenetv3_small_075.in1k", "tf_mobilenetv3_small_075-da427f52", _HALVES),
+    published("tf_mobilenetv3_small_100.in1k", "tf_mobilenetv3_small_100-37f49e2b", _HALVES),
+    published(
         "tf_mobilenetv3_small_minimal_100.in1k",
         "tf_mobilenetv3_small_minimal_100-922a7843",
         _HALVES,
@@ -92,21 +90,23 @@ TF_SMALL_FILES = (
 )
 
 
-def _rule(table: Table, published: tuple[Published, ...]) -> Rule:
+def _rule(table: Table, files: tuple[Published, ...]) -> Rule:
     return Rule(
         layout=TORCH,
         modules=partial(_modules, table),
-        options=_TIMM,
+        own_options=_TIMM,
         widths=partial(widths, table),
-        facts=partial(facts, published, _BICUBIC),
+        preprocessing=_BICUBIC,
+        published=files,
         as_convolutions=("hidden",),
+        removable={"hidden": "hidden_layer"},
     )
 
 
-def _tf_rule(table: Table, published: tuple[Published, ...]) -> Rule:
-    return _rule(table, published)._replace(
-        options=_TF,
-        facts=partial(facts, published, _HALVES),
+def _tf_rule(table: Table, files: tuple[Published, ...]) -> Rule:
+    return _rule(table, files)._replace(
+        own_options=_TF,
+        preprocessing=_HALVES,
         variants=({"minimalistic": False}, {"minimalistic": True}),
     )
 

@@ -1,11 +1,10 @@
 """timm's Xception (`legacy_xception`)."""
 
 from collections.abc import Iterator
-from functools import partial
 
 from convert.layouts import TORCH
 from convert.rule import Options, Rule
-from convert.rules.timm.facts import HALF, Published, facts, preset
+from convert.rules.timm.files import HALF, preset, published
 from flaxmobile.models import xception
 
 
@@ -35,21 +34,17 @@ def _separable(ours: str, conv: str, norm: str) -> Iterator[tuple[str, str]]:
 
 
 _PRESET = preset(299, 0.8975, mean=HALF, std=HALF, interpolation="bicubic")
-_PUBLISHED = Published(
-    "legacy_xception.tf_in1k", "xception-43020ad28", _PRESET, release="v0.1-cadene"
-)
 
 XCEPTION = Rule(
     layout=TORCH,
     modules=_modules,
-    options={
+    own_options={
         "alpha": 1.0,
         "middle_blocks": 8,
         "order": "depthwise_first",
         "padding": "symmetric",
         "norm_epsilon": 1e-5,
-        "output_stride": 32,
-        "folded": False,
     },
-    facts=partial(facts, (_PUBLISHED,), _PRESET),
+    preprocessing=_PRESET,
+    published=(published("legacy_xception.tf_in1k", "xception-43020ad28", _PRESET, "v0.1-cadene"),),
 )

@@ -1,12 +1,11 @@
 """torchvision's GoogLeNet."""
 
 from collections.abc import Iterator
-from functools import partial
 
 from convert.layouts import TORCH
 from convert.rule import Options, Rule
 from convert.rules.torchvision.blocks import basic_conv
-from convert.rules.torchvision.facts import facts
+from convert.rules.torchvision.files import STANDARD, published, transformed
 from flaxmobile.models import inception_v1
 
 _LAYERS = {
@@ -37,15 +36,14 @@ def _modules(options: Options) -> Iterator[tuple[str, str]]:
 INCEPTION_V1 = Rule(
     layout=TORCH,
     modules=_modules,
-    options={
+    own_options={
         "alpha": 1.0,
         "flavour": "torchvision",
         "transform_input": False,
         "padding": "symmetric",
         "norm_epsilon": 1e-3,
-        "output_stride": 32,
-        "folded": False,
     },
     variants=({"aux_logits": True}, {"aux_logits": False}),
-    facts=partial(facts, "inception_v1"),
+    preprocessing=STANDARD,
+    published=(published("googlenet-1378be20", transformed(STANDARD)),),
 )

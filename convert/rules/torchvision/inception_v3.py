@@ -1,12 +1,11 @@
 """torchvision's Inception V3."""
 
 from collections.abc import Iterator
-from functools import partial
 
 from convert.layouts import TORCH
 from convert.rule import Options, Rule
 from convert.rules.torchvision.blocks import basic_conv
-from convert.rules.torchvision.facts import facts
+from convert.rules.torchvision.files import INCEPTION, published, transformed
 from flaxmobile.models import inception_v3
 
 _STEM = {
@@ -91,14 +90,13 @@ def _modules(options: Options) -> Iterator[tuple[str, str]]:
 INCEPTION_V3 = Rule(
     layout=TORCH,
     modules=_modules,
-    options={
+    own_options={
         "alpha": 1.0,
         "transform_input": False,
         "padding": "symmetric",
         "norm_epsilon": 1e-3,
-        "output_stride": 32,
-        "folded": False,
     },
     variants=({"aux_logits": True}, {"aux_logits": False}),
-    facts=partial(facts, "inception_v3"),
+    preprocessing=INCEPTION,
+    published=(published("inception_v3_google-0cc3c7bd", transformed(INCEPTION)),),
 )

@@ -1,11 +1,10 @@
 """torchvision's MNASNet."""
 
 from collections.abc import Iterator, Mapping
-from functools import partial
 
 from convert.layouts import TORCH
 from convert.rule import Options, Rule
-from convert.rules.torchvision.facts import facts
+from convert.rules.torchvision.files import CLOSER, STANDARD, published
 from flaxmobile.layers import round_channels
 from flaxmobile.models import mnasnet
 
@@ -45,12 +44,16 @@ MNASNET = Rule(
     layout=TORCH,
     version=2,  # 1 had other widths below alpha 1
     modules=_modules,
-    options={
+    own_options={
         "padding": "symmetric",
         "norm_epsilon": 1e-5,
-        "output_stride": 32,
-        "folded": False,
     },
     widths=_widths,
-    facts=partial(facts, "mnasnet"),
+    preprocessing=STANDARD,
+    published=(
+        published("mnasnet0.5_top1_67.823-3ffadce67e", alpha=0.5),
+        published("mnasnet0_75-7090bc5f", CLOSER, alpha=0.75),
+        published("mnasnet1.0_top1_73.512-f206786ef8"),
+        published("mnasnet1_3-a4c69d6f", CLOSER, alpha=1.3),
+    ),
 )

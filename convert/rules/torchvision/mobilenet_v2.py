@@ -1,12 +1,11 @@
 """torchvision's MobileNet V2."""
 
 from collections.abc import Iterator, Mapping
-from functools import partial
 
 from convert.layouts import TORCH
 from convert.rule import Options, Rule
 from convert.rules.torchvision.blocks import conv_norm
-from convert.rules.torchvision.facts import facts
+from convert.rules.torchvision.files import CLOSER, STANDARD, published
 from flaxmobile.layers import round_channels
 from flaxmobile.models import mobilenet_v2
 
@@ -42,14 +41,16 @@ def widths(options: Options) -> Mapping[str, int]:
 MOBILENET_V2 = Rule(
     layout=TORCH,
     modules=_modules,
-    options={
+    own_options={
         "padding": "symmetric",
         "norm_epsilon": 1e-5,
-        "output_stride": 32,
         "shortcut": "bottleneck",
         "linear": True,
-        "folded": False,
     },
     widths=widths,
-    facts=partial(facts, "mobilenet_v2"),
+    preprocessing=STANDARD,
+    published=(
+        published("mobilenet_v2-b0353104"),
+        published("mobilenet_v2-7ebf99e0", CLOSER, "IMAGENET1K_V2"),
+    ),
 )

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 
 from convert.layouts import TORCH
-from convert.rule import Options, Rule
+from convert.rule import Options, Published, Rule
 from convert.rules.torchvision.blocks import conv_norm
-from convert.rules.torchvision.facts import facts
+from convert.rules.torchvision.files import CLOSER, STANDARD, published
 from flaxmobile.models.mobilenet_v3 import LARGE, SMALL, Scaled, Table, scale
 
 
@@ -46,11 +46,11 @@ def widths(table: Table, options: Options) -> Mapping[str, int]:
     return channels
 
 
-def _rule(table: Table, name: str) -> Rule:
+def _rule(table: Table, *files: Published) -> Rule:
     return Rule(
         layout=TORCH,
         modules=partial(_modules, table),
-        options={
+        own_options={
             "padding": "symmetric",
             "norm_epsilon": 1e-3,
             "norm_momentum": 0.99,
@@ -58,14 +58,18 @@ def _rule(table: Table, name: str) -> Rule:
             "minimalistic": False,
             "hidden_layer": True,
             "dilated": False,
-            "output_stride": 32,
-            "folded": False,
         },
         widths=partial(widths, table),
-        facts=partial(facts, name),
+        preprocessing=STANDARD,
+        published=files,
         variants=({"reduced_tail": False}, {"reduced_tail": True}),
+        removable={"hidden": "hidden_layer"},
     )
 
 
-MOBILENET_V3_LARGE = _rule(LARGE, "mobilenet_v3_large")
-MOBILENET_V3_SMALL = _rule(SMALL, "mobilenet_v3_small")
+MOBILENET_V3_LARGE = _rule(
+    LARGE,
+    published("mobilenet_v3_large-8738ca79"),
+    published("mobilenet_v3_large-5c1a4163", CLOSER, "IMAGENET1K_V2"),
+)
+MOBILENET_V3_SMALL = _rule(SMALL, published("mobilenet_v3_small-047dcff4"))

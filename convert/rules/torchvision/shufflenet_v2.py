@@ -1,12 +1,11 @@
 """torchvision's ShuffleNet V2."""
 
 from collections.abc import Iterator, Mapping
-from functools import partial
 
 from convert.layouts import TORCH
 from convert.rule import Options, Rule
 from convert.rules.torchvision.blocks import conv_norm
-from convert.rules.torchvision.facts import facts
+from convert.rules.torchvision.files import CLOSER, STANDARD, published
 from flaxmobile.models import shufflenet_v2
 
 _SHORTCUT = (("shortcut_depthwise", "branch1", 0), ("shortcut_pointwise", "branch1", 2))
@@ -42,13 +41,17 @@ def _widths(options: Options) -> Mapping[str, int]:
 SHUFFLENET_V2 = Rule(
     layout=TORCH,
     modules=_modules,
-    options={
+    own_options={
         "padding": "symmetric",
         "norm_epsilon": 1e-5,
-        "output_stride": 32,
-        "folded": False,
     },
     widths=_widths,
-    facts=partial(facts, "shufflenet_v2"),
+    preprocessing=STANDARD,
+    published=(
+        published("shufflenetv2_x0.5-f707e7126e", alpha=0.5),
+        published("shufflenetv2_x1-5666bf0f80"),
+        published("shufflenetv2_x1_5-3c479a10", CLOSER, alpha=1.5),
+        published("shufflenetv2_x2_0-8be3c8ee", CLOSER, alpha=2.0),
+    ),
     variants=tuple({"alpha": alpha} for alpha in (1.0, 0.5, 1.5, 2.0)),
 )

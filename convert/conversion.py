@@ -1,0 +1,213 @@
+"""From a file of reference weights to a network of ours, and back to a file's tensors.
+
+Nothing here prints or writes: `flaxmobile.save_weights` and `convert.sources.write_tensors` do.
+"""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from convert import engine, verification
+from convert.choices import HEADLESS
+from convert.engine import Filled
+from convert.reading import Reading
+from convert.recognition import other_network, recognise, torch_rules_of
+from convert.rule import Facts, Options, Published
+from convert.sources import read_source
+from flaxmobile.errors import InputError
+from flaxmobile.registry import options_of, resolve_name
+from flaxmobile.weights import Metadata, load_metadata, load_options, load_weights
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A network of ours, filled from a file, and all that is known about the two.
+
+    Attributes:
+      model_name: registered name of the network.
+      size: words that tell which of the network's sizes it is.
+      origin: whose names the file has.
+      file: where the numbers come from.
+      sha256: of the file.
+      precision: of the file's numbers; those in half precision were widened, without a change.
+      filled: the network, its options and variables, and what became of the file's tensors.
+      assumed: options that the origin's networks have and that no tensor tells.
+      facts: what the origin says about the file; the preprocessing of an unpublished file is the
+        origin's standard one, an assumption too.
+      agreement: how far the origin's own network and ours agree, if images were given.
+    """
+
+    model_name: str
+    size: str
+    origin: str
+    file: Path
+    sha256: str
+    precision: str
+    filled: Filled
+    assumed: Options
+    facts: Facts
+    agreement: verification.Agreement | None
+
+    @property
+    def metadata(self) -> Metadata:
+        """What a weights directory says beside the numbers."""
+        source: dict[str, Any] = {
+            "origin": self.origin,
+            "file": self.file.name,
+            "sha256": self.sha256,
+        }
+        if self.precision != "float32":
+            source["precision"] = self.precision
+        source |= self.facts.source
+        if self.agreement is not None:
+            source["verification"] = self.agreement._asdict()
+        return Metadata(self.facts.preprocessing, self.facts.class_names, source)
+
+    def describe(self) -> Iterator[str]:
+        """Say in lines what was found, and what became of every tensor."""
+        filled, facts, model = self.filled, self.facts, self.filled.model
+        published = f", published as {facts.source['weights']}" if "weights" in facts.source else ""
+        yield f"found {self.origin}'s {self.model_name} with {self.size}{published}"
+        size, padding = facts.preprocessing.image_size, model.padding
+        norm = "" if model.folded else f", normalization epsilon {model.norm_epsilon:g}"
+        yield f"for images of {size}×{size}, {padding} padding{norm}"
+        if self.precision != "float32":
+            yield f"widened from {self.precision}, which changes no number"
+        reasons = ", ".join(sorted(set(filled.ignored.values())))
+        why = f" ({reasons})" if reasons else ""
+        yield f"used {len(filled.used)} tensors, ignored {len(filled.ignored)}{why}"
+        if filled.constants:
+            made = f"made {len(filled.constants)} parameters, such as {filled.constants[0]}"
+            yield f"{made}: constants, which {self.origin}'s network does without"
+        for reason in dict.fromkeys(filled.left_out.values()):
+            names = [name for name, own in filled.left_out.items() if own == reason]
+            yield f"left out, as {reason}: {', '.join(names)}"
+        if self.agreement is not None:
+            yield str(self.agreement)
+
+
+def convert_file(
+    path: Path,
+    model: str,
+    *,
+    source: str = "auto",
+    chosen: Options = MappingProxyType({}),
+    published: Published | None = None,
+    images: Sequence[Path] = (),
+) -> Conversion:
+    """Fill a network of ours from a file of reference weights.
+
+    Args:
+      path: the file.
+      model: name or alias of the network.
+      source: whose names the file has; "auto" recognises them.
+      chosen: options over those of the file's network, such as num_classes=0 for a backbone; alpha
+        is checked against the file's.
+      published: what the publisher says about the file; by default it is looked up by its SHA-256.
+      images: files on which the origin's own network and ours must agree; needs its library.
+
+    Raises:
+      InputError: the file is damaged, of another network, or does not fill this one; an option is
+        not the file's; or the two networks do not agree.
+    """
+    name = resolve_name(model)
+    file = read_source(path)
+    origin, reading = recognise(name, source, file)
+    rule = reading.rule
+    if other := other_network(name, file.tensors):
+        raise InputError(f"{path} holds no {name}: {other}")
+    filled = _fill(reading, name, chosen)
+    options = options_of(filled.model)
+    facts = rule.facts(published or rule.find_published(file.sha256), options)
+    agreement = None
+    if images:
+        network = _build_origin(origin, name, path, reading, filled)
+        agreement = verification.compare(
+            network, filled.model, filled.variables, facts.preprocessing, images
+        )
+        if not agreement.relative <= verification.TOLERANCE:
+            raise InputError(f"{origin}'s {name} and ours do not agree: {agreement}")
+    return Conversion(
+        model_name=name,
+        size=rule.size(options),
+        origin=origin,
+        file=path,
+        sha256=file.sha256,
+        precision=file.precision,
+        filled=filled,
+        assumed=rule.options,
+        facts=facts,
+        agreement=agreement,
+    )
+
+
+def _fill(reading: Reading, name: str, chosen: Options) -> Filled:
+    """Fill the network; where that fails, the error says whether a backbone could be filled."""
+    try:
+        return engine.to_flax(reading, name, chosen)
+    except InputError as error:
+        hint = ""
+        if chosen.get("num_classes") != 0:
+            with contextlib.suppress(InputError):
+                engine.to_flax(reading, name, {**chosen, **HEADLESS})
+                hint = "; --no-classifier would load it as a backbone, without its head"
+        raise InputError(f"{error}{hint}") from None
+
+
+def _build_origin(
+    origin: str, name: str, path: Path, reading: Reading, filled: Filled
+) -> verification.Logits:
+    """Build the origin's own network, with the tensors as they are in the file."""
+    tensors = {
+        theirs: reading.file[own]
+        for theirs, (own, *_) in reading.claims.items()
+        if own not in filled.left_out
+    }
+    version = reading.rule.version
+    return verification.build_origin(origin, name, filled.model, path, tensors, version)
+
+
+class TorchWeights(NamedTuple):
+    """A network of ours as a state dict of torch.
+
+    Attributes:
+      model_name: registered name of the network.
+      size: words that tell which of the network's sizes it is.
+      origin: whose names the tensors have.
+      tensors: by the origin's names, in its order.
+      version: of the origin's module.
+    """
+
+    model_name: str
+    size: str
+    origin: str
+    tensors: Mapping[str, np.ndarray]
+    version: int
+
+
+def convert_back(directory: Path, source: str = "auto") -> TorchWeights:
+    """Turn a weights directory into the tensors of the origin that they come from.
+
+    Weights from elsewhere get the names of the first origin that has such a network.
+
+    Args:
+      directory: of weights.
+      source: whose names the tensors get.
+
+    Raises:
+      InputError: not a weights directory, or no origin with files of torch has such a network.
+    """
+    name, _ = load_options(directory)
+    rules = torch_rules_of(name, source)
+    model, variables = load_weights(directory)
+    own = load_metadata(directory).source.get("origin")
+    order = sorted(rules, key=lambda origin: origin != own)
+    origin = next((each for each in order if not engine.obstacles(rules[each], model)), order[0])
+    rule = rules[origin]
+    tensors = engine.from_flax(rule, model, variables)
+    return TorchWeights(name, rule.size(options_of(model)), origin, tensors, rule.version)

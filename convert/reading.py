@@ -1,0 +1,148 @@
+"""Which network a file holds, by a rule of its origin: read from the tensors' names and shapes."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from convert.rule import Options, Rule
+
+Tree = dict[str, Any]
+Arrays = Mapping[str, np.ndarray]
+
+# Rounding makes many alphas the same network; of those that fit, the roundest is meant.
+_ALPHAS = list(dict.fromkeys(n / 100 for step in (10, 5, 1) for n in range(step, 401, step)))
+
+
+class Fit(NamedTuple):
+    """How well a file's names are those of a rule; a larger one is a better fit.
+
+    Attributes:
+      known: how many of the file's tensors are in layers of the rule.
+      missing: how many of the rule's layers have no tensor, negated.
+      unknown: how many of the file's layers are not the rule's, negated.
+    """
+
+    known: int
+    missing: int
+    unknown: int
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A file's tensors under the names of one origin's rule.
+
+    Attributes:
+      rule: how the origin stores the network; of its names those that most of the file's have.
+      file: the tensors by the file's names, without the ignored ones.
+      claims: the origin's name of a tensor -> the file's names for it, one in a sound file.
+      ignored: the file's name of a tensor that no network has -> why the rule ignores it.
+    """
+
+    rule: Rule
+    file: Arrays
+    claims: Mapping[str, list[str]]
+    ignored: Mapping[str, str]
+
+    @classmethod
+    def of(cls, rule: Rule, tensors: Arrays) -> "Reading":
+        """Read a file's tensors, by the file's names, by a rule."""
+        reasons = {name: rule.layout.reason_to_ignore(name) for name in tensors}
+        ignored = {name: reason for name, reason in reasons.items() if reason is not None}
+        file = {name: tensor for name, tensor in tensors.items() if name not in ignored}
+        claims = rule.layout.claims(file)
+        readings = [
+            cls(rule._replace(modules=modules, other_names=()), file, claims, ignored)
+            for modules in (rule.modules, *rule.other_names)
+        ]
+        return max(readings, key=lambda reading: reading.fit)
+
+    @cached_property
+    def tensors(self) -> Arrays:
+        """The tensors by the origin's names."""
+        return {name: self.file[claimants[0]] for name, claimants in self.claims.items()}
+
+    @cached_property
+    def fit(self) -> Fit:
+        """How well the names fit the rule's best variant, whatever the shapes are."""
+        rule = self.rule
+        return max(self._fit({"alpha": 1.0, **rule.options, **each}) for each in rule.variants)
+
+    def channels(self, module: str, layer: str) -> int | None:
+        """The output channels of a module of ours, which the origin calls `layer`."""
+        layout = self.rule.layout
+        kernel = self.tensors.get(layout.join(layer, layout.leaves["params/kernel"]))
+        if kernel is None or kernel.ndim not in layout.axes:
+            return None
+        if layout.splits_depthwise and "depthwise" in module.split("/"):
+            return kernel.shape[-2] * kernel.shape[-1]
+        return kernel.shape[layout.axes[kernel.ndim][-1]]
+
+    def options(self, alpha: float | None = None) -> tuple[Tree, list[str]]:
+        """Read variant, width and number of classes from the names and shapes.
+
+        Args:
+          alpha: the width that the user expects; by default any.
+
+        Returns:
+          Options of `create_model`, and a problem if the width is another one.
+        """
+        rule = self.rule
+        best = max((self._sized(each, alpha) for each in rule.variants), key=self._agreement)
+        problems = []
+        if alpha is not None and best.get("alpha") != alpha:
+            problems.append(
+                f"--alpha is {alpha}, the tensors have the widths of alpha {best['alpha']}"
+                if "alpha" in best
+                else f"--alpha is {alpha}; the network has no width multiplier: leave the flag out"
+            )
+        classifier = dict(rule.modules(best)).get("classifier")
+        classes = None if classifier is None else self.channels("classifier", classifier)
+        return (best if classes is None else {**best, "num_classes": classes}), problems
+
+    def _fit(self, options: Options) -> Fit:
+        layers = [self.rule.layout.split(name)[0] for name in self.claims]
+        found, expected = set(layers), {layer for _, layer in self.rule.modules(options)}
+        known = sum(layer in expected for layer in layers)
+        return Fit(known, -len(expected - found), -len(found - expected))
+
+    def _agreement(self, options: Options) -> tuple[int, int]:
+        """How well the names are those of a variant, then how well the widths are."""
+        fit, modules = self._fit(options), dict(self.rule.modules(options))
+        widths = {} if self.rule.widths is None else self.rule.widths(options)
+        fitting = sum(
+            self.channels(module, modules[module]) == width for module, width in widths.items()
+        )
+        return fit.missing + fit.unknown, fitting
+
+    def _sized(self, variant: Options, alpha: float | None) -> Tree:
+        """The options of a variant at the roundest alpha that fits the widths, or the user's."""
+        options, widths = {**self.rule.options, **variant}, self.rule.widths
+        if widths is None or "alpha" in variant:
+            return options
+        layers = dict(self.rule.modules({**options, "alpha": 1.0}))
+        found = {
+            module: self.channels(module, layers[module])
+            for module in widths({**options, "alpha": 1.0})
+        }
+
+        def fitting(candidate: float) -> int:
+            expected = widths({**options, "alpha": candidate})
+            return sum(found[module] == width for module, width in expected.items())
+
+        def distance(candidate: float) -> float:
+            expected = widths({**options, "alpha": candidate})
+            return sum(abs(math.log(width / (found[m] or width))) for m, width in expected.items())
+
+        best = next((each for each in _ALPHAS if fitting(each) == len(found)), None)
+        if best is None:  # it has three digits, or the file is damaged
+            close = min(_ALPHAS, key=distance)
+            middle = round(1000 * close)
+            near = [n / 1000 for n in range(max(1, middle - 30), middle + 31)]
+            best = max([close, *near], key=fitting)
+        if alpha is not None and fitting(alpha) >= fitting(best):
+            best = alpha
+        return {**options, "alpha": best}
