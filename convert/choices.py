@@ -1,12 +1,10 @@
 """What a user chooses over what a file holds: no classifier, or no auxiliary ones."""
 
 from collections.abc import Iterable
-from typing import Any
 
 from convert.reading import Reading
 from convert.rule import Options
-
-Tree = dict[str, Any]
+from flaxmobile.trees import Tree
 
 HEADLESS: Options = {"num_classes": 0}
 """The choice of `--no-classifier`."""

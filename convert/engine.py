@@ -15,8 +15,7 @@ from convert.targets import constants_of, leaves_of, targets_of
 from flaxmobile.errors import InputError
 from flaxmobile.layers import Network
 from flaxmobile.registry import create_model, get_spec, options_of
-
-Tree = dict[str, Any]
+from flaxmobile.trees import Tree
 
 
 class Filled(NamedTuple):

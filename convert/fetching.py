@@ -16,7 +16,7 @@ from convert.rule import Published
 from convert.rules import RULES
 from convert.rules.timm import files as timm_files
 from convert.rules.torchvision import files as torchvision_files
-from flaxmobile.errors import InputError, unknown
+from flaxmobile.errors import InputError, first_line, unknown
 
 
 class Fetched(NamedTuple):
@@ -151,8 +151,7 @@ def _fetching(url: str, announce: Announce) -> Iterator[None]:
         with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
             yield
     except Exception as error:  # libraries for the network raise anything, from OSError to theirs
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise InputError(f"{url} cannot be fetched: {reason}") from None
+        raise InputError(f"{url} cannot be fetched: {first_line(error)}") from None
     finally:
         logging.disable(disabled)
 

@@ -4,13 +4,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from convert.rule import Options, Rule
+from flaxmobile.trees import Tree
 
-Tree = dict[str, Any]
 Arrays = Mapping[str, np.ndarray]
 
 # Rounding makes many alphas the same network; of those that fit, the roundest is meant.

@@ -1,7 +1,6 @@
 """Files of weights: tensors by name in, tensors by name out, whatever the format."""
 
 import hashlib
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +17,7 @@ from convert.safetensors_files import (
 from convert.tflite_files import is_start_of_tflite, read_tflite
 from convert.torch_files import read_torch, write_torch
 from flaxmobile.errors import InputError
+from flaxmobile.files import written_at_once
 
 _HEAD = 16
 """How many bytes from its start tell a file's format."""
@@ -114,12 +114,8 @@ def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], version: int = 
             "no place for; accepted: a .pth file"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with written_at_once(path) as draft:
         if plain:
             write_safetensors(draft, tensors)
         else:
             write_torch(draft, tensors, version)
-        draft.rename(path)
-    finally:
-        draft.unlink(missing_ok=True)

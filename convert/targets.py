@@ -1,6 +1,6 @@
 """Where an origin's tensors go in a network of ours, and how the origin stores them."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from flax import traverse_util
@@ -8,9 +8,8 @@ from flax import traverse_util
 from convert.rule import Rule
 from flaxmobile.layers import Network
 from flaxmobile.registry import options_of
+from flaxmobile.trees import Tree
 from flaxmobile.variables import abstract_variables
-
-Tree = dict[str, Any]
 
 
 class Target(NamedTuple):

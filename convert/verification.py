@@ -9,7 +9,7 @@ import numpy as np
 
 from convert.references import build_reference
 from convert.torch_files import torch_state
-from flaxmobile.errors import InputError
+from flaxmobile.errors import InputError, first_line
 from flaxmobile.layers import Network
 from flaxmobile.preprocessing import Preprocessing, open_image
 from flaxmobile.registry import options_of
@@ -121,8 +121,7 @@ def of_keras(network: Any, file: Path) -> Logits:
     try:
         network.load_weights(file)
     except Exception as error:  # Keras raises anything, of any length
-        reason = str(error).strip().partition("\n")[0]
-        raise InputError(f"Keras's own network does not take {file}: {reason}") from None
+        raise InputError(f"Keras's own network does not take {file}: {first_line(error)}") from None
 
     def apply(images: np.ndarray) -> np.ndarray:
         with jax.numpy_rank_promotion("allow"):  # Keras adds biases without a thought
