@@ -70,7 +70,7 @@ class BatchNorm(nn.Module):
         if expansion is None:
             y, mean, var = normalize(rule, x, scale, bias)
         else:
-            y, mean, var = normalize_expanded(rule, lax.stop_gradient(x), expansion, scale, bias)
+            y, mean, var = normalize_expanded(rule, x, expansion, scale, bias)
         if not self.is_initializing():
             samples = _samples(x, axis_name)
             unbiased = var * (samples / max_dim(samples - 1, 1))

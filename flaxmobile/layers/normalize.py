@@ -9,9 +9,10 @@ from jax import Array, lax
 
 from flaxmobile.compat import varying_axes
 from flaxmobile.ops import pointwise_conv
+from flaxmobile.ops.dispatch import is_native
 from flaxmobile.ops.meshes import alike, shared_out
 from flaxmobile.ops.product import product
-from flaxmobile.ops.sums import channel_sums, cross_sums
+from flaxmobile.ops.sums import channel_sums, cross_sums, plain_sums
 
 
 class Rule(NamedTuple):
@@ -30,10 +31,21 @@ def normalize(rule: Rule, x: Array, scale: Array, bias: Array) -> tuple[Array, A
     Returns:
       x normalized, and the mean and biased variance of each channel.
     """
-    results: tuple[Array, Array, Array] = shared_out(
-        partial(_normalize, rule), *alike(x, scale, bias), statistics=2
-    )
+    if is_native():
+        call, arrays = partial(_normalize_natively, rule), (x, scale, bias)
+    else:
+        call, arrays = partial(_normalize, rule), alike(x, scale, bias)
+    results: tuple[Array, Array, Array] = shared_out(call, *arrays, statistics=2)
     return results
+
+
+def _normalize_natively(
+    rule: Rule, x: Array, scale: Array, bias: Array
+) -> tuple[Array, Array, Array]:
+    """The same without a custom VJP."""
+    mean, var = _moments(rule, *plain_sums(x, x), x.size // x.shape[-1])
+    y = rescale(x, *coefficients(rule.epsilon, scale, bias, mean, var))
+    return y.astype(rule.dtype), mean, var
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -44,15 +56,13 @@ def _normalize(rule: Rule, x: Array, scale: Array, bias: Array) -> tuple[Array, 
 def _forward(
     rule: Rule, x: Array, scale: Array, bias: Array
 ) -> tuple[tuple[Array, Array, Array], tuple[Any, ...]]:
-    mean, var = _moments(rule, x)
+    mean, var = _moments(rule, *channel_sums(x, x), x.size // x.shape[-1])
     y = rescale(x, *coefficients(rule.epsilon, scale, bias, mean, var))
     return (y.astype(rule.dtype), mean, var), (x, scale, _keep(rule, mean, var))
 
 
-def _moments(rule: Rule, x: Array) -> tuple[Array, Array]:
+def _moments(rule: Rule, x_sum: Array, square_sum: Array, pixels: int) -> tuple[Array, Array]:
     """Mean and biased variance of each channel."""
-    pixels = x.size // x.shape[-1]
-    x_sum, square_sum = channel_sums(x, x)
     mean, square = _mean((x_sum / pixels, square_sum / pixels), rule.axis_name)
     # The difference of two roundings may fall below zero, and its root would be NaN (flax#1491).
     return mean, jnp.maximum(square - jnp.square(mean), 0)
@@ -123,8 +133,7 @@ def normalize_expanded(
 
     Args:
       rule: see `BatchNorm`.
-      y: the convolution's output. Its gradient is given to x and the kernel, so what made y of
-        them is not to be differentiated.
+      y: the convolution's output; its gradient is given to x and the kernel.
       expansion: x and W.
       scale: [d].
       bias: [d].
@@ -132,8 +141,12 @@ def normalize_expanded(
     Returns:
       y normalized, and the mean and biased variance of each channel.
     """
+    if is_native():
+        return normalize(rule, y, scale, bias)
     results: tuple[Array, Array, Array] = shared_out(
-        partial(_normalize_expanded, rule), *alike(y, expansion, scale, bias), statistics=2
+        partial(_normalize_expanded, rule),
+        *alike(lax.stop_gradient(y), expansion, scale, bias),
+        statistics=2,
     )
     return results
 
@@ -200,7 +213,7 @@ def _of_input(rule: Rule, y: Array, expansion: Expansion) -> _Moments:
 def _of_output(rule: Rule, y: Array, expansion: Expansion) -> _Moments:
     channels, wide = expansion.x.shape[-1], _weights(expansion).dtype
     zeros = jnp.zeros(channels, wide), jnp.zeros((channels, channels), wide)
-    return _Moments(*alike(*_moments(rule, y), *zeros))
+    return _Moments(*alike(*_moments(rule, *channel_sums(y, y), y.size // y.shape[-1]), *zeros))
 
 
 def _backward_expanded(

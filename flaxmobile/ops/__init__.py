@@ -2,6 +2,7 @@
 
 from flaxmobile.ops.dense import dense_conv
 from flaxmobile.ops.depthwise import depthwise_conv
+from flaxmobile.ops.dispatch import native_forms
 from flaxmobile.ops.grouped import grouped_conv
 from flaxmobile.ops.maximum import window_max
 from flaxmobile.ops.mean import global_mean
@@ -18,6 +19,7 @@ __all__ = [
     "global_mean",
     "grouped_conv",
     "make_window",
+    "native_forms",
     "output_size",
     "pointwise_conv",
     "window_max",

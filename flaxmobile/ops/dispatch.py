@@ -1,31 +1,35 @@
 """One operation, one form per platform, chosen when the program is lowered.
 
-XLA's CPU backend needs other forms of these convolutions than its TPU and GPU backends do. The
+XLA's CPU backend needs other forms of these operations than its TPU and GPU backends do. The
 choice is left to lowering, not to `jax.default_backend()`, so that a program that is exported or
-compiled ahead of time for a TPU on a machine without one gets the TPU form.
+compiled ahead of time for a TPU on a machine without one gets the TPU form. Converters to other
+formats cannot read such a choice: under `native_forms` there is none.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from jax import Array, lax
 
 from flaxmobile.ops.meshes import alike, shared_out
-from flaxmobile.ops.window import Window
 
-Form = Callable[[Window, Array, Array], Array]
-"""A convolution (window, images [n, h, w, c], kernel) -> [n, h', w', c'], with its gradients."""
+Form = Callable[..., Array]
+"""An operation (static, *arrays) -> array, with its gradients; static is any hashable value."""
+
+_native: ContextVar[bool] = ContextVar("native_forms", default=False)
 
 
 class Forms(NamedTuple):
-    """The same convolution written for the CPU and for accelerators (TPU, GPU).
+    """The same operation written for the CPU and for accelerators (TPU, GPU).
 
     Attributes:
-      cpu: with the gradients that a CPU computes fast.
-      accelerator: the same.
-      inference: of the CPU too, instead of `cpu` where no gradient is asked for.
+      cpu: the form whose gradients are fast on a CPU.
+      accelerator: XLA's own operations, as plain as they can be.
+      inference: the CPU's form where no gradient is asked for; None if it is `cpu`.
     """
 
     cpu: Form
@@ -33,59 +37,94 @@ class Forms(NamedTuple):
     inference: Form | None = None
 
 
-def apply_form(forms: Forms, window: Window, x: Array, kernel: Array) -> Array:
-    """Compute the convolution in the form that suits the platform it is lowered for.
+@contextmanager
+def native_forms(enabled: bool = True) -> Iterator[None]:
+    """Trace every operation in the accelerator's form, whatever the platform.
 
-    Differentiable in reverse mode only. The rule is ours because differentiating through
-    `platform_dependent` would save the residuals of every platform's form.
+    The traced program then holds XLA's own operations alone, without a choice between platforms
+    and without custom gradients: what converters and quantizers expect. The setting is read where
+    an operation is traced, so enter the context inside the function that `jax.jit` is given.
     """
-    return shared_out(partial(_apply, forms, window), *alike(x, kernel))
+    token = _native.set(enabled)
+    try:
+        yield
+    finally:
+        _native.reset(token)
+
+
+def is_native() -> bool:
+    """Whether `native_forms` is in force. To be read on entry: gradients are traced later."""
+    return _native.get()
+
+
+def apply_form(forms: Forms, static: Hashable, *arrays: Array) -> Any:
+    """Compute the operation in the form that suits the platform it is lowered for.
+
+    Differentiable in reverse mode only, but under `native_forms` in both. It has a custom VJP
+    because differentiating through `platform_dependent` would save the residuals of every
+    platform's form.
+
+    Args:
+      forms: the operation's forms.
+      static: what they take first: geometry, say.
+      *arrays: images, whose first axis is the batch, and weights.
+
+    Returns:
+      An array whose first axis is the batch.
+    """
+    if is_native():
+        return shared_out(partial(forms.accelerator, static), *arrays)
+    return shared_out(partial(_apply, forms, static), *alike(*arrays))
+
+
+def by_platform(*arrays: Any, default: Callable[..., Any], **forms: Callable[..., Any]) -> Any:
+    """Call the form of the platform (`cpu`, `tpu`, …) that is lowered for, or the default."""
+    if is_native():
+        return default(*arrays)
+    return lax.platform_dependent(*arrays, default=default, **forms)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _apply(forms: Forms, window: Window, x: Array, kernel: Array) -> Array:
-    return _convolution(forms._replace(cpu=forms.inference or forms.cpu), window, x, kernel)
+def _apply(forms: Forms, static: Hashable, *arrays: Array) -> Array:
+    return _value(forms._replace(cpu=forms.inference or forms.cpu), static, *arrays)
 
 
-def _forward(
-    forms: Forms, window: Window, x: Array, kernel: Array
-) -> tuple[Array, tuple[Array, Array]]:
-    return _convolution(forms, window, x, kernel), (x, kernel)
+def _forward(forms: Forms, static: Hashable, *arrays: Array) -> tuple[Array, tuple[Array, ...]]:
+    return _value(forms, static, *arrays), arrays
 
 
 def _backward(
-    forms: Forms, window: Window, saved: tuple[Array, Array], dy: Array
-) -> tuple[Array, Array]:
-    return _gradients(forms, window, *saved, dy)
+    forms: Forms, static: Hashable, saved: tuple[Array, ...], dy: Array
+) -> tuple[Array, ...]:
+    return _gradients(forms, static, dy, *saved)
 
 
 _apply.defvjp(_forward, _backward)
 
 
 @partial(jax.jit, static_argnums=(0, 1))  # so that layers of the same shape are traced once
-def _convolution(forms: Forms, window: Window, x: Array, kernel: Array) -> Array:
-    return lax.platform_dependent(
-        x, kernel, cpu=partial(forms.cpu, window), default=partial(forms.accelerator, window)
+def _value(forms: Forms, static: Hashable, *arrays: Array) -> Array:
+    value: Array = lax.platform_dependent(
+        *arrays, cpu=partial(forms.cpu, static), default=partial(forms.accelerator, static)
     )
+    return value
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _gradients(
-    forms: Forms, window: Window, x: Array, kernel: Array, dy: Array
-) -> tuple[Array, Array]:
-    def of_form(form: Form, x: Array, kernel: Array, dy: Array) -> tuple[Array, Array]:
-        return jax.vjp(partial(form, window), x, kernel)[1](dy)
+def _gradients(forms: Forms, static: Hashable, dy: Array, *arrays: Array) -> tuple[Array, ...]:
+    def gradients(form: Form, dy: Array, *arrays: Array) -> tuple[Array, ...]:
+        return jax.vjp(partial(form, static), *arrays)[1](dy)
 
-    return lax.platform_dependent(
-        x,
-        kernel,
+    result: tuple[Array, ...] = lax.platform_dependent(
         dy,
-        cpu=partial(of_form, forms.cpu),
-        default=partial(of_form, forms.accelerator),
+        *arrays,
+        cpu=partial(gradients, forms.cpu),
+        default=partial(gradients, forms.accelerator),
     )
+    return result
 
 
-def native(window: Window, x: Array, kernel: Array) -> Array:
+def native(window: Any, x: Array, kernel: Array) -> Array:
     """XLA's own convolution; grouped where the kernel has fewer input channels than the image."""
     return lax.conv_general_dilated(
         x,

@@ -6,19 +6,20 @@ ShuffleNet V2. Here each pixel gathers it from the windows in which it was the l
 of shifted slices is 1.4 to 7 times faster than the reduction over windows.
 """
 
-from collections.abc import Callable
 from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 from jax import Array, lax
 
-from flaxmobile.ops.meshes import shared_out
+from flaxmobile.ops.dispatch import Forms, apply_form
 from flaxmobile.ops.once import computed_once
 from flaxmobile.ops.shifts import gather_gradient, shifted_slice, taps
 from flaxmobile.ops.window import Pair, Window, output_size
+
+Geometry = tuple[Pair, Window]
+"""(height, width) of the window, and its strides and padding."""
 
 _LEAST_CHANNELS = 64
 """Of fewer, slices are faster than a gather: with one, ShuffleNet V2, which has 24, would take 1.07
@@ -39,50 +40,28 @@ def window_max(size: Pair, window: Window, x: Array) -> Array:
     Returns:
       [n, h', w', c].
     """
-    y: Array = shared_out(partial(_window_max, size, window), x)
+    forms = Forms(cpu=shifted_maximum, accelerator=native_maximum, inference=in_place)
+    y: Array = apply_form(forms, (size, window), x)
     return y
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _window_max(size: Pair, window: Window, x: Array) -> Array:
-    return _maximum(in_place, size, window, x)
-
-
-def _forward(size: Pair, window: Window, x: Array) -> tuple[Array, tuple[Array, Array]]:
-    y = _maximum(shifted_maximum, size, window, x)
-    return y, (x, y)
-
-
-def _backward(size: Pair, window: Window, saved: tuple[Array, Array], dy: Array) -> tuple[Array]:
-    return (_gradient(size, window, *saved, dy),)
-
-
-_window_max.defvjp(_forward, _backward)
-
-
-@partial(jax.jit, static_argnums=(0, 1, 2))  # so that layers of the same shape are traced once
-def _maximum(on_cpu: Callable[..., Array], size: Pair, window: Window, x: Array) -> Array:
-    return lax.platform_dependent(
-        x, cpu=partial(on_cpu, size, window), default=partial(_native, size, window)
+def native_maximum(geometry: Geometry, x: Array) -> Array:
+    """XLA's own reduction over windows."""
+    size, window = geometry
+    return lax.reduce_window(
+        x,
+        -np.asarray(np.inf, x.dtype),
+        lax.max,
+        (1, *size, 1),
+        (1, *window.strides, 1),
+        ((0, 0), *window.padding, (0, 0)),
     )
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def _gradient(size: Pair, window: Window, x: Array, y: Array, dy: Array) -> Array:
-    def native(x: Array, y: Array, dy: Array) -> Array:
-        del y
-        gradient: Array = jax.vjp(partial(_native, size, window), x)[1](dy)[0]
-        return gradient
-
-    return lax.platform_dependent(x, y, dy, cpu=partial(gathered, size, window), default=native)
-
-
-def _native(size: Pair, window: Window, x: Array) -> Array:
-    return nn.max_pool(x, size, window.strides, window.padding)
-
-
-def shifted_maximum(size: Pair, window: Window, x: Array) -> Array:
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def shifted_maximum(geometry: Geometry, x: Array) -> Array:
     """Take the largest of the padded image's shifted slices."""
+    size, window = geometry
     reach = output_size(x.shape[1:3], size, window)
     padded = _pad(x, window)
     return reduce(
@@ -90,7 +69,19 @@ def shifted_maximum(size: Pair, window: Window, x: Array) -> Array:
     )
 
 
-def in_place(size: Pair, window: Window, x: Array) -> Array:
+def _forward(geometry: Geometry, x: Array) -> tuple[Array, tuple[Array, Array]]:
+    y = shifted_maximum(geometry, x)
+    return y, (x, y)
+
+
+def _backward(geometry: Geometry, saved: tuple[Array, Array], dy: Array) -> tuple[Array]:
+    return (gathered(*geometry, *saved, dy),)
+
+
+shifted_maximum.defvjp(_forward, _backward)
+
+
+def in_place(geometry: Geometry, x: Array) -> Array:
     """`shifted_maximum` of an image that is not padded; not for training.
 
     A window that reaches beyond the image sees its nearest pixel there, which is in the window
@@ -98,10 +89,11 @@ def in_place(size: Pair, window: Window, x: Array) -> Array:
     a margin: inference of Xception takes 2 to 3 percent less. In training, where the result is used
     again, XLA would write what each tap sees.
     """
+    size, window = geometry
     # A window may lie beyond the image altogether.
     beyond = any(max(pads) >= side for pads, side in zip(window.padding, size, strict=True))
     if beyond or x.shape[-1] < _LEAST_CHANNELS:
-        return shifted_maximum(size, window, x)
+        return shifted_maximum(geometry, x)
     reach = output_size(x.shape[1:3], size, window)
     return computed_once(reduce(jnp.maximum, (_seen(x, tap, reach, window) for tap in taps(size))))
 

@@ -1,18 +1,18 @@
 """The mean over an image: global average pooling, and the squeeze of squeeze-and-excitation."""
 
-import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 
-from flaxmobile.ops.meshes import shared_out
+from flaxmobile.ops.dispatch import Forms, apply_form
 
 
 def global_mean(x: Array) -> Array:
-    """Average each channel of each image.
+    """Average each channel of each image; differentiable in reverse mode only.
 
-    On the CPU this is a product with a row of ones. XLA would draw what computes the image into the
-    sum, and compute it again where the image is used a second time: the 25 taps of MobileNetV3's
-    depthwise convolutions, in a loop that is not vectorized. That took a fifth of its inference.
+    On the CPU, in inference, this is a product with a row of ones. XLA would fuse the producer of
+    the image into the reduction, and recompute it where the image is used a second time: the 25
+    taps of MobileNetV3's depthwise convolutions, in a loop that is not vectorized. That took a
+    fifth of its inference. In training the image is normalized first, so there is nothing to fuse.
 
     Args:
       x: images [n, h, w, c].
@@ -20,27 +20,11 @@ def global_mean(x: Array) -> Array:
     Returns:
       [n, c] in float32 or wider.
     """
-    mean: Array = shared_out(_global_mean, x)
+    mean: Array = apply_form(Forms(cpu=_reduce, accelerator=_reduce, inference=_multiply), None, x)
     return mean
 
 
-@jax.custom_jvp
-def _global_mean(x: Array) -> Array:
-    return _mean(x)
-
-
-@_global_mean.defjvp
-def _tangent(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    """In training there is a normalization to wait for: nothing is computed again, or gained."""
-    return jax.jvp(_plain, primals, tangents)
-
-
-@jax.jit  # so that maps of the same shape are traced once
-def _mean(x: Array) -> Array:
-    return lax.platform_dependent(x, cpu=_product, default=_plain)
-
-
-def _product(x: Array) -> Array:
+def _multiply(_: None, x: Array) -> Array:
     wide = jnp.promote_types(x.dtype, jnp.float32)
     images, channels, pixels = x.shape[0], x.shape[-1], x.shape[1] * x.shape[2]
     ones = jnp.ones((images, 1, pixels), wide)
@@ -48,5 +32,5 @@ def _product(x: Array) -> Array:
     return total[:, 0] / pixels
 
 
-def _plain(x: Array) -> Array:
+def _reduce(_: None, x: Array) -> Array:
     return x.mean((1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32))

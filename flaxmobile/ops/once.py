@@ -3,6 +3,8 @@
 import jax.numpy as jnp
 from jax import Array, lax
 
+from flaxmobile.ops.dispatch import by_platform
+
 
 def computed_once(x: Array) -> Array:
     """Keep XLA's CPU backend from computing x again for each of its uses.
@@ -20,7 +22,8 @@ def computed_once(x: Array) -> Array:
     Returns:
       x.
     """
-    return lax.platform_dependent(x, cpu=lax.optimization_barrier, default=lambda x: x)
+    y: Array = by_platform(x, cpu=lax.optimization_barrier, default=lambda x: x)
+    return y
 
 
 def kept_apart(x: Array) -> Array:

@@ -24,10 +24,13 @@ _LARGE_MAP = 2048
 def channel_sums(x: Array, y: Array) -> tuple[Array, Array]:
     """Σ x and Σ x · y over all but the channels of x and y [..., c]: two [c], float32 or wider."""
     large = x.ndim == 4 and x.shape[1] * x.shape[2] >= _LARGE_MAP
-    return lax.platform_dependent(x, y, cpu=_in_one_pass if large else _plain, default=_plain)
+    return lax.platform_dependent(
+        x, y, cpu=_in_one_pass if large else plain_sums, default=plain_sums
+    )
 
 
-def _plain(x: Array, y: Array) -> tuple[Array, Array]:
+def plain_sums(x: Array, y: Array) -> tuple[Array, Array]:
+    """Compute `channel_sums` by one reduction for each."""
     wide, axes = jnp.promote_types(x.dtype, jnp.float32), tuple(range(x.ndim - 1))
     x = x.astype(wide)
     return x.sum(axes), (x * y.astype(wide)).sum(axes)

@@ -20,12 +20,11 @@ def images(shape, dtype=np.float64):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_values_and_derivatives(shape):
+def test_values_and_gradients(shape):
     with jax.enable_x64(True):
-        x, dx = images(shape), images(shape) + 1
+        x = images(shape)
         np.testing.assert_allclose(global_mean(x), plain(x), rtol=0, atol=1e-12)
         for derive in (
-            lambda f: jax.jvp(f, (x,), (dx,)),
             lambda f: jax.grad(lambda x: jnp.sin(f(x)).sum())(x),
             lambda f: jax.vmap(f)(x[None]),
         ):
