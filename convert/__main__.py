@@ -14,8 +14,8 @@ from convert.conversion import convert_back, convert_file
 from convert.fetching import Fetched, fetch, publisher_of
 from convert.sources import write_tensors
 from convert.verification import find_images
-from flaxmobile.cli import command
-from flaxmobile.cli.options import read_options
+from flaxmobile.command import flags, streams
+from flaxmobile.command.options import read_options
 from flaxmobile.errors import InputError
 from flaxmobile.registry import create_model, resolve_name
 from flaxmobile.weights import save_weights
@@ -88,12 +88,12 @@ class Config:
             raise InputError(f"--source is {self.source}, --weights {self.weights}: leave one out")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
     """Run the command and return its exit status."""
 
     def run() -> None:
-        config = command.parse(Config, sys.argv[1:] if argv is None else argv, PROG)
-        with command.reading_arguments(PROG):
+        config = flags.parse(Config, sys.argv[1:] if argv is None else argv, prog)
+        with flags.reading_arguments(prog):
             config.check()
         if config.output.exists():
             raise InputError(
@@ -104,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             write_directory(config)
 
-    return command.run(PROG, run)
+    return streams.run(prog, run)
 
 
 def write_directory(config: Config) -> None:

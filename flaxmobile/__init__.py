@@ -1,62 +1,28 @@
 """The mobile CNN family in JAX and Flax Linen: exact, fast, strict."""
 
+import ast
 import importlib
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
-if TYPE_CHECKING:
-    from flaxmobile.detection import detect_faces
-    from flaxmobile.dilation_search import load_dilations, save_dilations, search_dilations
-    from flaxmobile.errors import InputError
-    from flaxmobile.folding import fold_batch_norm
-    from flaxmobile.inference import jit_inference
-    from flaxmobile.preprocessing import Preprocessing
-    from flaxmobile.registry import create_backbone, create_model, list_models
-    from flaxmobile.summary import Summary, summarize
-    from flaxmobile.weights import Metadata, load_metadata, load_weights, save_weights
-
-__version__ = "0.1.0"
-
-__all__ = [
-    "InputError",
-    "Metadata",
-    "Preprocessing",
-    "Summary",
-    "create_backbone",
-    "create_model",
-    "detect_faces",
-    "fold_batch_norm",
-    "jit_inference",
-    "list_models",
-    "load_dilations",
-    "load_metadata",
-    "load_weights",
-    "save_dilations",
-    "save_weights",
-    "search_dilations",
-    "summarize",
-]
-
+_STUB = ast.parse(Path(__file__).with_suffix(".pyi").read_text())
 _HOMES = {
-    "detection": ("detect_faces",),
-    "dilation_search": ("load_dilations", "save_dilations", "search_dilations"),
-    "errors": ("InputError",),
-    "folding": ("fold_batch_norm",),
-    "inference": ("jit_inference",),
-    "preprocessing": ("Preprocessing",),
-    "registry": ("create_backbone", "create_model", "list_models"),
-    "summary": ("Summary", "summarize"),
-    "weights": ("Metadata", "load_metadata", "load_weights", "save_weights"),
+    alias.name: node.module
+    for node in _STUB.body
+    if isinstance(node, ast.ImportFrom)
+    for alias in node.names
 }
+"""Public name -> its module, from the stub that type checkers read: each is listed once."""
+
+__all__ = [*_HOMES]
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used: JAX takes a second, `flaxmobile --help` none."""
-    for module, names in _HOMES.items():
-        if name in names:
-            value = getattr(importlib.import_module(f"flaxmobile.{module}"), name)
-            globals()[name] = value
-            return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(_HOMES[name]), name)
+    return value
 
 
 def __dir__() -> list[str]:

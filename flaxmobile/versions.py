@@ -1,15 +1,18 @@
-"""Versions of the libraries at hand, for what is reported and kept."""
+"""Versions of this library and of others that are installed."""
 
 from collections.abc import Iterable
-from importlib.metadata import PackageNotFoundError, version
+
+__version__ = "0.1.0"
 
 
 def installed_versions(names: Iterable[str]) -> dict[str, str]:
-    """Versions of those packages that are installed; flaxmobile may be run from a checkout."""
+    """Return the versions of those packages that are installed."""
+    from importlib.metadata import PackageNotFoundError, version  # slow, and only this needs it
+
     versions = {}
     for name in names:
         try:
             versions[name] = version(name)
-        except PackageNotFoundError:
+        except PackageNotFoundError:  # flaxmobile may be run from a checkout
             continue
     return versions

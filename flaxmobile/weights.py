@@ -20,6 +20,7 @@ from flaxmobile.layers import Network
 from flaxmobile.preprocessing import Preprocessing
 from flaxmobile.registry import as_dtype, create_model, resolve_name
 from flaxmobile.variables import abstract_variables, check_variables
+from flaxmobile.versions import __version__
 
 Tree = dict[str, Any]
 
@@ -67,8 +68,6 @@ def save_weights(
     Raises:
       InputError: the directory exists, or the variables are not those of the model.
     """
-    import flaxmobile  # the version alone; a module-level import would be circular
-
     directory, metadata = Path(directory), metadata or Metadata()
     if directory.exists() and not overwrite:
         raise InputError(f"{directory} exists already; remove it or choose another directory")
@@ -86,7 +85,7 @@ def save_weights(
             checkpointer.save(draft.absolute() / _VARIABLES, variables)
         description = {
             "format": _FORMAT,
-            "library": f"flaxmobile {flaxmobile.__version__}",
+            "library": f"flaxmobile {__version__}",
             "model": resolve_name(model_name),
             "options": {**options, "dtype": as_dtype(options.get("dtype", "float32")).name},
             "num_classes": model.num_classes,

@@ -1,37 +1,39 @@
 """Imports go one way, from the ground up."""
 
 import ast
+import graphlib
+import re
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("flaxmobile", "train", "convert", "bench")
+PACKAGES = ("flaxmobile", "train", "convert")
 FILES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 
-# A module may import those of lower floors, and of its own floor inside its own package.
+# A room, which is a module or a package, imports rooms of lower floors alone.
 FLOORS = (
-    ("flaxmobile.errors", "flaxmobile.compat", "flaxmobile.files", "flaxmobile.trees"),
-    ("flaxmobile.tpu",),
-    ("flaxmobile.ops", "flaxmobile.preprocessing", "flaxmobile.table"),
-    ("flaxmobile.layers",),
-    ("flaxmobile.models",),
-    ("flaxmobile.registry",),
-    ("flaxmobile.variables",),
-    (
-        "flaxmobile.detection",
-        "flaxmobile.dilation_search",
-        "flaxmobile.folding",
-        "flaxmobile.summary",
-        "flaxmobile.weights",
-    ),
-    ("flaxmobile",),
-    ("flaxmobile.cli",),
-    ("flaxmobile.__main__",),
+    ("errors", "compat", "files", "trees", "versions", "table", "cores", "allocator", "compiler"),
+    ("tpu", "preprocessing", "ops"),
+    ("command", "layers"),
+    ("models", "parts"),
+    ("registry", "inference"),
+    ("variables", "detection", "dilation_search", "summary"),
+    ("folding", "weights"),
+    ("prediction",),
     ("train", "convert"),
     ("bench",),
+    ("cli",),
+    ("__init__",),
+    ("__main__",),
 )
+LEVELS = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
+FACES = {"cli", "__init__", "__main__"}
 HEAVY = {"torch", "torchvision", "timm", "tensorflow", "keras", "libtpu", "onnxruntime"}
+PRIVATE = re.compile(
+    r"\bjax\.(_src|core|extend|interpreters|lib)\b|\b(flax\.linen|nn)\.module\b|\btype_handlers\b"
+    r"|\b(flax|optax|orbax|grain)[\w.]*\._"
+)
 
 
 def module_name(path):
@@ -39,16 +41,10 @@ def module_name(path):
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def floor(module):
-    """Floor and group of a module: the longest entry of FLOORS that it lies in."""
-    found = [
-        (len(group), level, group)
-        for level, groups in enumerate(FLOORS)
-        for group in groups
-        if module == group or module.startswith(group + ".")
-    ]
-    _, level, group = max(found)
-    return level, group
+def room(module):
+    """The entry of FLOORS that a module belongs to."""
+    package, *inner = module.split(".")
+    return package if package != "flaxmobile" else inner[0] if inner else "__init__"
 
 
 def imports(path):
@@ -68,16 +64,34 @@ def imports(path):
                 yield node.lineno, name, id(node) in top
 
 
+def own_imports(path):
+    """(line, module) of what a file imports from these packages."""
+    for line, name, _ in imports(path):
+        if name.partition(".")[0] in PACKAGES:
+            yield line, name
+
+
+def test_every_room_has_one_floor_and_every_floor_its_rooms():
+    rooms = [room for rooms in FLOORS for room in rooms]
+    assert len(rooms) == len(set(rooms))
+    assert {room(module_name(path)) for path in FILES} == set(rooms)
+
+
 @pytest.mark.parametrize("path", FILES, ids=module_name)
 def test_no_import_points_up(path):
-    level, group = floor(module_name(path))
-    for line, name, top in imports(path):
-        if name.partition(".")[0] not in PACKAGES:
-            continue
-        if not top and module_name(path) == "flaxmobile.weights" and name == "flaxmobile":
-            continue  # its version number
-        their_level, their_group = floor(name)
-        assert their_level < level or their_group == group, f"{path}:{line} imports {name}"
+    own = room(module_name(path))
+    for line, name in own_imports(path):
+        other = room(name)
+        assert other == own or LEVELS[other] < LEVELS[own], f"{path}:{line} imports {name}"
+        assert other == own or other not in FACES or own in FACES, f"{path}:{line}: {name}"
+
+
+def test_there_is_no_circle():
+    graph = {
+        module_name(path): {name for _, name in own_imports(path)} - {module_name(path)}
+        for path in FILES
+    }
+    graphlib.TopologicalSorter(graph).prepare()
 
 
 @pytest.mark.parametrize("path", FILES, ids=module_name)
@@ -86,10 +100,10 @@ def test_heavy_libraries_are_imported_where_they_are_used(path):
         library = name.partition(".")[0]
         if library in HEAVY:
             assert not top, f"{path}:{line} imports {library} at the top"
-            assert path.relative_to(ROOT).parts[0] != "flaxmobile", f"{path}:{line}: {library}"
+            assert room(module_name(path)) in ("convert", "bench"), f"{path}:{line}: {library}"
 
 
-def test_every_module_has_a_floor():
-    assert len(FILES) > 40
-    for path in FILES:
-        floor(module_name(path))
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_interfaces_that_are_not_public_are_named_in_one_module(path):
+    if module_name(path) != "flaxmobile.compat":
+        assert not PRIVATE.findall(path.read_text())

@@ -13,8 +13,8 @@ def check_growth(name, how, found):
     Args:
       name: of the program.
       how: "jit" or "pmap".
-      found: `bench.tpu.figures` of it. Printed: where more is right, as with another libtpu that
-        counts otherwise, put them into tests/data/tpu_v5e.json.
+      found: `flaxmobile.bench.tpu.figures` of it. Printed: where more is right, as with
+        another libtpu that counts otherwise, put them into tests/data/tpu_v5e.json.
     """
     print(name, how, json.dumps(found))
     for kind, number in COMMITTED[name][how].items():

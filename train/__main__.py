@@ -5,20 +5,21 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from flaxmobile.cli.command import reading_arguments, run
+from flaxmobile.command.flags import reading_arguments
+from flaxmobile.command.streams import run
 from train import PROG
 from train.signals import leaving_at_once
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
     """Run the command and return its exit status."""
     arguments = sys.argv[1:] if argv is None else list(argv)
 
     def train() -> int:
         from train.config import read_config  # takes a second
 
-        with reading_arguments(PROG):
-            config = read_config(arguments)
+        with reading_arguments(prog):
+            config = read_config(arguments, prog)
         _keep_compiled_programs()
         if config.plan:
             from train.plan import plan
@@ -28,8 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return train(config)
 
-    with leaving_at_once(PROG):
-        return run(PROG, train)
+    with leaving_at_once(prog):
+        return run(prog, train)
 
 
 def _keep_compiled_programs() -> None:

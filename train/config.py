@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from flaxmobile.cli.command import parse
-from flaxmobile.cli.options import read_options
+from flaxmobile.command.flags import parse
+from flaxmobile.command.options import read_options
 from flaxmobile.errors import InputError
 from flaxmobile.registry import create_model, resolve_name
 from train import PROG
@@ -178,7 +178,7 @@ def flag(name: str) -> str:
     return name.replace("_", "-")
 
 
-def read_config(argv: Sequence[str]) -> Config:
+def read_config(argv: Sequence[str], prog: str = PROG) -> Config:
     """Parse the command line: flags over the resumed run's settings or the recipe's over defaults.
 
     Raises:
@@ -186,18 +186,18 @@ def read_config(argv: Sequence[str]) -> Config:
         the run that is resumed.
     """
     # --help waits for the second pass, which knows the recipe's defaults.
-    first = parse(Config, [word for word in argv if word not in ("-h", "--help")], PROG)
+    first = parse(Config, [word for word in argv if word not in ("-h", "--help")], prog)
     continues = first.output and (first.resume or first.eval_only)
     saved = load_config(Path(str(first.output))) if continues else None
     if saved is not None:
-        config = _with_full_name(parse(Config, argv, PROG, default=saved))
+        config = _with_full_name(parse(Config, argv, prog, default=saved))
         if not config.eval_only:
             _check_resumable(config, saved, str(first.output))
     else:
         recipe = first.recipe or recipe_for(first.dataset)
         settings = get_recipe(recipe) if recipe else {}
         defaults = Config(**{**settings, "recipe": recipe})
-        config = _with_full_name(parse(Config, argv, PROG, default=defaults))
+        config = _with_full_name(parse(Config, argv, prog, default=defaults))
     config.check()
     return config
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import jax
 
-from flaxmobile import load_weights, save_weights
 from flaxmobile.allocator import keep_freed_memory, run_in_the_caller
 from flaxmobile.errors import InputError
+from flaxmobile.weights import load_weights, save_weights
 from train.checkpoints import Checkpoints, quality
 from train.config import Config
 from train.data.pipeline import eval_batches, train_batches

@@ -12,10 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from flaxmobile import Metadata, Preprocessing, create_model, load_metadata, load_weights
 from flaxmobile.errors import InputError
-from flaxmobile.registry import get_spec
-from flaxmobile.weights import abstract_variables, load_options
+from flaxmobile.preprocessing import Preprocessing
+from flaxmobile.registry import create_model, get_spec
+from flaxmobile.variables import abstract_variables
+from flaxmobile.weights import Metadata, load_metadata, load_options, load_weights
 from train.config import Config
 from train.data import Dataset, open_dataset
 from train.data.workers import default_workers

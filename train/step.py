@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import optax
 from jax import Array, lax
 
-from flaxmobile import Preprocessing
 from flaxmobile.layers import AUX_LOGITS, Network
+from flaxmobile.preprocessing import Preprocessing
 from train.remat import recomputed_blocks
 
 Tree = Any

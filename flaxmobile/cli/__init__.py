@@ -1,26 +1,32 @@
-"""The `flaxmobile` command: one module here for each of its subcommands.
+"""The `flaxmobile` command: a module here for each subcommand, unless it stands elsewhere.
 
-A subcommand's module is imported when it is asked for, so that `flaxmobile --help` is instant. It
-has `main(prog, argv)`, which prints to stdout and raises InputError for what a user can mend.
+It is imported when it is asked for, so that `flaxmobile --help` is instant, and has
+`main(prog, argv)`, which prints to stdout and raises InputError for what a user can mend.
 """
 
 import importlib
 import sys
 from collections.abc import Sequence
 
-from flaxmobile.cli.command import run
+from flaxmobile.command.streams import run
 from flaxmobile.errors import unknown
+from flaxmobile.versions import __version__
 
 COMMANDS = {
     "list": "show every network: size, accuracy, paper",
     "summary": "count a network's parameters and multiply-adds, layer by layer",
     "predict": "classify images with a weights directory",
+    "train": "train or evaluate a network (also: python -m train)",
+    "convert": "convert published weights (also: python -m convert)",
     "bench": "measure networks side by side with their peers",
 }
 """Subcommand -> what it does."""
 
-_ELSEWHERE = {"bench": "bench.command"}
-"""Modules of subcommands that stand above this package: named here, imported when asked for."""
+_ELSEWHERE = {
+    "bench": "flaxmobile.bench.command",
+    "convert": "convert.__main__",
+    "train": "train.__main__",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,12 +41,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     name, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
     if name in ("-h", "--help"):
         return run("flaxmobile", lambda: print(_usage()))
+    if name == "--version":
+        return run("flaxmobile", lambda: print(f"flaxmobile {__version__}"))
     if name not in COMMANDS:
         print(f"flaxmobile: error: {unknown('command', name, COMMANDS)}", file=sys.stderr)
         return 2
     prog = f"flaxmobile {name}"
     module = _ELSEWHERE.get(name, f"{__name__}.{name}")
-    return run(prog, lambda: importlib.import_module(module).main(prog, rest))
+    return run(prog, lambda: importlib.import_module(module).main(prog=prog, argv=rest))
 
 
 def _usage() -> str:
@@ -53,6 +61,7 @@ def _usage() -> str:
             "",
             *(f"  {name:{width}}  {what}" for name, what in COMMANDS.items()),
             "",
-            "`flaxmobile COMMAND --help` documents its flags.",
+            "`flaxmobile COMMAND --help` documents its flags, `flaxmobile --version` prints the "
+            "version.",
         ]
     )

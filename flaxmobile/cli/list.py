@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from flaxmobile.cli.command import parse
+from flaxmobile.command.flags import parse
 from flaxmobile.registry import SPECS
 from flaxmobile.table import RULE, format_table
 

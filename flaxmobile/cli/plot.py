@@ -1,34 +1,19 @@
 """A picture of predictions: each image beside a bar chart of its classes."""
 
-import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from flaxmobile.errors import InputError
 from flaxmobile.files import written_at_once
 from flaxmobile.preprocessing import open_image
 
 Bars = Sequence[tuple[str, float]]
 """Class names and their probabilities, 0 to 1, the best first."""
 
-FORMATS = (".png", ".pdf", ".svg")
-MOST_IMAGES = 64
-
 _INCHES_WIDE = 9.0
 _THUMBNAIL = 448  # pixels: twice what is seen, and a bound to memory
 _LONGEST_NAME = 62  # characters that fit over the bars
-
-
-def check_plot(path: Path, images: int) -> None:
-    """Raise InputError where `plot_predictions` could not write its picture."""
-    if path.suffix.lower() not in FORMATS:
-        raise InputError(f"--plot is {path}; accepted: a file name in {', '.join(FORMATS)}")
-    if not os.access(path.absolute().parent, os.W_OK):
-        raise InputError(f"--plot is {path}, but {path.parent} is no directory to write in")
-    if images > MOST_IMAGES:
-        raise InputError(f"--plot shows at most {MOST_IMAGES} images, {images} were given")
 
 
 def plot_predictions(path: Path, images: Sequence[Path], results: Sequence[Bars]) -> None:

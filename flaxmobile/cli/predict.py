@@ -4,22 +4,21 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 import numpy as np
 import tyro
 
 from flaxmobile.allocator import keep_freed_memory
-from flaxmobile.cli.command import parse, reading_arguments
-from flaxmobile.cli.plot import check_plot, plot_predictions
+from flaxmobile.cli.plot import plot_predictions
+from flaxmobile.command.flags import PICTURES, check_writable, parse, reading_arguments
 from flaxmobile.errors import InputError
-from flaxmobile.folding import fold_batch_norm
-from flaxmobile.inference import jit_inference
-from flaxmobile.layers import Network
-from flaxmobile.preprocessing import Preprocessing, open_image
+from flaxmobile.prediction import predict_images
 from flaxmobile.table import RULE, format_table
 from flaxmobile.weights import load_metadata, load_weights
+
+_MOST_PICTURES = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +47,11 @@ class Config:
         if self.top < 1:
             raise InputError(f"--top is {self.top}; accepted: 1 or more")
         if self.plot is not None:
-            check_plot(self.plot, len(self.images))
+            check_writable("--plot", self.plot, PICTURES)
+            if len(self.images) > _MOST_PICTURES:
+                raise InputError(
+                    f"--plot shows at most {_MOST_PICTURES} images, {len(self.images)} were given"
+                )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,47 +85,6 @@ def main(prog: str, argv: Sequence[str]) -> None:
         plot_predictions(config.plot, config.images, bars)
     show = _json if config.json else _table
     print(show(config.images, results))
-
-
-def predict_images(
-    model: Network,
-    variables: dict[str, Any],
-    paths: Sequence[Path],
-    preprocessing: Preprocessing,
-    batch_size: int = 32,
-) -> np.ndarray:
-    """Classify image files, a batch at a time so that memory stays bounded.
-
-    Args:
-      model: a classifier.
-      variables: its variables.
-      paths: image files, at least one.
-      preprocessing: what the weights expect.
-      batch_size: most images to hold at once.
-
-    Returns:
-      Probabilities [image, class], float32.
-
-    Raises:
-      InputError: an image cannot be read, or gives values that are not finite.
-    """
-    if not model.folded:
-        model, variables = fold_batch_norm(model, variables)
-
-    infer = jit_inference(model, variables)
-    size, side = min(batch_size, len(paths)), preprocessing.image_size
-    rows = []
-    for start in range(0, len(paths), size):
-        chunk = paths[start : start + size]
-        images = np.zeros((size, side, side, 3), np.float32)  # the last batch is filled with zeros
-        for i, path in enumerate(chunk):
-            images[i] = preprocessing(open_image(path))
-        rows.append(np.asarray(jax.nn.softmax(infer(images)))[: len(chunk)])
-    probabilities = np.concatenate(rows)
-    for path, finite in zip(paths, np.isfinite(probabilities).all(1), strict=True):
-        if not finite:
-            raise InputError(f"{path} gives values that are not finite: check the weights")
-    return probabilities
 
 
 def _best(probabilities: np.ndarray, names: Sequence[str], top: int) -> list[Prediction]:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import tyro
 
-from flaxmobile.cli.command import parse, reading_arguments
-from flaxmobile.cli.options import read_options
+from flaxmobile.command.flags import parse, reading_arguments
+from flaxmobile.command.options import read_options
 from flaxmobile.registry import create_model, get_spec
 from flaxmobile.summary import summarize
 

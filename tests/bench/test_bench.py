@@ -11,15 +11,15 @@ import jax
 import numpy as np
 import pytest
 
-import bench.measure
-import bench.worker
-from bench.candidates import CANDIDATES, Candidate, Missing
-from bench.candidates.base import network, tolerance
-from bench.candidates.in_jax import flax, ours
-from bench.candidates.in_torch import _torch_device
-from bench.command import Config
-from bench.measure import Job, Result, measure
-from bench.report import table
+import flaxmobile.bench.measure
+import flaxmobile.bench.worker
+from flaxmobile.bench.candidates import CANDIDATES, Candidate, Missing
+from flaxmobile.bench.candidates.base import network, tolerance
+from flaxmobile.bench.candidates.in_jax import flax, ours
+from flaxmobile.bench.candidates.in_torch import _torch_device
+from flaxmobile.bench.command import Config
+from flaxmobile.bench.measure import Job, Result, measure
+from flaxmobile.bench.report import table
 from flaxmobile.cli import main
 from flaxmobile.errors import InputError
 
@@ -50,14 +50,14 @@ def test_plain_flax_takes_the_same_training_step():
 
 def test_candidates_run_in_turn_and_compute_the_same(monkeypatch):
     asked = []
-    answer = bench.measure._Process.answer
+    answer = flaxmobile.bench.measure._Process.answer
 
     def recorded(self, request=""):
         if request:
             asked.append(self.outputs.stem)
         return answer(self, request)
 
-    monkeypatch.setattr(bench.measure._Process, "answer", recorded)
+    monkeypatch.setattr(flaxmobile.bench.measure._Process, "answer", recorded)
     names = ["flaxmobile", "torch", "onnxruntime"]
     results = measure([job(name) for name in names], rounds=2)
     assert asked == names * 2
@@ -75,7 +75,7 @@ def test_candidates_run_in_turn_and_compute_the_same(monkeypatch):
     ],
 )
 def test_a_candidate_whose_process_ends_is_named(sent, message, tmp_path):
-    process = bench.measure._Process(job(), tmp_path)
+    process = flaxmobile.bench.measure._Process(job(), tmp_path)
     process._process.send_signal(sent)
     with pytest.raises(InputError, match=message):
         process.answer()
@@ -83,7 +83,10 @@ def test_a_candidate_whose_process_ends_is_named(sent, message, tmp_path):
 
 
 def test_ctrl_c_is_for_the_command_which_ends_its_candidates(tmp_path):
-    with pytest.raises(KeyboardInterrupt), bench.measure._Process(job(), tmp_path) as process:
+    with (
+        pytest.raises(KeyboardInterrupt),
+        flaxmobile.bench.measure._Process(job(), tmp_path) as process,
+    ):
         assert os.getsid(process._process.pid) == process._process.pid
         raise KeyboardInterrupt
     assert process._process.returncode == -signal.SIGKILL
@@ -95,7 +98,9 @@ def test_a_candidate_that_computes_something_else_is_refused(tmp_path):
 
     def compare(value, tolerance=1e-3):
         np.save(other, np.full((2, 3), value))
-        bench.measure._check_same({"flaxmobile": (own, 0.0), "torch": (other, tolerance)})
+        flaxmobile.bench.measure._check_same(
+            {"flaxmobile": (own, 0.0), "torch": (other, tolerance)}
+        )
 
     compare(1.0)
     compare(1.01, tolerance=0.02)
@@ -169,7 +174,7 @@ def test_calls_are_queued_on_an_accelerator(backend, waits, monkeypatch):
 
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     candidate = Counted()
-    assert bench.worker._seconds(candidate, 3) > 0
+    assert flaxmobile.bench.worker._seconds(candidate, 3) > 0
     assert candidate.calls == 3
     assert candidate.fetched == (1, 2, 3)[-waits:]
 

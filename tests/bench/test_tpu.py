@@ -1,13 +1,13 @@
 """What training costs on a TPU: counted by libtpu's compiler, and not more than it did.
 
-The figures of full networks are made by `python -m bench.tpu`, which takes minutes for each.
+The figures of full networks are made by `python -m flaxmobile.bench.tpu`, which takes minutes.
 """
 
 import json
 
 import pytest
 
-from bench.tpu import AXIS, NETWORKS, RECORDS, measure
+from flaxmobile.bench.tpu import AXIS, NETWORKS, RECORDS, measure
 from tests.networks import short_model
 from tests.tpu import check_growth
 

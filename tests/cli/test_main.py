@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+import flaxmobile
 from flaxmobile import cli
 from flaxmobile.registry import SPECS
 
@@ -86,6 +87,11 @@ def test_a_positional_argument_is_not_suggested_as_a_flag(capsys):
     with pytest.raises(SystemExit):
         cli.main(["summary", "v2", "--mode", "v2"])
     assert "'--model'" not in capsys.readouterr().err
+
+
+def test_version_is_the_packages(capsys):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"flaxmobile {flaxmobile.__version__}\n"
 
 
 def test_help_does_not_import_jax():

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from flaxmobile import Metadata, Preprocessing, cli, fold_batch_norm, load_weights, save_weights
-from flaxmobile.cli.predict import predict_images
+from flaxmobile.prediction import predict_images
 from flaxmobile.preprocessing import open_image
 from tests.networks import random_variables, small_model
 

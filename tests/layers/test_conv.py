@@ -9,7 +9,7 @@ import torch
 from flax import linen as nn
 from jax import export
 
-from bench.plain import plain_layers
+from flaxmobile.bench.plain import plain_layers
 from flaxmobile.layers import Conv, ConvNorm, relu6
 from tests.networks import randomised
 

@@ -15,7 +15,7 @@ from jax.experimental import topologies
 from jax.experimental.compilation_cache import compilation_cache
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from bench.tpu import figures
+from flaxmobile.bench.tpu import figures
 from flaxmobile.layers import ConvNorm, relu6
 from flaxmobile.models.mobilenet_v2 import InvertedResidual
 from tests.networks import abstract, small_model

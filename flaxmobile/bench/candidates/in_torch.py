@@ -7,12 +7,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bench.candidates.base import LEARNING_RATE, MOMENTUM, Candidate, Missing, data, dtype, network
-from bench.measure import Job
 from convert import engine
 from convert.references import build_reference
 from convert.rules import RULES
 from convert.torch_files import torch_state
+from flaxmobile.bench.candidates.base import (
+    LEARNING_RATE,
+    MOMENTUM,
+    Candidate,
+    Missing,
+    data,
+    dtype,
+    network,
+)
+from flaxmobile.bench.measure import Job
 from flaxmobile.errors import InputError
 from flaxmobile.registry import options_of
 

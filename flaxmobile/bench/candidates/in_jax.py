@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bench.candidates.base import LEARNING_RATE, MOMENTUM, Candidate, data, network
-from bench.measure import Job
-from bench.plain import plain_layers
-from flaxmobile import fold_batch_norm, jit_inference
+from flaxmobile.bench.candidates.base import LEARNING_RATE, MOMENTUM, Candidate, data, network
+from flaxmobile.bench.measure import Job
+from flaxmobile.bench.plain import plain_layers
 from flaxmobile.compiler import training_options
+from flaxmobile.folding import fold_batch_norm
+from flaxmobile.inference import jit_inference
 
 
 class Jitted(Candidate):

@@ -1,6 +1,6 @@
 import pytest
 
-from flaxmobile.cli.options import read_options
+from flaxmobile.command.options import read_options
 from flaxmobile.errors import InputError
 
 

@@ -1,10 +1,11 @@
-"""What every command does alike."""
+"""Exit status and streams of every command; flags that are refused."""
 
 import errno
 
 import pytest
 
-from flaxmobile.cli import command
+from flaxmobile.command.flags import reading_arguments
+from flaxmobile.command.streams import run
 from flaxmobile.errors import InputError
 
 
@@ -16,8 +17,8 @@ def _raising(error):
 
 
 def test_status_of_success_is_0_or_what_main_says():
-    assert command.run("prog", lambda: None) == 0
-    assert command.run("prog", lambda: 3) == 3
+    assert run("prog", lambda: None) == 0
+    assert run("prog", lambda: 3) == 3
 
 
 @pytest.mark.parametrize(
@@ -31,7 +32,7 @@ def test_status_of_success_is_0_or_what_main_says():
     ],
 )
 def test_mendable_failure_is_one_line(error, status, line, capsys):
-    assert command.run("prog", _raising(error)) == status
+    assert run("prog", _raising(error)) == status
     printed = capsys.readouterr()
     assert (printed.out, printed.err) == ("", line + "\n")
 
@@ -39,17 +40,17 @@ def test_mendable_failure_is_one_line(error, status, line, capsys):
 @pytest.mark.parametrize("error", [ValueError("x"), RuntimeError("x"), OSError(errno.EIO, "x")])
 def test_a_defect_keeps_its_traceback(error):
     with pytest.raises(type(error)) as raised:
-        command.run("prog", _raising(error))
+        run("prog", _raising(error))
     assert raised.value is error
 
 
 def test_a_broken_pipe_that_is_not_our_output_is_a_defect(capfd):
     with pytest.raises(BrokenPipeError):
-        command.run("prog", _raising(BrokenPipeError(errno.EPIPE, "a worker has gone")))
+        run("prog", _raising(BrokenPipeError(errno.EPIPE, "a worker has gone")))
 
 
 def test_a_value_on_the_command_line_that_is_not_accepted_gives_status_2(capsys):
-    with pytest.raises(SystemExit) as stop, command.reading_arguments("prog"):
+    with pytest.raises(SystemExit) as stop, reading_arguments("prog"):
         raise InputError("alpha is 0; accepted: any number above 0")
     assert stop.value.code == 2
     assert capsys.readouterr().err == (

@@ -46,7 +46,7 @@ class Job:
     """What a candidate is to do.
 
     Attributes:
-      candidate: a name of `bench.candidates.CANDIDATES`.
+      candidate: a name of `flaxmobile.bench.candidates.CANDIDATES`.
       task: "inference", "train", "pipeline" or "compile" (of the training step).
       model: registered name of the network.
       options: of `create_model`.
@@ -108,7 +108,13 @@ class _Process:
 
     def __init__(self, job: Job, directory: Path, **settings: str) -> None:
         self.outputs = directory / f"{job.candidate}.npy"
-        words = [sys.executable, "-m", "bench.worker", json.dumps(asdict(job)), str(self.outputs)]
+        words = [
+            sys.executable,
+            "-m",
+            "flaxmobile.bench.worker",
+            json.dumps(asdict(job)),
+            str(self.outputs),
+        ]
         self._process = subprocess.Popen(
             words,
             stdin=subprocess.PIPE,

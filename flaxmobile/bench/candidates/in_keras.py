@@ -8,14 +8,20 @@ from typing import Any
 import jax
 import numpy as np
 
-from bench.candidates.base import LEARNING_RATE, MOMENTUM, Candidate, Missing, data, dtype
-from bench.candidates.in_jax import training
-from bench.measure import Job
 from convert.conversion import convert_file
 from convert.references import KERAS, build_keras
-from flaxmobile import create_model
+from flaxmobile.bench.candidates.base import (
+    LEARNING_RATE,
+    MOMENTUM,
+    Candidate,
+    Missing,
+    data,
+    dtype,
+)
+from flaxmobile.bench.candidates.in_jax import training
+from flaxmobile.bench.measure import Job
 from flaxmobile.errors import InputError
-from flaxmobile.registry import options_of
+from flaxmobile.registry import create_model, options_of
 
 _WITHOUT_DROPOUT = {
     "mobilenet_v1": {"dropout": 0.0},

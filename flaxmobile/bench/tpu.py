@@ -1,8 +1,9 @@
-"""What a training step costs on a TPU that is not there: `python -m bench.tpu` records it.
+"""Count what a training step costs on a TPU that is not there.
 
 libtpu's compiler counts operations, memory traffic and temporary memory of a program for v5e:2x2,
 ahead of time and to the byte, so that the figures can be compared between versions of this library
-and with plain Flax layers. They stand in `bench/tpu_v5e.json`. A full network takes it minutes.
+and with plain Flax layers. `python -m flaxmobile.bench.tpu` records them in `tpu_v5e.json`, which
+takes minutes for each network.
 """
 
 import contextlib
@@ -19,10 +20,10 @@ import numpy as np
 import optax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from bench.candidates.base import LEARNING_RATE, MOMENTUM
-from bench.plain import plain_layers
-from flaxmobile import create_model
+from flaxmobile.bench.candidates.base import LEARNING_RATE, MOMENTUM
+from flaxmobile.bench.plain import plain_layers
 from flaxmobile.layers import Network
+from flaxmobile.registry import create_model
 from flaxmobile.tpu import no_program_cache, topology_devices
 from flaxmobile.variables import abstract_variables
 from train.remat import recomputed_blocks

@@ -1,4 +1,4 @@
-"""The process of one candidate: `python -m bench.worker JOB OUTPUTS`, driven by `bench.measure`."""
+"""The process of one candidate, driven by `flaxmobile.bench.measure`."""
 
 import json
 import os
@@ -9,9 +9,9 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from bench.candidates import Candidate, Missing, build
-from bench.candidates.base import tolerance
-from bench.measure import Job, expected_path
+from flaxmobile.bench.candidates import Candidate, Missing, build
+from flaxmobile.bench.candidates.base import tolerance
+from flaxmobile.bench.measure import Job, expected_path
 
 _MIN_SECONDS = 0.2
 """Calls that are shorter are measured several at a time, after as many that are not measured: while

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bench.measure import Compilation, Job, Result
+from flaxmobile.bench.measure import Compilation, Job, Result
 from flaxmobile.table import RULE, format_table
 from flaxmobile.versions import installed_versions
 

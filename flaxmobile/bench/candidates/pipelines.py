@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from bench.candidates.base import Candidate, Missing
-from bench.measure import PIPELINE_BATCHES, Job
+from flaxmobile.bench.candidates.base import Candidate, Missing
+from flaxmobile.bench.measure import PIPELINE_BATCHES, Job
 from flaxmobile.preprocessing import Preprocessing
 
 _PHOTOGRAPHS, _SIZE = 256, (500, 375)

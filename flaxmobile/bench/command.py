@@ -3,15 +3,14 @@
 import dataclasses
 import itertools
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import tyro
 
-from bench.measure import Job, measure, measure_compilation
-from bench.report import (
+from flaxmobile.bench.measure import Job, measure, measure_compilation
+from flaxmobile.bench.report import (
     Point,
     compilation_table,
     growth,
@@ -21,9 +20,8 @@ from bench.report import (
     table,
     to_json,
 )
-from flaxmobile.cli.command import parse, reading_arguments
-from flaxmobile.cli.options import read_options
-from flaxmobile.cli.plot import check_plot
+from flaxmobile.command.flags import PICTURES, check_writable, parse, reading_arguments
+from flaxmobile.command.options import read_options
 from flaxmobile.cores import usable_cores
 from flaxmobile.errors import InputError, unknown
 from flaxmobile.registry import create_model, get_spec, resolve_name
@@ -69,10 +67,9 @@ class Config:
         if min(self.batch_size, default=0) < 1 or self.rounds < 1:
             raise InputError("--batch-size and --rounds are at least 1")
         if self.plot is not None:
-            check_plot(self.plot, images=0)
-        if self.json is not None and not os.access(self.json.absolute().parent, os.W_OK):
-            parent = self.json.parent
-            raise InputError(f"--json is {self.json}, but {parent} is no directory to write in")
+            check_writable("--plot", self.plot, PICTURES)
+        if self.json is not None:
+            check_writable("--json", self.json)
         for job in self.jobs("flaxmobile"):
             least = create_model(job.model, **job.options).min_image_size
             if job.image_size < least:

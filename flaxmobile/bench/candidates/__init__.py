@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Mapping
 
-from bench.candidates import pipelines
-from bench.candidates.base import Candidate, Missing
-from bench.candidates.in_jax import flax, ours
-from bench.candidates.in_keras import KerasNetwork
-from bench.candidates.in_torch import OnnxRuntime, TorchNetwork, torch_compiled
-from bench.measure import Job
+from flaxmobile.bench.candidates import pipelines
+from flaxmobile.bench.candidates.base import Candidate, Missing
+from flaxmobile.bench.candidates.in_jax import flax, ours
+from flaxmobile.bench.candidates.in_keras import KerasNetwork
+from flaxmobile.bench.candidates.in_torch import OnnxRuntime, TorchNetwork, torch_compiled
+from flaxmobile.bench.measure import Job
 
 __all__ = ["CANDIDATES", "Candidate", "Missing", "build"]
 

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bench.measure import Job
 from convert.rules import RULES
-from flaxmobile import create_model
+from flaxmobile.bench.measure import Job
+from flaxmobile.registry import create_model
 from flaxmobile.variables import abstract_variables
 
 LEARNING_RATE, MOMENTUM = 1e-3, 0.9

@@ -1,0 +1,55 @@
+"""Classify image files."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from flaxmobile.errors import InputError
+from flaxmobile.folding import fold_batch_norm
+from flaxmobile.inference import jit_inference
+from flaxmobile.layers import Network
+from flaxmobile.preprocessing import Preprocessing, open_image
+from flaxmobile.trees import Tree
+
+
+def predict_images(
+    model: Network,
+    variables: Tree,
+    paths: Sequence[Path],
+    preprocessing: Preprocessing,
+    batch_size: int = 32,
+) -> np.ndarray:
+    """Classify image files, a batch at a time so that memory stays bounded.
+
+    Args:
+      model: a classifier.
+      variables: of the model.
+      paths: image files, at least one.
+      preprocessing: what the weights expect.
+      batch_size: most images to hold at once.
+
+    Returns:
+      Probabilities [image, class], float32.
+
+    Raises:
+      InputError: an image cannot be read, or gives values that are not finite.
+    """
+    if not model.folded:
+        model, variables = fold_batch_norm(model, variables)
+
+    infer = jit_inference(model, variables)
+    size, side = min(batch_size, len(paths)), preprocessing.image_size
+    rows = []
+    for start in range(0, len(paths), size):
+        chunk = paths[start : start + size]
+        images = np.zeros((size, side, side, 3), np.float32)  # the last batch is filled with zeros
+        for i, path in enumerate(chunk):
+            images[i] = preprocessing(open_image(path))
+        rows.append(np.asarray(jax.nn.softmax(infer(images)))[: len(chunk)])
+    probabilities = np.concatenate(rows)
+    for path, finite in zip(paths, np.isfinite(probabilities).all(1), strict=True):
+        if not finite:
+            raise InputError(f"{path} gives values that are not finite: check the weights")
+    return probabilities
