@@ -21,7 +21,7 @@ from convert.rule import Facts, Options, Published
 from convert.sources import read_source
 from flaxmobile.errors import InputError
 from flaxmobile.registry import options_of, resolve_name
-from flaxmobile.weights import Metadata, load_metadata, load_options, load_weights
+from flaxmobile.weights import Metadata, open_weights
 
 
 @dataclass(frozen=True)
@@ -202,10 +202,11 @@ def convert_back(directory: Path, source: str = "auto") -> TorchWeights:
     Raises:
       InputError: not a weights directory, or no origin with files of torch has such a network.
     """
-    name, _ = load_options(directory)
+    weights = open_weights(directory)
+    name = weights.model_name
     rules = torch_rules_of(name, source)
-    model, variables = load_weights(directory)
-    own = load_metadata(directory).source.get("origin")
+    model, variables = weights.load()
+    own = weights.metadata.source.get("origin")
     order = sorted(rules, key=lambda origin: origin != own)
     origin = next((each for each in order if not engine.obstacles(rules[each], model)), order[0])
     rule = rules[origin]

@@ -1,12 +1,10 @@
-"""Weights directories: the variables of a network, and what they are (see README, "On disk")."""
+"""Weights directories: the variables of a network, and model.json (see README, "On disk")."""
 
 import dataclasses
 import hashlib
 import json
 import os
-import shutil
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +13,25 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from flaxmobile.compat import make_checkpoint_handler
-from flaxmobile.errors import InputError
+from flaxmobile.errors import InputError, first_line
+from flaxmobile.files import written_at_once
 from flaxmobile.layers import Network
 from flaxmobile.preprocessing import Preprocessing
 from flaxmobile.registry import as_dtype, create_model, resolve_name
+from flaxmobile.trees import Tree
 from flaxmobile.variables import abstract_variables, check_variables
 from flaxmobile.versions import __version__
-
-Tree = dict[str, Any]
 
 _DESCRIPTION = "model.json"
 _VARIABLES = "variables"
 _FORMAT = 1
 _PART = 2**24
-"""Bytes that are written at once, the largest array apart."""
+"""Bytes written at once; a larger array is written whole."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Metadata:
-    """What a weights directory says beside the numbers.
+    """Facts about weights beside their numbers.
 
     Attributes:
       preprocessing: how images are prepared for these weights.
@@ -44,6 +42,54 @@ class Metadata:
     preprocessing: Preprocessing = dataclasses.field(default_factory=Preprocessing)
     class_names: tuple[str, ...] | None = None
     source: Tree = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightsDirectory:
+    """A weights directory whose model.json has been read; `load` reads the variables.
+
+    Attributes:
+      path: the directory.
+      model_name: registered name of the network.
+      options: options of `create_model`, as model.json has them.
+      model: the network.
+      metadata: preprocessing, class names and source.
+      sha256: file below path -> its SHA-256.
+    """
+
+    path: Path
+    model_name: str
+    options: Tree
+    model: Network
+    metadata: Metadata
+    sha256: dict[str, str]
+
+    def load(self) -> tuple[Network, Tree]:
+        """Read the variables, see `load_weights`."""
+        self._check_files()
+        expected = abstract_variables(self.model)
+        with ocp.StandardCheckpointer() as checkpointer:
+            path = (self.path / _VARIABLES).absolute()
+            stored = checkpointer.metadata(path).item_metadata.tree
+            check_variables(expected, stored, str(self.path))
+            device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+            target = jax.tree.map(
+                lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), expected
+            )
+            return self.model, checkpointer.restore(path, target)
+
+    def _check_files(self) -> None:
+        for name in _files(self.path / _VARIABLES):
+            if f"{_VARIABLES}/{name}" not in self.sha256:
+                raise InputError(
+                    f"{_VARIABLES}/{name} has no SHA-256 in {self.path / _DESCRIPTION}"
+                )
+        for name, digest in self.sha256.items():
+            path = self.path / name
+            if not path.is_file():
+                raise InputError(f"{path} is missing: the weights directory is incomplete")
+            if _sha256(path) != digest:
+                raise InputError(f"{path} is damaged: its SHA-256 is not the one in {_DESCRIPTION}")
 
 
 def save_weights(
@@ -60,13 +106,14 @@ def save_weights(
     Args:
       directory: where; its parents are made.
       model_name: registered name or alias.
-      options: of `create_model`, `num_classes` among them.
+      options: options of `create_model`, `num_classes` among them.
       variables: {"params": …, "batch_stats": …} of that model.
       metadata: preprocessing, class names and source.
       overwrite: replace a directory that exists.
 
     Raises:
-      InputError: the directory exists, or the variables are not those of the model.
+      InputError: the directory exists or cannot be written, the variables are not those of the
+        model, or JSON cannot hold the options or the source.
     """
     directory, metadata = Path(directory), metadata or Metadata()
     if directory.exists() and not overwrite:
@@ -77,39 +124,69 @@ def save_weights(
         raise InputError(f"{len(names)} class names were given for {model.num_classes} classes")
     variables = jax.tree.map(np.asarray, variables)
     check_variables(abstract_variables(model), variables, "the given tree")
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    draft = directory.with_name(f".{directory.name}.{os.getpid()}.tmp")
-    shutil.rmtree(draft, ignore_errors=True)
+    description = {
+        "format": _FORMAT,
+        "library": f"flaxmobile {__version__}",
+        "model": resolve_name(model_name),
+        "options": {**options, "dtype": as_dtype(options.get("dtype", "float32")).name},
+        "num_classes": model.num_classes,
+        "class_names": names,
+        "preprocessing": metadata.preprocessing.to_json(),
+        "source": metadata.source,
+    }
+    _to_json(description)  # refuses before anything is written
     try:
-        with ocp.Checkpointer(make_checkpoint_handler(_PART)) as checkpointer:
-            checkpointer.save(draft.absolute() / _VARIABLES, variables)
-        description = {
-            "format": _FORMAT,
-            "library": f"flaxmobile {__version__}",
-            "model": resolve_name(model_name),
-            "options": {**options, "dtype": as_dtype(options.get("dtype", "float32")).name},
-            "num_classes": model.num_classes,
-            "class_names": names,
-            "preprocessing": metadata.preprocessing.to_json(),
-            "source": metadata.source,
-            "sha256": {name: _sha256(draft / name) for name in _files(draft)},
-        }
-        (draft / _DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
-        _replace(draft, directory)
-    except (OSError, ValueError) as error:  # tensorstore raises ValueError on a full disk
-        reason = str(error).partition("\n")[0]
-        raise InputError(f"{directory} cannot be written: {reason}") from error
-    finally:
-        _remove(draft)
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        with written_at_once(directory) as draft:
+            with ocp.Checkpointer(make_checkpoint_handler(_PART)) as checkpointer:
+                checkpointer.save(draft.absolute() / _VARIABLES, variables)
+            description["sha256"] = {name: _sha256(draft / name) for name in _files(draft)}
+            (draft / _DESCRIPTION).write_text(_to_json(description))
+    except (OSError, ValueError) as error:
+        # Orbax's store reports a full disk as a ValueError with the system's error code.
+        if isinstance(error, ValueError) and "os_error_code" not in str(error):
+            raise
+        raise InputError(f"{directory} cannot be written: {first_line(error)}") from error
 
 
-def _remove(draft: Path) -> None:
-    """Remove what a failed save left; threads of its store may go on writing for a moment."""
-    for _ in range(50):
-        if not draft.exists():
-            return
-        shutil.rmtree(draft, ignore_errors=True)
-        time.sleep(0.05)
+def _to_json(description: Tree) -> str:
+    def convert(value: Any) -> Any:
+        if isinstance(value, Mapping):  # Flax freezes the dictionaries of a module
+            return dict(value)
+        if isinstance(value, np.generic):
+            return value.item()
+        raise InputError(
+            f"{_DESCRIPTION} cannot hold {value!r} in options or source; accepted: numbers, text, "
+            "lists and dictionaries"
+        )
+
+    return json.dumps(description, indent=2, default=convert) + "\n"
+
+
+def open_weights(directory: str | os.PathLike[str]) -> WeightsDirectory:
+    """Read model.json of a weights directory.
+
+    Raises:
+      InputError: not a weights directory, or its model.json is damaged.
+    """
+    path = Path(directory)
+    description = _read_description(path)
+    try:
+        model = create_model(description["model"], **description["options"])
+        preprocessing = Preprocessing.from_json(description["preprocessing"])
+    except InputError as error:
+        raise InputError(f"{path / _DESCRIPTION}: {error}") from None
+    names = description["class_names"]
+    return WeightsDirectory(
+        path=path,
+        model_name=description["model"],
+        options=description["options"],
+        model=model,
+        metadata=Metadata(
+            preprocessing, None if names is None else tuple(names), description["source"]
+        ),
+        sha256=description["sha256"],
+    )
 
 
 def load_weights(directory: str | os.PathLike[str]) -> tuple[Network, Tree]:
@@ -122,57 +199,16 @@ def load_weights(directory: str | os.PathLike[str]) -> tuple[Network, Tree]:
       InputError: not a weights directory, a damaged file (named), or parameters that are not those
         of the model that model.json names (all listed).
     """
-    directory = Path(directory)
-    description = _read_description(directory)
-    model = _described_model(directory, description)
-    sums = description["sha256"]
-    for name in _files(directory / _VARIABLES):
-        if f"{_VARIABLES}/{name}" not in sums:
-            raise InputError(f"{_VARIABLES}/{name} has no SHA-256 in {directory / _DESCRIPTION}")
-    for name, digest in sums.items():
-        path = directory / name
-        if not path.is_file():
-            raise InputError(f"{path} is missing: the weights directory is incomplete")
-        if _sha256(path) != digest:
-            raise InputError(f"{path} is damaged: its SHA-256 is not the one in {_DESCRIPTION}")
-    expected = abstract_variables(model)
-    with ocp.StandardCheckpointer() as checkpointer:
-        path = (directory / _VARIABLES).absolute()
-        stored = checkpointer.metadata(path).item_metadata.tree
-        check_variables(expected, stored, str(directory))
-        device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        target = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), expected
-        )
-        return model, checkpointer.restore(path, target)
+    return open_weights(directory).load()
 
 
 def load_metadata(directory: str | os.PathLike[str]) -> Metadata:
-    """Read what a weights directory says beside the numbers.
+    """Read preprocessing, class names and source of a weights directory.
 
     Raises:
       InputError: not a weights directory, or its model.json is damaged.
     """
-    description = _read_description(Path(directory))
-    names = description["class_names"]
-    return Metadata(
-        Preprocessing.from_json(description["preprocessing"]),
-        None if names is None else tuple(names),
-        description["source"],
-    )
-
-
-def load_options(directory: str | os.PathLike[str]) -> tuple[str, Tree]:
-    """Read the model's name and options from a weights directory."""
-    description = _read_description(Path(directory))
-    return description["model"], description["options"]
-
-
-def _described_model(directory: Path, description: Tree) -> Network:
-    try:
-        return create_model(description["model"], **description["options"])
-    except InputError as error:
-        raise InputError(f"{directory / _DESCRIPTION}: {error}") from None
+    return open_weights(directory).metadata
 
 
 def _read_description(directory: Path) -> Tree:
@@ -211,12 +247,3 @@ def _files(directory: Path) -> Iterator[str]:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _replace(draft: Path, directory: Path) -> None:
-    """Put the finished draft in place of the directory, if there is one."""
-    old = directory.with_name(f".{directory.name}.{os.getpid()}.old")
-    if directory.exists():
-        directory.rename(old)
-    draft.rename(directory)
-    shutil.rmtree(old, ignore_errors=True)

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +16,7 @@ import pytest
 
 import flaxmobile
 from flaxmobile import InputError, Metadata, Preprocessing, load_weights, save_weights
-from flaxmobile.weights import _remove
+from flaxmobile.registry import options_of
 from tests.networks import random_variables, small_model
 
 OPTIONS = {"alpha": 0.35, "num_classes": 5}
@@ -330,9 +329,38 @@ def test_a_wrong_name_option_or_number_of_class_names_is_not_saved(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_source_that_json_cannot_hold_leaves_nothing_behind(tmp_path, variables):
-    with pytest.raises((InputError, TypeError)):
-        save_weights(tmp_path / "w", "v2", OPTIONS, variables, Metadata(source={"a": object()}))
+def test_a_source_that_json_cannot_hold_is_refused_before_anything_is_written(
+    tmp_path, variables, monkeypatch
+):
+    monkeypatch.setattr(ocp, "Checkpointer", None)
+    with pytest.raises(InputError, match=r"model\.json cannot hold \{1\} in options or source"):
+        save_weights(tmp_path / "w", "v2", OPTIONS, variables, Metadata(source={"a": {1}}))
+    assert not list(tmp_path.iterdir())
+
+
+def test_options_as_a_module_has_them_come_back(tmp_path):
+    """Flax freezes the dictionaries of a module."""
+    options = {"alpha": 0.1, "num_classes": 5}
+    layer, channels = next(iter(flaxmobile.create_model("ic_conv", **options).layers().items()))
+    model = flaxmobile.create_model("ic_conv", **options, pattern={layer: [[1, 2]] * channels})
+    save_weights(tmp_path / "w", "ic_conv", options_of(model), random_variables(model))
+    assert load_weights(tmp_path / "w")[0] == model
+
+
+def test_numbers_of_numpy_are_kept_as_plain_ones(tmp_path, variables):
+    source = {"accuracy": np.float32(0.5), "images": np.int64(3)}
+    save_weights(tmp_path / "w", "v2", OPTIONS, variables, Metadata(source=source))
+    assert flaxmobile.load_metadata(tmp_path / "w").source == {"accuracy": 0.5, "images": 3}
+
+
+def test_defects_while_writing_keep_their_traceback(tmp_path, variables, monkeypatch):
+    def save(*_):
+        raise ValueError("a defect of Orbax")
+
+    monkeypatch.setattr(ocp.Checkpointer, "save", save)
+    with pytest.raises(ValueError, match="a defect of Orbax") as error:
+        save_weights(tmp_path / "w", "v2", OPTIONS, variables)
+    assert not isinstance(error.value, InputError)
     assert not list(tmp_path.iterdir())
 
 
@@ -352,22 +380,6 @@ def test_overwriting_replaces_the_whole_directory(directory, variables):
     assert flaxmobile.load_metadata(directory) == Metadata()
     assert [path.name for path in directory.parent.iterdir()] == ["copy"]
     assert not (directory / "old.txt").exists()
-
-
-def test_a_draft_is_removed_though_threads_still_write_into_it(tmp_path, monkeypatch):
-    draft = tmp_path / "draft"
-    left = ["0", "1", "2"]
-
-    def others_write(_seconds=0.0):
-        if left:
-            draft.mkdir(exist_ok=True)
-            (draft / left.pop()).touch()
-
-    others_write()
-    monkeypatch.setattr("flaxmobile.weights.time", SimpleNamespace(sleep=others_write))
-    _remove(draft)
-    assert not left
-    assert not draft.exists()
 
 
 FULL_DISK = """

@@ -8,15 +8,15 @@ from pathlib import Path
 from flaxmobile.command.flags import reading_arguments
 from flaxmobile.command.streams import run
 from train import PROG
-from train.signals import leaving_at_once
+from train.signals import exiting_on_ctrl_c
 
 
 def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
     """Run the command and return its exit status."""
     arguments = sys.argv[1:] if argv is None else list(argv)
 
-    def train() -> int:
-        from train.config import read_config  # takes a second
+    def command() -> int:
+        from train.config import read_config  # takes a second to import
 
         with reading_arguments(prog):
             config = read_config(arguments, prog)
@@ -29,12 +29,12 @@ def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
 
         return train(config)
 
-    with leaving_at_once(prog):
-        return run(prog, train)
+    with exiting_on_ctrl_c(prog):
+        return run(prog, command)
 
 
 def _keep_compiled_programs() -> None:
-    """Cache compiled programs on disk, so that the next run of the same network starts at once."""
+    """Cache compiled programs on disk: a second run of the same network starts at once."""
     import jax
 
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:

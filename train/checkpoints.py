@@ -1,5 +1,6 @@
 """Full training states on disk: the newest two and the best, written in the background."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any, Self
@@ -9,21 +10,37 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
-from flaxmobile.errors import InputError
+from flaxmobile.errors import InputError, first_line
+from flaxmobile.trees import as_tuples
 
 Tree = Any
 
 
+@dataclasses.dataclass
+class Progress:
+    """How far a run has come.
+
+    Attributes:
+      step: steps taken, which is also the position in the data.
+      validated: the last step whose state was validated.
+      best: `quality` of the best validation so far.
+    """
+
+    step: int = 0
+    validated: int = 0
+    best: tuple[float, float] | None = None
+
+
 def quality(metrics: dict[str, float]) -> tuple[float, float]:
-    """Order validation results: by accuracy, then by loss. Higher is better."""
+    """Order validation results by accuracy, then by loss. Higher is better."""
     return metrics["accuracy"], -metrics["loss"]
 
 
 class Checkpoints:
     """The `checkpoints/` directory of a run.
 
-    A checkpoint appears under its step's number when it is complete; what a killed run leaves
-    half-written has another name and is removed at the next start.
+    A checkpoint appears under the number of its step when it is complete. An incomplete one, which
+    a killed run leaves, has another name and is removed at the next start.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -45,27 +62,27 @@ class Checkpoints:
         )
 
     def save(
-        self, step: int, state: Tree, progress: Tree, metrics: dict[str, float] | None = None
+        self, state: Tree, progress: Progress, metrics: dict[str, float] | None = None
     ) -> None:
-        """Save a state of host arrays after `step` steps; returns before it is on disk.
+        """Begin to save a state; nothing happens if its step is saved already.
 
         Args:
-          step: the checkpoint's name; nothing happens if it is there already.
-          state: pytree of arrays.
-          progress: plain values: the position of the data, the best result so far.
-          metrics: of the validation at this step, where there was one.
+          state: pytree of host arrays.
+          progress: its step names the checkpoint.
+          metrics: result of the validation at this step, where there was one.
 
         Raises:
-          InputError: this checkpoint, or the one before it, cannot be written (the disk is full,
-            say). Those that were complete stay.
+          InputError: this checkpoint, or the one before it, cannot be written, for example because
+            the disk is full. Complete checkpoints stay.
         """
-        if step == self._manager.latest_step():
+        if progress.step == self._manager.latest_step():
             return
         items = ocp.args.Composite(
-            state=ocp.args.StandardSave(state), progress=ocp.args.JsonSave(progress)
+            state=ocp.args.StandardSave(state),
+            progress=ocp.args.JsonSave(dataclasses.asdict(progress)),
         )
         try:
-            self._manager.save(step, args=items, metrics=metrics, force=True)
+            self._manager.save(progress.step, args=items, metrics=metrics, force=True)
         except Exception as error:
             raise self._not_saved(error) from error
 
@@ -76,14 +93,14 @@ class Checkpoints:
         except Exception as error:
             raise self._not_saved(error) from error
 
-    def restore(self, like: Tree) -> tuple[Tree, Tree] | None:
-        """Read the newest (state, progress), or None where there is none yet.
+    def restore(self, like: Tree) -> tuple[Tree, Progress] | None:
+        """Read the newest (state, progress); None where there is no checkpoint yet.
 
         Args:
-          like: a state of the same structure, shapes and dtypes.
+          like: a state, or its shapes, of the same structure and dtypes.
 
         Raises:
-          InputError: the checkpoint is damaged, or it is of another network.
+          InputError: the checkpoint is damaged, or belongs to another network.
         """
         step = self._manager.latest_step()
         if step is None:
@@ -94,26 +111,24 @@ class Checkpoints:
         )
         try:
             restored = self._manager.restore(step, args=items)
-            jax.tree.map(_check_same, target, restored.state)  # Orbax lets other shapes pass
+            jax.tree.map(_check_same, target, restored.state)  # Orbax accepts other shapes
+            progress = Progress(**{k: as_tuples(v) for k, v in restored.progress.items()})
         except (ValueError, KeyError, TypeError, OSError, json.JSONDecodeError) as error:
-            reason = str(error).strip().splitlines()[0]
             raise InputError(
                 f"the checkpoint {self.directory / str(step)} is damaged or of another network "
-                f"({reason}); remove it to continue from the one before"
+                f"({first_line(error)}); remove it to continue from the one before"
             ) from error
-        return restored.state, restored.progress
+        return restored.state, progress
 
-    @property
-    def steps(self) -> list[int]:
-        """Steps of the complete checkpoints."""
-        return sorted(self._manager.all_steps())
+    def list_steps(self) -> str:
+        """Return the steps of the complete checkpoints as text."""
+        return ", ".join(map(str, sorted(self._manager.all_steps()))) or "none yet"
 
     def _not_saved(self, error: Exception) -> InputError:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        whole = ", ".join(map(str, self.steps)) or "none"
         return InputError(
-            f"a checkpoint could not be saved in {self.directory} ({reason}); complete ones: steps "
-            f"{whole}. Make room or fix the permissions, then continue with --resume"
+            f"a checkpoint could not be saved in {self.directory} ({first_line(error)}); complete "
+            f"ones: steps {self.list_steps()}. Make room or fix the permissions, then continue "
+            "with --resume"
         )
 
     def __enter__(self) -> Self:

@@ -1,26 +1,28 @@
 """The directory of a run (see README, "On disk")."""
 
+import datetime
 import json
-import shutil
 from pathlib import Path
 
 import jax
 
 from flaxmobile.errors import InputError
+from flaxmobile.files import written_at_once
 from flaxmobile.versions import installed_versions
-from train.setup import Run, default_output
+from train.config import Config
+from train.setup import Run
 
 _LIBRARIES = ("flaxmobile", "jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
 def check_output(run: Run) -> tuple[Path, bool]:
-    """Return the directory of the run, and whether it exists and is to be continued.
+    """Return the directory of the run, and whether a run in it is continued.
 
     Raises:
-      InputError: it exists and the run is not to be resumed; it is not a run; or its classes are
+      InputError: the directory exists without --resume, is not that of a run, or its classes are
         not those of the data.
     """
-    output = Path(run.config.output) if run.config.output else default_output(run.config)
+    output = Path(run.config.output) if run.config.output else _default_output(run.config)
     if not output.exists():
         return output, False
     if not run.config.resume:
@@ -33,30 +35,29 @@ def check_output(run: Run) -> tuple[Path, bool]:
 
 
 def make_output(run: Run, output: Path) -> None:
-    """Make the directory of a new run.
-
-    It appears with config.json and class_indices.json in it, or not at all.
-    """
+    """Make the directory of a new run, with config.json and class_indices.json in it."""
     output.parent.mkdir(parents=True, exist_ok=True)
-    draft = output.with_name(f".{output.name}.tmp")
-    shutil.rmtree(draft, ignore_errors=True)
-    try:
+    settings = {
+        "settings": run.config.to_json(),
+        "image_size": run.preprocessing.image_size,
+        "model_options": run.options,
+        "steps_per_epoch": run.steps_per_epoch,
+        "total_steps": run.total_steps,
+        "devices": [device.device_kind for device in jax.devices()],
+        "versions": installed_versions(_LIBRARIES),
+    }
+    names = {str(index): name for index, name in enumerate(run.dataset.class_names)}
+    with written_at_once(output) as draft:
         draft.mkdir()
-        settings = {
-            "settings": run.config.to_json(),
-            "image_size": run.preprocessing.image_size,
-            "model_options": run.options,
-            "steps_per_epoch": run.steps_per_epoch,
-            "total_steps": run.total_steps,
-            "devices": [device.device_kind for device in jax.devices()],
-            "versions": installed_versions(_LIBRARIES),
-        }
         _write_json(draft / "config.json", settings)
-        names = {str(index): name for index, name in enumerate(run.dataset.class_names)}
         _write_json(draft / "class_indices.json", names)
-        draft.rename(output)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _default_output(config: Config) -> Path:
+    """Return runs/<model>-<dataset>-<time>."""
+    dataset = config.dataset.removeprefix("folder:").rstrip("/").rpartition("/")[2]
+    time = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    return Path("runs") / f"{config.model}-{dataset.replace(':', '-')}-{time}"
 
 
 def _check_classes(run: Run, output: Path) -> None:

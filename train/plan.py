@@ -7,7 +7,8 @@ import jax.numpy as jnp
 
 from flaxmobile.tpu import no_program_cache, topology_devices
 from train.config import Config
-from train.setup import Run, abstract_state, prepare
+from train.setup import Run, prepare
+from train.step import abstract_state
 
 
 def plan(config: Config) -> int:
@@ -43,7 +44,7 @@ def compile_train_step(run: Run) -> Any:
     return (
         run.parallel.train_step(run.objective)
         .lower(
-            run.parallel.shape_state(abstract_state(run)),
+            run.parallel.shape_state(abstract_state(run.objective)),
             run.parallel.shape_batch((count, size, size, 3), jnp.uint8),
             run.parallel.shape_batch((count,), jnp.int32),
             jax.eval_shape(jax.random.key, 0),

@@ -1,40 +1,69 @@
-"""What a run tells: a progress line, metrics.jsonl, TensorBoard and curves.png."""
+"""Reports of a run: what it prints, metrics.jsonl, TensorBoard and curves.png."""
 
 import json
 import math
 import sys
+import time
 from pathlib import Path
 from typing import Any, Self
 
+import jax
 from tqdm.auto import tqdm
 
+from flaxmobile.errors import InputError
+from flaxmobile.files import written_at_once
+from train.checkpoints import Checkpoints, Progress
+from train.setup import Run
+from train.step import Metrics, TrainState
+
 Line = dict[str, Any]
+"""One line of metrics.jsonl."""
+
+
+def describe(run: Run, output: Path, state: TrainState, first_step: int) -> str:
+    """Say in two lines what is trained, on what, for how long and into which directory."""
+    params = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    data, size = run.dataset, run.preprocessing.image_size
+    preferred = data.preset.image_size if data.preset else size
+    raised = ""
+    if size == run.objective.model.min_image_size > preferred:
+        raised = f" (raised from {preferred}: {run.config.model} takes no less)"
+    test = "" if data.test is None else f", {len(data.test)} test"
+    devices = jax.devices()
+    width = f" alpha {run.options['alpha']:g}" if "alpha" in run.options else ""
+    begin = f"continues after step {first_step} of" if first_step else "trains for"
+    return (
+        f"{run.config.model}{width}, {params:,} parameters, on "
+        f"{run.config.dataset} at {size}×{size}{raised}: {len(data.train)} training, "
+        f"{len(data.validation)} validation{test} images of {len(data.class_names)} classes\n"
+        f"{begin} {run.total_steps} steps of {run.config.batch_size} images on {len(devices)} "
+        f"{devices[0].device_kind} device(s) with {run.config.parallel}, into {output}"
+    )
 
 
 class Reporter:
     """Writes the reports of a run into its directory."""
 
-    def __init__(self, directory: Path, progress: dict[str, Any], total_steps: int) -> None:
-        """Begin where the run stands; what an interrupted part wrote beyond that is dropped.
+    def __init__(self, directory: Path, progress: Progress, total_steps: int) -> None:
+        """Begin where the run stands, and drop what an interrupted part wrote beyond that.
 
         Args:
-          directory: of the run.
-          progress: "step", the number of steps taken, and "validated", the last step evaluated.
-          total_steps: of the whole run.
+          directory: the directory of the run.
+          progress: where it stands.
+          total_steps: steps of the whole run.
         """
         from tensorboardX import SummaryWriter  # slow to import, and only runs need it
 
         self.directory = directory
         self.metrics = directory / "metrics.jsonl"
-        first_step = progress["step"]
-        _truncate(self.metrics, first_step, progress["validated"])
+        _truncate(self.metrics, progress)
         self._file = self.metrics.open("a")
         self._board = SummaryWriter(
-            str(directory / "tensorboard"), purge_step=first_step + 1 if first_step else None
+            str(directory / "tensorboard"), purge_step=progress.step + 1 if progress.step else None
         )
         self._bar = tqdm(
             total=total_steps,
-            initial=first_step,
+            initial=progress.step,
             unit="step",
             mininterval=0.5 if sys.stderr.isatty() else 15,
             dynamic_ncols=True,
@@ -59,7 +88,7 @@ class Reporter:
                 self._board.add_scalar(f"{line['split']}/{name}", value, line["step"])
 
     def end_steps(self) -> None:
-        """Leave the progress bar as it stands; what is said then comes below."""
+        """Close the progress bar; later lines appear below it."""
         self._bar.close()
 
     def say(self, text: str) -> None:
@@ -82,8 +111,51 @@ class Reporter:
         self._board.close()
 
 
+class StepLines:
+    """The train lines of a run. A step's metrics are read while the next step runs."""
+
+    def __init__(self, run: Run, reporter: Reporter, checkpoints: Checkpoints) -> None:
+        """Report to `reporter`; an error names the complete checkpoints."""
+        self._run, self._reporter, self._checkpoints = run, reporter, checkpoints
+        self._pending: tuple[int, Metrics] | None = None
+        self.start_clock(0)
+
+    def start_clock(self, step: int) -> None:
+        """Measure images per second from this step on."""
+        self._clock, self._clock_step = time.perf_counter(), step
+
+    def add(self, step: int, metrics: Metrics) -> None:
+        """Take the metrics of a step, still on the devices."""
+        self._pending = step, metrics
+
+    def flush(self) -> None:
+        """Report the step added last, if it is not reported yet.
+
+        Raises:
+          InputError: its loss is not finite.
+        """
+        if self._pending is None:
+            return
+        (step, metrics), self._pending = self._pending, None
+        line: Line = {"step": step, "epoch": self._run.epoch(step), "split": "train"}
+        line |= {name: float(value) for name, value in self._run.parallel.get(metrics).items()}
+        if not is_finite(line):
+            raise InputError(
+                f"the loss is {line['loss']} at step {step}: training stopped. Good checkpoints in "
+                f"{self._checkpoints.directory}: steps {self._checkpoints.list_steps()}. Try a "
+                "lower --learning-rate or a longer --warmup-epochs"
+            )
+        config = self._run.config
+        if step % config.log_every == 0 or step == self._run.total_steps:
+            images = (step - self._clock_step) * config.batch_size
+            line["images_per_second"] = round(images / (time.perf_counter() - self._clock), 1)
+            self.start_clock(step)
+            self._reporter.write(line)
+        self._reporter.step(line)
+
+
 def read_metrics(path: Path) -> list[Line]:
-    """Read metrics.jsonl; a last line that was cut off by a crash is left out."""
+    """Read metrics.jsonl up to a line that a crash has cut off."""
     if not path.is_file():
         return []
     lines = []
@@ -113,18 +185,16 @@ def plot_curves(metrics: Path, picture: Path) -> None:
         axes.grid(alpha=0.3)
         if axes.lines:
             axes.legend()
-    draft = picture.with_name(f".{picture.name}.tmp")
-    figure.savefig(draft, format="png", dpi=120)
-    draft.replace(picture)
+    with written_at_once(picture) as draft:
+        figure.savefig(draft, format="png", dpi=120)
 
 
-def _truncate(path: Path, last_step: int, validated: int) -> None:
+def _truncate(path: Path, progress: Progress) -> None:
     """Drop the lines that the resumed run will write again."""
-    last = {"train": last_step, "validation": validated, "test": -1}
+    last = {"train": progress.step, "validation": progress.validated, "test": -1}
     lines = [line for line in read_metrics(path) if line["step"] <= last[line["split"]]]
-    draft = path.with_name(f".{path.name}.tmp")
-    draft.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    draft.replace(path)
+    with written_at_once(path) as draft:
+        draft.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
 def is_finite(line: Line) -> bool:

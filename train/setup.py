@@ -1,11 +1,8 @@
 """From settings to everything that a run needs, checked before anything is written."""
 
 import dataclasses
-import datetime
 import math
 from collections.abc import Sequence
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from flaxmobile.errors import InputError
+from flaxmobile.layers import Network
 from flaxmobile.preprocessing import Preprocessing
 from flaxmobile.registry import create_model, get_spec
-from flaxmobile.variables import abstract_variables
-from flaxmobile.weights import Metadata, load_metadata, load_options, load_weights
+from flaxmobile.weights import Metadata, WeightsDirectory, open_weights
 from train.config import Config
 from train.data import Dataset, open_dataset
 from train.data.workers import default_workers
@@ -32,18 +29,20 @@ class Run:
     """A run before its first step.
 
     Attributes:
-      config: its settings.
-      dataset: what it learns from.
-      options: what builds the network, with its name in the settings.
-      metadata: what its weights directories will say.
+      config: its settings, with the width and the image size that were chosen for it.
+      dataset: the data.
+      weights: the weights to start from or to evaluate, where there are some.
+      options: options of `create_model`.
+      metadata: metadata of its weights directories.
       parallel: how steps are spread over devices.
-      objective: what is minimized.
+      objective: the network, its loss and its optimizer.
       steps_per_epoch, total_steps: its length.
       workers: processes that load images.
     """
 
     config: Config
     dataset: Dataset
+    weights: WeightsDirectory | None
     options: Options
     metadata: Metadata
     parallel: Parallel
@@ -54,36 +53,53 @@ class Run:
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """How images are prepared."""
+        """Preprocessing of its images."""
         return self.metadata.preprocessing
+
+    def epoch(self, step: int) -> int:
+        """Return the epoch of a step; both are counted from 1."""
+        return (step - 1) // self.steps_per_epoch + 1
+
+    def ends_epoch(self, step: int) -> bool:
+        """Tell whether the network is validated after this step."""
+        return step > 0 and (step % self.steps_per_epoch == 0 or step == self.total_steps)
 
 
 def prepare(config: Config, devices: Sequence[jax.Device] | None = None) -> Run:
-    """Open the data and build the network, for the given devices or all that are here.
+    """Open the data and the weights and build the network.
+
+    Args:
+      config: settings.
+      devices: devices to train on; by default all.
 
     Raises:
       InputError: settings, data, devices or weights that do not fit together.
     """
     parallel = make_parallel(config.parallel, config.batch_size, devices)
     dataset = open_dataset(config.dataset, config.data_dir)
+    weights = _open_weights(config)
+    if "alpha" not in config.network_options:
+        origin = weights.model if weights else get_spec(config.model).network
+        config = dataclasses.replace(config, alpha=getattr(origin, "alpha", None))
     options: Options = {
-        **(_inherited_options(config, len(dataset.class_names)) if config.weights else {}),
+        **(weights.options if weights else {}),
         **config.network_options,
         "num_classes": len(dataset.class_names),
         "dtype": config.dtype,
     }
     model = create_model(config.model, **options)
-    if hasattr(model, "alpha"):
-        options["alpha"] = model.alpha
-    preprocessing = _preprocessing(config, dataset, model.min_image_size)
+    if weights:
+        _check_fits(weights, config, model)
+    preprocessing = _preprocessing(config, dataset, weights, model.min_image_size)
+    config = dataclasses.replace(config, image_size=preprocessing.image_size)
     steps_per_epoch = max(1, len(dataset.train) // config.batch_size)
     total_steps = config.steps or config.epochs * steps_per_epoch
     schedule = make_schedule(config, steps_per_epoch, total_steps)
+    workers = dataset.workers if config.workers is None else config.workers
     return Run(
-        config=dataclasses.replace(
-            config, alpha=options.get("alpha"), image_size=preprocessing.image_size
-        ),
+        config=config,
         dataset=dataset,
+        weights=weights,
         options=options,
         metadata=Metadata(preprocessing, dataset.class_names, {"origin": "python -m train"}),
         parallel=parallel,
@@ -100,110 +116,86 @@ def prepare(config: Config, devices: Sequence[jax.Device] | None = None) -> Run:
         ),
         steps_per_epoch=steps_per_epoch,
         total_steps=total_steps,
-        workers=_workers(config, dataset),
+        workers=default_workers() if workers is None else workers,
     )
 
 
-def initial_variables(run: Run) -> dict[str, Any]:
-    """Fresh variables on the host, or those of `--init-from` with a new classifier if need be."""
+def initial_state(run: Run) -> TrainState:
+    """Begin with fresh variables, or with the weights to start from.
+
+    Weights of other classes get a fresh classifier.
+
+    Raises:
+      InputError: the weights are damaged.
+    """
     model = run.objective.model.clone(axis_name=None)
     size = run.preprocessing.image_size
     key = jax.random.key(run.config.seed)
-    # Compiled, so that the forward pass, which the parameters do not depend on, falls away.
+    # Compiled, so that XLA drops the forward pass, which the parameters do not depend on.
     fresh = jax.jit(lambda key: model.init(key, jnp.zeros((1, size, size, 3))))(key)
-    variables: dict[str, Any] = jax.tree.map(np.asarray, dict(fresh))
-    if run.config.weights:
-        _, trained = load_weights(run.config.weights)
-        trained = jax.tree.map(np.asarray, dict(trained))
-        head = get_spec(run.config.model).head
-        if not _same_classes(run):
+    variables = _on_host(fresh)
+    if run.weights:
+        trained = _on_host(run.weights.load()[1])
+        if not _same_classes(run.weights, run.dataset):
             for collection, groups in variables.items():
+                head = get_spec(run.config.model).head
                 trained[collection] |= {name: groups[name] for name in head if name in groups}
         variables = trained
-    return variables
+    return create_state(run.objective, variables)
 
 
-def abstract_state(run: Run) -> TrainState:
-    """The shapes of a state of this run, without computing one."""
-    model = run.objective.model.clone(axis_name=None)
-    return jax.eval_shape(partial(create_state, run.objective), abstract_variables(model))
+def _on_host(variables: Any) -> dict[str, Any]:
+    return jax.tree.map(np.asarray, dict(variables))
 
 
-def describe(run: Run, output: Path, state: Any, first_step: int) -> str:
-    """Say in a few lines what is about to be trained."""
-    params = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-    data, size = run.dataset, run.preprocessing.image_size
-    preferred = data.preset.image_size if data.preset else size
-    raised = ""
-    if size == run.objective.model.min_image_size > preferred:
-        raised = f" (raised from {preferred}: {run.config.model} takes no less)"
-    test = "" if data.test is None else f", {len(data.test)} test"
-    devices = jax.devices()
-    width = "" if run.config.alpha is None else f" alpha {run.config.alpha:g}"
-    begin = f"continues after step {first_step} of" if first_step else "trains for"
-    return (
-        f"{run.config.model}{width}, {params:,} parameters, on "
-        f"{run.config.dataset} at {size}×{size}{raised}: {len(data.train)} training, "
-        f"{len(data.validation)} validation{test} images of {len(data.class_names)} classes\n"
-        f"{begin} {run.total_steps} steps of {run.config.batch_size} images on {len(devices)} "
-        f"{devices[0].device_kind} device(s) with {run.config.parallel}, into {output}"
-    )
+def _same_classes(weights: WeightsDirectory, dataset: Dataset) -> bool:
+    """Tell whether a classifier fits: as many classes, and no other names."""
+    same_number = weights.model.num_classes == len(dataset.class_names)
+    return same_number and weights.metadata.class_names in (None, dataset.class_names)
 
 
-def default_output(config: Config) -> Path:
-    """runs/<model>-<dataset>-<time>."""
-    dataset = config.dataset.removeprefix("folder:").rstrip("/").rpartition("/")[2]
-    time = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    return Path("runs") / f"{config.model}-{dataset.replace(':', '-')}-{time}"
-
-
-def _inherited_options(config: Config, num_classes: int) -> Options:
-    """The options of the weights to start from (their width and padding, say)."""
-    name, options = load_options(str(config.weights))
-    if name != config.model:
+def _open_weights(config: Config) -> WeightsDirectory | None:
+    """Open the weights to start from or to evaluate."""
+    if not config.weights:
+        return None
+    weights = open_weights(config.weights)
+    if weights.model_name != config.model:
         raise InputError(
-            f"{config.weights} holds {name}, not {config.model}; take --model {name}, or other "
-            "weights"
+            f"{weights.path} holds {weights.model_name}, not {config.model}; take --model "
+            f"{weights.model_name}, or other weights"
         )
-    for option, value in config.network_options.items():
-        there = options.get(option, getattr(create_model(name), option))
-        if value != there and option != "dropout_rate":
+    if weights.model.folded and not config.eval_only:
+        raise InputError(f"{weights.path} has folded normalization and cannot be trained")
+    return weights
+
+
+def _check_fits(weights: WeightsDirectory, config: Config, model: Network) -> None:
+    """Refuse weights of another variant, or of other classes where they are only evaluated."""
+    for option in config.network_options:
+        wanted, found = getattr(model, option), getattr(weights.model, option)
+        if wanted != found and option != "dropout_rate":
             raise InputError(
-                f"{config.weights} holds {name} with {option} {there}, not {value}; leave it out, "
-                "or take other weights"
+                f"{weights.path} holds {config.model} with {option} {found}, not {wanted}; leave "
+                "it out, or take other weights"
             )
-    if options.get("folded") and not config.eval_only:
-        raise InputError(f"{config.weights} has folded normalization and cannot be trained")
-    classes = options.get("num_classes", 1000)
-    if config.eval_only and classes != num_classes:
+    if config.eval_only and weights.model.num_classes != model.num_classes:
         raise InputError(
-            f"{config.weights} has {classes} classes, {config.dataset} has {num_classes}"
+            f"{weights.path} has {weights.model.num_classes} classes, {config.dataset} has "
+            f"{model.num_classes}"
         )
-    return options
 
 
-def _same_classes(run: Run) -> bool:
-    """Whether the classifier of `--init-from` fits: as many classes, and no other names."""
-    _, options = load_options(str(run.config.weights))
-    names = load_metadata(str(run.config.weights)).class_names
-    same_number = options.get("num_classes", 1000) == len(run.dataset.class_names)
-    return same_number and names in (None, run.dataset.class_names)
-
-
-def _preprocessing(config: Config, dataset: Dataset, least: int) -> Preprocessing:
+def _preprocessing(
+    config: Config, dataset: Dataset, weights: WeightsDirectory | None, least: int
+) -> Preprocessing:
     """Choose size and crop as the data set prefers, the other numbers as the weights say.
 
-    A size that is not asked for is raised to the least that the network takes.
+    A size that the user does not give is raised to the least that the network takes.
     """
     base = dataset.preset or Preprocessing(get_spec(config.model).image_size)
-    if config.weights:
-        base = load_metadata(config.weights).preprocessing
+    if weights:
+        base = weights.metadata.preprocessing
     sizes = dataset.preset or base
     size = config.image_size or max(least, sizes.image_size)
     resize = sizes.resize_size and math.ceil(size * sizes.resize_size / sizes.image_size)
     return dataclasses.replace(base, image_size=size, resize_size=resize)
-
-
-def _workers(config: Config, dataset: Dataset) -> int:
-    chosen = dataset.workers if config.workers is None else config.workers
-    return default_workers() if chosen is None else chosen

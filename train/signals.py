@@ -9,10 +9,10 @@ from typing import Self
 
 
 @contextmanager
-def leaving_at_once(prog: str) -> Iterator[None]:
-    """End the process on Ctrl-C: for what comes before there is anything to save.
+def exiting_on_ctrl_c(prog: str) -> Iterator[None]:
+    """Within, Ctrl-C ends the process: before the first checkpoint there is nothing to save.
 
-    Python's own KeyboardInterrupt may come in a callback of JAX's or TFDS's, which lose it.
+    Python's KeyboardInterrupt may be raised in a callback of JAX or TFDS, which swallow it.
     """
 
     def leave(number: int, frame: types.FrameType | None) -> None:
@@ -27,27 +27,27 @@ def leaving_at_once(prog: str) -> Iterator[None]:
 
 
 class StopSignals:
-    """Remembers the first SIGINT or SIGTERM while it is entered; the second one acts at once."""
+    """Within, the first SIGINT or SIGTERM is remembered; a second one ends the process."""
 
     def __init__(self) -> None:
-        """Nothing has been received yet."""
+        """Begin with no signal received."""
         self.received: int | None = None
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> Self:
-        """Take over both signals."""
+        """Install the handlers."""
         for number in (signal.SIGINT, signal.SIGTERM):
             self._previous[number] = signal.signal(number, self._remember)
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Give both signals back."""
+        """Restore the handlers that were there."""
         for number, handler in self._previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     @property
     def exit_status(self) -> int:
-        """128 + the signal, the shell's convention: 130 for SIGINT, 143 for SIGTERM."""
+        """128 + the signal, as shells report it: 130 for SIGINT, 143 for SIGTERM."""
         return 0 if self.received is None else 128 + self.received
 
     def _remember(self, number: int, frame: types.FrameType | None) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+from functools import partial
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ from jax import Array, lax
 
 from flaxmobile.layers import AUX_LOGITS, Network
 from flaxmobile.preprocessing import Preprocessing
+from flaxmobile.variables import abstract_variables
 from train.remat import recomputed_blocks
 
 Tree = Any
@@ -80,6 +82,12 @@ def create_state(objective: Objective, variables: dict[str, Tree]) -> TrainState
         # A copy: the step donates its state, and a buffer can be donated once.
         ema=jax.tree.map(jnp.copy, dict(variables)) if objective.ema_decay else None,
     )
+
+
+def abstract_state(objective: Objective) -> TrainState:
+    """Return the shapes of a state, without computing one."""
+    variables = abstract_variables(objective.model.clone(axis_name=None))
+    return jax.eval_shape(partial(create_state, objective), variables)
 
 
 def train_step(

@@ -16,7 +16,7 @@ from flaxmobile.command.flags import PICTURES, check_writable, parse, reading_ar
 from flaxmobile.errors import InputError
 from flaxmobile.prediction import predict_images
 from flaxmobile.table import RULE, format_table
-from flaxmobile.weights import load_metadata, load_weights
+from flaxmobile.weights import open_weights
 
 _MOST_PICTURES = 64
 
@@ -71,14 +71,14 @@ def main(prog: str, argv: Sequence[str]) -> None:
     for path in config.images:  # before the long work; whether they can be read shows as it goes
         if not path.exists():
             raise InputError(f"{path} cannot be read: there is no such file")
-    metadata = load_metadata(config.weights)
-    model, variables = load_weights(config.weights)
+    weights = open_weights(config.weights)
+    model, variables = weights.load()
     if model.num_classes == 0:
         raise InputError(f"{config.weights} cannot classify: its model has num_classes 0")
     if jax.default_backend() == "cpu":
         keep_freed_memory()
-    probabilities = predict_images(model, variables, config.images, metadata.preprocessing)
-    names = metadata.class_names or tuple(map(str, range(model.num_classes)))
+    probabilities = predict_images(model, variables, config.images, weights.metadata.preprocessing)
+    names = weights.metadata.class_names or tuple(map(str, range(model.num_classes)))
     results = [_best(row, names, config.top) for row in probabilities]
     if config.plot is not None:
         bars = [[(each.name, each.probability) for each in best] for best in results]

@@ -1,12 +1,11 @@
 import json
-from functools import cache
 
 import jax
 import numpy as np
 import pytest
 from PIL import Image
 
-from flaxmobile import Metadata, Preprocessing, cli, fold_batch_norm, load_weights, save_weights
+from flaxmobile import Metadata, Preprocessing, cli, fold_batch_norm, save_weights
 from flaxmobile.prediction import predict_images
 from flaxmobile.preprocessing import open_image
 from tests.networks import random_variables, small_model
@@ -14,9 +13,6 @@ from tests.networks import random_variables, small_model
 OPTIONS = {"alpha": 0.35, "num_classes": 5}
 NAMES = ("daisy", "dandelion", "rose", "sunflower", "tulip, any of many long-named ones")
 PREPROCESSING = Preprocessing(32)
-
-
-read_once = cache(load_weights)
 
 
 def _image(seed, height=40, width=50):
@@ -30,7 +26,8 @@ def folder(tmp_path_factory):
     """Weights, and image files of several kinds."""
     folder = tmp_path_factory.mktemp("predict")
     metadata = Metadata(PREPROCESSING, NAMES)
-    save_weights(folder / "w", "v2", OPTIONS, random_variables(small_model()), metadata)
+    for name, kept in {"w": metadata, "unnamed": Metadata(PREPROCESSING)}.items():
+        save_weights(folder / name, "v2", OPTIONS, random_variables(small_model()), kept)
     exif = Image.Exif()
     exif[0x0112] = 6
     _image(0).save(folder / "rgb.png")
@@ -61,7 +58,7 @@ def expected(folder):
 
 @pytest.fixture
 def predict(folder, monkeypatch, capsys):
-    """Run the command in the folder, reading weights once; give status, stdout, stderr."""
+    """Run the command in the folder; give status, stdout, stderr."""
 
     def run(*argv):
         try:
@@ -71,7 +68,6 @@ def predict(folder, monkeypatch, capsys):
         return status, *capsys.readouterr()
 
     monkeypatch.chdir(folder)
-    monkeypatch.setattr("flaxmobile.cli.predict.load_weights", read_once)
     return run
 
 
@@ -153,9 +149,8 @@ def test_top_is_clipped_to_the_number_of_classes(predict, known, top):
     assert [p["index"] for p in json.loads(out)[0]["predictions"]] == [2, 0, 3, 1, 4]
 
 
-def test_without_class_names_the_index_is_the_class(predict, known, monkeypatch):
-    monkeypatch.setattr("flaxmobile.cli.predict.load_metadata", lambda path: Metadata())
-    _, out, _ = predict("rgb.png", "--json", "--top", "1")
+def test_without_class_names_the_index_is_the_class(predict, known):
+    _, out, _ = predict("rgb.png", "--json", "--top", "1", "--weights", "unnamed")
     assert json.loads(out)[0]["predictions"] == [{"index": 2, "class": "2", "probability": 0.5}]
 
 

@@ -15,7 +15,7 @@ from torchvision.models import mobilenet_v2, resnet18
 from convert.__main__ import main
 from convert.rules import RULES
 from flaxmobile import load_metadata, load_weights, save_weights
-from flaxmobile.weights import load_options
+from flaxmobile.weights import open_weights
 from tests.convert.commands import convert, convert_back, error_of, save
 from tests.convert.states import EXPAND, STEM, VARIANCE, random_state
 from tests.networks import random_variables, small_model
@@ -74,9 +74,9 @@ def test_a_wrapped_file_gives_the_same_weights(tmp_path):
 
 def test_the_directory_says_what_it_is_and_where_it_comes_from(tmp_path, weights):
     assert convert(weights, tmp_path / "flax", "--alpha", "0.35") == 0
-    name, options = load_options(tmp_path / "flax")
-    metadata = load_metadata(tmp_path / "flax")
-    assert name == "mobilenet_v2"
+    found = open_weights(tmp_path / "flax")
+    options, metadata = found.options, found.metadata
+    assert found.model_name == "mobilenet_v2"
     assert (options["alpha"], options["num_classes"]) == (0.35, 10)
     assert (options["padding"], options["norm_epsilon"]) == ("symmetric", 1e-5)
     assert metadata.source == {

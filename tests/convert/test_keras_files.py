@@ -15,7 +15,7 @@ from convert.reading import Reading
 from convert.rules import RULES
 from convert.sources import read_source
 from flaxmobile import InputError, load_metadata
-from flaxmobile.weights import load_options
+from flaxmobile.weights import open_weights
 from tests.convert.keras_models import FORMATS, random_model, save
 from tests.convert.keras_writer import write_keras_2
 from tests.convert.test_keras import convert
@@ -179,7 +179,7 @@ def test_a_converted_directory_says_what_it_is(path, tmp_path, capsys):
     arguments = ["--model", "v1", "--weights", str(path), "--output", str(tmp_path / "flax")]
     assert main(arguments) == 0
     assert "found keras's mobilenet_v1 with alpha 0.1 and 7 classes" in capsys.readouterr().out
-    _, options = load_options(tmp_path / "flax")
+    options = open_weights(tmp_path / "flax").options
     assert (options["padding"], options["norm_epsilon"]) == ("same", 1e-3)
     metadata = load_metadata(tmp_path / "flax")
     assert metadata.source["origin"] == "keras"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from flaxmobile.errors import InputError
-from train.checkpoints import Checkpoints, quality
+from train.checkpoints import Checkpoints, Progress, quality
 
 STATE = {"params": {"kernel": np.arange(6, dtype=np.float32).reshape(2, 3)}, "step": np.int32(0)}
 
@@ -23,11 +23,11 @@ def result(accuracy, loss=1.0):
 
 def test_restores_what_was_saved_to_the_bit(tmp_path):
     with Checkpoints(tmp_path / "c") as checkpoints:
-        checkpoints.save(7, state(7), {"step": 7, "best": [0.5, -1.0]}, result(0.5))
+        checkpoints.save(state(7), Progress(7, 7, (0.5, -1.0)), result(0.5))
     with Checkpoints(tmp_path / "c") as checkpoints:
         restored, progress = checkpoints.restore(STATE)
     chex.assert_trees_all_equal(restored, state(7))
-    assert progress == {"step": 7, "best": [0.5, -1.0]}
+    assert progress == Progress(7, 7, (0.5, -1.0))
 
 
 def test_there_is_nothing_to_restore_at_first(tmp_path):
@@ -38,10 +38,10 @@ def test_there_is_nothing_to_restore_at_first(tmp_path):
 def test_keeps_the_newest_two_and_the_best(tmp_path):
     with Checkpoints(tmp_path / "c") as checkpoints:
         for step, accuracy in enumerate([0.1, 0.9, 0.2, 0.3, 0.4], start=1):
-            checkpoints.save(step, state(step), {}, result(accuracy))
-        checkpoints.save(6, state(6), {})  # on a signal: no validation
+            checkpoints.save(state(step), Progress(step), result(accuracy))
+        checkpoints.save(state(6), Progress(6))  # on a signal: no validation
         checkpoints.wait()
-        assert checkpoints.steps == [2, 5, 6]
+        assert checkpoints.list_steps() == "2, 5, 6"
 
 
 def test_best_is_by_accuracy_then_by_loss():
@@ -51,25 +51,25 @@ def test_best_is_by_accuracy_then_by_loss():
 
 def test_saving_a_step_twice_changes_nothing(tmp_path):
     with Checkpoints(tmp_path / "c") as checkpoints:
-        checkpoints.save(1, state(1), {"step": 1})
-        checkpoints.save(1, state(5), {"step": 5})
+        checkpoints.save(state(1), Progress(1))
+        checkpoints.save(state(5), Progress(1, 1))
         checkpoints.wait()
-        assert checkpoints.restore(STATE)[1] == {"step": 1}
+        assert checkpoints.restore(STATE)[1] == Progress(1)
 
 
 def test_what_a_killed_run_left_half_written_is_not_restored(tmp_path):
     with Checkpoints(tmp_path / "c") as checkpoints:
-        checkpoints.save(1, state(1), {"step": 1})
+        checkpoints.save(state(1), Progress(1))
     half = tmp_path / "c" / "2.orbax-checkpoint-tmp-1"
     (half / "state").mkdir(parents=True)
     with Checkpoints(tmp_path / "c") as checkpoints:
-        assert checkpoints.steps == [1]
-        assert checkpoints.restore(STATE)[1] == {"step": 1}
+        assert checkpoints.list_steps() == "1"
+        assert checkpoints.restore(STATE)[1] == Progress(1)
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path):
     with Checkpoints(tmp_path / "c") as checkpoints:
-        checkpoints.save(3, state(3), {"step": 3})
+        checkpoints.save(state(3), Progress(3))
     for path in (tmp_path / "c" / "3" / "state").rglob("*"):
         if path.is_file():
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -79,7 +79,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
 
 def test_another_networks_checkpoint_is_refused(tmp_path):
     with Checkpoints(tmp_path / "c") as checkpoints:
-        checkpoints.save(3, state(3), {"step": 3})
+        checkpoints.save(state(3), Progress(3))
         checkpoints.wait()
         other = {"params": {"kernel": np.zeros((4, 4), np.float32)}, "step": np.int32(0)}
         with pytest.raises(InputError, match="of another network"):
@@ -91,16 +91,16 @@ import resource, signal, sys
 import numpy as np
 from pathlib import Path
 from flaxmobile.errors import InputError
-from train.checkpoints import Checkpoints
+from train.checkpoints import Checkpoints, Progress
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 noise = np.random.default_rng(0).random((1 << 18,), np.float32)
 try:
     with Checkpoints(Path(sys.argv[1])) as checkpoints:
-        checkpoints.save(1, {"noise": noise}, {"step": 1})
+        checkpoints.save({"noise": noise}, Progress(1))
         checkpoints.wait()
         resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, resource.RLIM_INFINITY))
-        checkpoints.save(2, {"noise": noise + 1}, {"step": 2})
+        checkpoints.save({"noise": noise + 1}, Progress(2))
         checkpoints.wait()
 except InputError as error:
     print(error)
@@ -115,7 +115,7 @@ def test_a_full_disk_keeps_the_previous_checkpoint(tmp_path):
     assert "complete ones: steps 1." in output.stdout
     with Checkpoints(directory) as checkpoints:
         restored, progress = checkpoints.restore({"noise": np.zeros(1 << 18, np.float32)})
-    assert progress == {"step": 1}
+    assert progress == Progress(1)
     chex.assert_trees_all_equal(
         restored["noise"], np.random.default_rng(0).random((1 << 18,), np.float32)
     )

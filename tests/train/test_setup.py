@@ -9,7 +9,8 @@ import pytest
 import flaxmobile
 from flaxmobile.registry import get_spec
 from train.config import read_config
-from train.setup import describe, prepare
+from train.reporting import describe
+from train.setup import prepare
 
 MODELS = flaxmobile.list_models()
 DIGITS = 64

@@ -154,9 +154,9 @@ def test_what_is_said_after_the_last_step_has_a_line_of_its_own(capfd):
 
 INTERRUPTED = """
 import signal, time
-from train.signals import leaving_at_once
+from train.signals import exiting_on_ctrl_c
 
-with leaving_at_once("python -m train"):
+with exiting_on_ctrl_c("python -m train"):
     try:
         signal.raise_signal(signal.SIGINT)
     except BaseException:  # as a callback of a library would
