@@ -178,12 +178,15 @@ def test_wrong_input_is_one_line_and_nothing_is_printed(predict, argv, status, m
     assert err.count("\n") == 1
 
 
-def test_weights_without_a_classifier_are_refused(predict, monkeypatch):
+def test_weights_without_a_classifier_are_refused(predict, folder):
     headless = small_model(num_classes=0)
-    monkeypatch.setattr("flaxmobile.cli.predict.load_weights", lambda path: (headless, {}))
-    status, out, err = predict("rgb.png")
+    options = {**OPTIONS, "num_classes": 0}
+    save_weights(folder / "headless", "v2", options, random_variables(headless))
+    status, out, err = predict("rgb.png", "--weights", "headless")
     assert (status, out) == (1, "")
-    assert err == "flaxmobile predict: error: w cannot classify: its model has num_classes 0\n"
+    assert (
+        err == "flaxmobile predict: error: headless cannot classify: its model has num_classes 0\n"
+    )
 
 
 def test_values_that_are_not_finite_are_refused(folder, monkeypatch):
