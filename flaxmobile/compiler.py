@@ -16,7 +16,7 @@ _INFERENCE = {
 compute: with two of them MobileNetV2 takes 1.2 times as long. (It also leaves YNNPACK's reductions
 out, without which a training step would take 3.5 times as long.) The second leaves out the pass
 that discards optimization barriers before XLA fuses operations: see
-`flaxmobile.ops.computed_once`."""
+`flaxmobile.ops.materialize_on_cpu`."""
 
 Options = dict[str, str] | None
 """`compiler_options` of `jax.jit`."""

@@ -87,7 +87,8 @@ def _mean_inputs(
         def record(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
             module = context.module
             layer = "/".join(module.path[:-1])
-            if isinstance(module, Conv) and layer in layers:
+            is_layer = isinstance(module, Conv) and layer in layers
+            if is_layer and context.method_name == "__call__":
                 convolutions[layer] = module.clone(
                     parent=None, name=None, use_bias=False, dtype=jnp.float32
                 )

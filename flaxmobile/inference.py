@@ -14,7 +14,7 @@ from flaxmobile.compat import is_traced
 from flaxmobile.compiler import inference_options
 from flaxmobile.cores import usable_cores
 from flaxmobile.layers import Network
-from flaxmobile.ops.meshes import shared_out
+from flaxmobile.ops.meshes import partition_by_compiler
 from flaxmobile.parts import Outputs, in_parts, some_images
 
 _LEAST_SHARE = 4
@@ -67,7 +67,7 @@ def _compiled(model: Network, unpack: Callable[[Any], Any]) -> Callable[[Any, Ar
                 default=lambda v, x, start: model.apply(v, some_images(x, start, count)),
             )
 
-        return shared_out(on_platform, images, packed, start)
+        return partition_by_compiler(on_platform, images, packed, start)
 
     nested = jax.jit(infer)
     outermost = jax.jit(infer, static_argnums=3, compiler_options=inference_options())

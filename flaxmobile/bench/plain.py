@@ -48,7 +48,7 @@ def _conv(module: Conv, x: Any) -> Any:
 
 
 def _norm(
-    module: BatchNorm, x: Any, use_running_average: bool = True, expansion: Any = None
+    module: BatchNorm, x: Any, use_running_average: bool = True, product_of: Any = None
 ) -> Any:
     norm = nn.BatchNorm(
         use_running_average,

@@ -6,7 +6,7 @@ from jax import Array
 
 from flaxmobile.layers.activations import Activation, hard_sigmoid, relu
 from flaxmobile.layers.conv import Conv
-from flaxmobile.ops import computed_once, global_mean
+from flaxmobile.ops import global_mean, materialize_on_cpu
 
 
 class SqueezeExcite(nn.Module):
@@ -27,7 +27,7 @@ class SqueezeExcite(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Scale x [n, h, w, c] by its gate [n, 1, 1, c]."""
-        x = computed_once(x)
+        x = materialize_on_cpu(x)
         mean = global_mean(x)[:, None, None]  # [n, 1, 1, c]
         y = Conv(self.squeezed, dtype=self.dtype, name="reduce")(mean)
         y = Conv(x.shape[-1], dtype=self.dtype, name="expand")(self.activation(y))

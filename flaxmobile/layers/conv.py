@@ -1,5 +1,6 @@
 """Convolution, and convolution with normalization and activation: the unit of every network."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -9,15 +10,11 @@ from jax import Array
 from flaxmobile.errors import InputError
 from flaxmobile.layers.activations import Activation
 from flaxmobile.layers.norm import BatchNorm
-from flaxmobile.layers.normalize import Expansion
 from flaxmobile.ops import Padding, dense_conv, depthwise_conv, grouped_conv, pointwise_conv
+from flaxmobile.ops.expanded_norm import Factors
 
 kernel_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 """He et al. 2015 over the outputs, torchvision's choice for this family."""
-
-_LEAST_EXPANSION = 4
-"""Output per input channels from which a 1×1 convolution's output is normalized by its input. At 2,
-MobileNetV1's, the covariance of the input costs what passes over the output would."""
 
 
 class Conv(nn.Module):
@@ -56,27 +53,39 @@ class Conv(nn.Module):
         height, width = (size, size) if isinstance(size, int) else size
         shape = (height, width, x.shape[-1] // self.groups, self.features)
         kernel = jnp.asarray(self.param("kernel", kernel_init, shape, jnp.float32), self.dtype)
-        x = jnp.asarray(x, self.dtype)
+        y = self.convolve(jnp.asarray(x, self.dtype), kernel)
+        if self.use_bias:
+            bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
+            y += jnp.asarray(bias, self.dtype).reshape(1, 1, 1, -1)
+        return y
+
+    def convolve(self, x: Array, kernel: Array) -> Array:
+        """Convolve x [n, h, w, c] with a kernel [kh, kw, c / groups, features]."""
         window: dict[str, Any] = {
             "strides": self.stride,
             "padding": self.padding,
             "dilation": self.dilation,
         }
         if self.groups == x.shape[-1] > 1:
-            y = depthwise_conv(x, kernel, **window)
-        elif (height, width) == (1, 1):
-            mix = pointwise_conv if self.groups == 1 else grouped_conv
-            y = mix(x, kernel, strides=self.stride)
-        else:
-            y = dense_conv(x, kernel, **window)
-        if self.use_bias:
-            bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
-            y += jnp.asarray(bias, self.dtype).reshape(1, 1, 1, -1)
-        return y
+            return depthwise_conv(x, kernel, **window)
+        if kernel.shape[:2] != (1, 1):
+            return dense_conv(x, kernel, **window)
+        mix = pointwise_conv if self.groups == 1 else grouped_conv
+        return mix(x, kernel, strides=self.stride)
+
+    def factors(self, x: Array) -> Factors | None:
+        """Input and kernel of a convolution that is a matrix product of each pixel, else None."""
+        is_product = self.kernel_size in (1, (1, 1)) and self.stride == self.groups == 1
+        if not is_product or self.use_bias:
+            return None
+        kernel = self.variables["params"]["kernel"]
+        return Factors(jnp.asarray(x, self.dtype), jnp.asarray(kernel, self.dtype))
 
 
 class ConvNorm(nn.Module):
     """Convolution without bias, batch normalization, activation.
+
+    activation(norm(conv(x))), or activation(conv(x)) where the normalization is folded.
 
     Attributes:
       features, kernel_size, stride, dilation, groups, padding, dtype: see `Conv`.
@@ -84,6 +93,7 @@ class ConvNorm(nn.Module):
       norm_momentum, norm_epsilon, axis_name: see `BatchNorm`.
       frozen_norm: use the running statistics in training too, and leave them as they are.
       folded: the normalization is folded into the kernel and a bias (`fold_batch_norm`).
+      convolution: makes the convolution, a `Conv`.
     """
 
     features: int
@@ -99,11 +109,12 @@ class ConvNorm(nn.Module):
     folded: bool = False
     axis_name: str | None = None
     dtype: jnp.dtype = jnp.float32
+    convolution: Callable[..., Conv] = Conv
 
     @nn.compact
     def __call__(self, x: Array, train: bool = False) -> Array:
         """Map x [n, h, w, c] to [n, h', w', features]."""
-        conv = Conv(
+        conv = self.convolution(
             self.features,
             self.kernel_size,
             stride=self.stride,
@@ -114,23 +125,11 @@ class ConvNorm(nn.Module):
             dtype=self.dtype,
             name="conv",
         )
-        if self.folded:
-            x = conv(x)
-        else:
+        y = conv(x)
+        if not self.folded:
             norm = BatchNorm(
                 self.norm_momentum, self.norm_epsilon, self.dtype, self.axis_name, name="norm"
             )
-            y = conv(x)
-            if not train or self.frozen_norm:
-                x = norm(y)
-            else:
-                x = norm(y, False, self._expansion(x, conv))
-        return x if self.activation is None else self.activation(x)
-
-    def _expansion(self, x: Array, conv: Conv) -> Expansion | None:
-        """What was convolved, where the statistics are cheaper to have from it than from y."""
-        of_pixels = self.kernel_size in (1, (1, 1)) and self.stride == self.groups == 1
-        if not of_pixels or self.features < _LEAST_EXPANSION * x.shape[-1]:
-            return None
-        made_of = x, conv.variables["params"]["kernel"]
-        return Expansion(*(jnp.asarray(a, self.dtype) for a in made_of))
+            average = not train or self.frozen_norm
+            y = norm(y, use_running_average=average, product_of=conv.factors(x))
+        return y if self.activation is None else self.activation(y)

@@ -5,18 +5,15 @@ from flax import linen as nn
 from jax import Array, lax
 
 from flaxmobile.compat import max_dim
-from flaxmobile.layers.normalize import (
-    Expansion,
-    Rule,
-    coefficients,
-    normalize,
-    normalize_expanded,
-    rescale,
-)
+from flaxmobile.ops.batch_norm import NormSettings, coefficients, normalize, rescale
+from flaxmobile.ops.expanded_norm import Factors, normalize_product
 
 
 class BatchNorm(nn.Module):
     """Normalize each channel over the batch (Ioffe and Szegedy 2015, algorithms 1 and 2).
+
+    y = (x - mean) / sqrt(var + epsilon) · scale + bias, with the statistics of the batch in
+    training, which the running statistics are moved towards, and with these in inference.
 
     Differs from `flax.linen.BatchNorm` in the running variance, which takes the unbiased estimate
     (n - 1 in the denominator) as PyTorch and TensorFlow's fused kernel do; the batch itself is
@@ -26,7 +23,7 @@ class BatchNorm(nn.Module):
     `jax.pmap` give `axis_name` to average them over the devices.
 
     Attributes:
-      momentum: the share of the old statistics kept at each step (PyTorch's momentum is 1 - this).
+      momentum: weight of the old statistics in each update (PyTorch's momentum is 1 - this).
       epsilon: added to the variance.
       dtype: type of the output; statistics are in float32 or wider.
       axis_name: the `pmap` axis to average over.
@@ -39,16 +36,16 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Array, use_running_average: bool = True, expansion: Expansion | None = None
+        self, x: Array, use_running_average: bool = True, product_of: Factors | None = None
     ) -> Array:
         """Normalize x.
 
         Args:
           x: images [n, h, w, c], or any [..., c].
-          use_running_average: use the statistics that there are; else those of the batch, which
-            the running ones are then moved towards.
-          expansion: what x was made of, to get the statistics of a batch from that: see
-            `normalize_expanded`.
+          use_running_average: normalize by the running statistics; otherwise by those of the
+            batch, and update the running ones.
+          product_of: the input and kernel of the 1×1 convolution that computed x; where that is
+            faster, the statistics of the batch are computed from these: see `normalize_product`.
 
         Returns:
           x's shape in `dtype`.
@@ -66,11 +63,11 @@ class BatchNorm(nn.Module):
         wide = jnp.promote_types(x.dtype, jnp.float32)
         scale, bias = (jnp.asarray(parameter, wide) for parameter in (scale, bias))
         axis_name = None if self.is_initializing() else self.axis_name
-        rule = Rule(self.epsilon, self.dtype, axis_name)
-        if expansion is None:
-            y, mean, var = normalize(rule, x, scale, bias)
+        settings = NormSettings(self.epsilon, self.dtype, axis_name)
+        if product_of is None:
+            y, mean, var = normalize(settings, x, scale, bias)
         else:
-            y, mean, var = normalize_expanded(rule, x, expansion, scale, bias)
+            y, mean, var = normalize_product(settings, x, product_of, scale, bias)
         if not self.is_initializing():
             samples = _samples(x, axis_name)
             unbiased = var * (samples / max_dim(samples - 1, 1))

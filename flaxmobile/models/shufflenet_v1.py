@@ -39,7 +39,7 @@ from flaxmobile.layers import (
     plan_strides,
     relu,
 )
-from flaxmobile.ops import computed_once
+from flaxmobile.ops import materialize_on_cpu
 
 CHANNELS = {
     1: (144, 288, 576),
@@ -121,7 +121,7 @@ class ShuffleNetUnit(nn.Module):
         added = self.features - given.shape[-1] if appends else self.features
         x = self.conv(added, groups=self.groups, name="expand")(x, train)
         if not appends:
-            return computed_once(relu(given + x))
+            return materialize_on_cpu(relu(given + x))
         averaged = avg_pool(
             given,
             3,
@@ -130,7 +130,7 @@ class ShuffleNetUnit(nn.Module):
             dilation=self.dilation,
             count_padding=self.padding != "SAME",
         )
-        return computed_once(relu(jnp.concatenate([averaged, x], axis=-1)))
+        return materialize_on_cpu(relu(jnp.concatenate([averaged, x], axis=-1)))
 
 
 class ShuffleNetV1(Network):

@@ -4,21 +4,21 @@ from flaxmobile.ops.dense import dense_conv
 from flaxmobile.ops.depthwise import depthwise_conv
 from flaxmobile.ops.dispatch import native_forms
 from flaxmobile.ops.grouped import grouped_conv
+from flaxmobile.ops.materialize import materialize_on_cpu
 from flaxmobile.ops.maximum import window_max
 from flaxmobile.ops.mean import global_mean
-from flaxmobile.ops.once import computed_once
 from flaxmobile.ops.pointwise import pointwise_conv
 from flaxmobile.ops.window import Padding, Window, make_window, output_size
 
 __all__ = [
     "Padding",
     "Window",
-    "computed_once",
     "dense_conv",
     "depthwise_conv",
     "global_mean",
     "grouped_conv",
     "make_window",
+    "materialize_on_cpu",
     "native_forms",
     "output_size",
     "pointwise_conv",

@@ -19,7 +19,7 @@ from jax import Array, lax
 
 from flaxmobile.errors import InputError
 from flaxmobile.ops.dispatch import Forms, apply_form, native
-from flaxmobile.ops.once import computed_once, kept_apart
+from flaxmobile.ops.materialize import make_opaque, materialize_on_cpu
 from flaxmobile.ops.shifts import gather_gradient, image_phases, pad_pixels, shifted_slice, taps
 from flaxmobile.ops.window import Padding, Pair, Window, make_window, output_size
 
@@ -70,7 +70,7 @@ def shifted(window: Window, x: Array, kernel: Array) -> Array:
     """Sum over the taps of (the image shifted to the tap) times (the tap's weights)."""
     wide = jnp.promote_types(x.dtype, jnp.float32)
     # In inference XLA would take the middle tap from what was padded, so read or compute that too.
-    padded = computed_once(pad_pixels(x, window.padding).astype(wide))
+    padded = materialize_on_cpu(pad_pixels(x, window.padding).astype(wide))
     padded = _repeat_channels(padded, kernel)
     weights = _weights(kernel)
     size = output_size(x.shape[1:3], kernel.shape[:2], window)
@@ -157,7 +157,7 @@ def _kernel_gradient(window: Window, x: Array, kernel: Array, dy: Array) -> Arra
 
     # XLA's library reduction would take the sum over a tile with it, and write the shifts out.
     total = reduce(lax.add, products())
-    return kept_apart(total).sum((0, 1, 2)).reshape(kernel.shape).astype(kernel.dtype)
+    return make_opaque(total).sum((0, 1, 2)).reshape(kernel.shape).astype(kernel.dtype)
 
 
 def _tile(height: int, width: int) -> Pair:

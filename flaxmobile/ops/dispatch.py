@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 from jax import Array, lax
 
-from flaxmobile.ops.meshes import alike, shared_out
+from flaxmobile.ops.meshes import partition_by_compiler, unify_varying_axes
 
 Form = Callable[..., Array]
 """An operation (static, *arrays) -> array, with its gradients; static is any hashable value."""
@@ -73,12 +73,18 @@ def apply_form(forms: Forms, static: Hashable, *arrays: Array) -> Any:
       An array whose first axis is the batch.
     """
     if is_native():
-        return shared_out(partial(forms.accelerator, static), *arrays)
-    return shared_out(partial(_apply, forms, static), *alike(*arrays))
+        return partition_by_compiler(partial(forms.accelerator, static), *arrays)
+    return partition_by_compiler(partial(_apply, forms, static), *unify_varying_axes(*arrays))
 
 
 def by_platform(*arrays: Any, default: Callable[..., Any], **forms: Callable[..., Any]) -> Any:
-    """Call the form of the platform (`cpu`, `tpu`, …) that is lowered for, or the default."""
+    """Call the form of the platform that is lowered for, without a custom VJP.
+
+    Args:
+      *arrays: trees of arrays.
+      default: the form of platforms that are not named, and under `native_forms`.
+      **forms: forms by platform: `cpu`, `tpu`, `cuda`, `rocm`.
+    """
     if is_native():
         return default(*arrays)
     return lax.platform_dependent(*arrays, default=default, **forms)

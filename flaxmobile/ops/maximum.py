@@ -14,7 +14,7 @@ import numpy as np
 from jax import Array, lax
 
 from flaxmobile.ops.dispatch import Forms, apply_form
-from flaxmobile.ops.once import computed_once
+from flaxmobile.ops.materialize import materialize_on_cpu
 from flaxmobile.ops.shifts import gather_gradient, shifted_slice, taps
 from flaxmobile.ops.window import Pair, Window, output_size
 
@@ -95,7 +95,9 @@ def in_place(geometry: Geometry, x: Array) -> Array:
     if beyond or x.shape[-1] < _LEAST_CHANNELS:
         return shifted_maximum(geometry, x)
     reach = output_size(x.shape[1:3], size, window)
-    return computed_once(reduce(jnp.maximum, (_seen(x, tap, reach, window) for tap in taps(size))))
+    return materialize_on_cpu(
+        reduce(jnp.maximum, (_seen(x, tap, reach, window) for tap in taps(size)))
+    )
 
 
 def _seen(x: Array, tap: Pair, size: Pair, window: Window) -> Array:

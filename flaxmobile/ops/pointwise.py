@@ -7,7 +7,7 @@ from jax import Array
 
 from flaxmobile.errors import InputError
 from flaxmobile.ops.dispatch import Forms, apply_form, native
-from flaxmobile.ops.once import computed_once
+from flaxmobile.ops.materialize import materialize_on_cpu
 from flaxmobile.ops.product import divided_product, product, suits_sum, sum_of_columns
 from flaxmobile.ops.window import Window, as_pair
 
@@ -59,5 +59,5 @@ def for_inference(window: Window, x: Array, kernel: Array) -> Array:
         return matmul(window, x, kernel, divided_product)
     sh, sw = window.strides
     wide = jnp.promote_types(x.dtype, jnp.float32)
-    columns = jnp.split(computed_once(x[:, ::sh, ::sw]).astype(wide), channels, axis=-1)
+    columns = jnp.split(materialize_on_cpu(x[:, ::sh, ::sw]).astype(wide), channels, axis=-1)
     return sum_of_columns(columns, kernel[0, 0].astype(wide)).astype(x.dtype)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, export, lax
 
-from flaxmobile.ops.once import kept_apart
+from flaxmobile.ops.materialize import make_opaque
 
 _MOST_COLUMNS, _VECTOR = 32, 8
 """So few columns, and whole vectors of features, suit `sum_of_columns`."""
@@ -41,7 +41,7 @@ def _backward(saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
     if channels <= features:
         return dx, x.T @ dy
     # XLA would turn the transposed product of a and b into the product of b and a.
-    return dx, kept_apart(dy.T @ x).T
+    return dx, make_opaque(dy.T @ x).T
 
 
 product.defvjp(_forward, _backward)

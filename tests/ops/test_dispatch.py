@@ -11,12 +11,12 @@ import pytest
 
 from flaxmobile.layers import ConvNorm, SqueezeExcite, relu6
 from flaxmobile.ops import (
-    computed_once,
     dense_conv,
     depthwise_conv,
     global_mean,
     grouped_conv,
     make_window,
+    materialize_on_cpu,
     native_forms,
     pointwise_conv,
     window_max,
@@ -37,7 +37,7 @@ OPS = {  # the operation, shapes of its arguments, and the native program's main
     "grouped": (grouped_conv, [IMAGES, (1, 1, 8, 12)], {"convolution": 1}),
     "max": (partial(window_max, (3, 3), POOL), [IMAGES], {"reduce_window": 1}),
     "mean": (global_mean, [IMAGES], {"reduce": 1}),
-    "once": (computed_once, [IMAGES], {}),
+    "once": (materialize_on_cpu, [IMAGES], {}),
 }
 
 

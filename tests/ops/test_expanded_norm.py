@@ -7,15 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from flaxmobile.layers import BatchNorm, ConvNorm, norm, relu6
-from flaxmobile.layers.normalize import Expansion
-from flaxmobile.ops import pointwise_conv
+from flaxmobile.layers import BatchNorm, Conv, ConvNorm, relu6
+from flaxmobile.ops import batch_norm, expanded_norm, pointwise_conv
+from flaxmobile.ops.expanded_norm import Factors
 from tests.networks import randomised
 
-CHANNELS, FEATURES = 6, 15
+CHANNELS, FEATURES = 6, 24
 
 
 def by_output(norm, variables, x, kernel):
@@ -25,9 +24,9 @@ def by_output(norm, variables, x, kernel):
 
 
 def by_input(norm, variables, x, kernel):
-    expansion = Expansion(x, kernel.astype(x.dtype))
-    y = pointwise_conv(*expansion)
-    return norm.apply(variables, y, False, expansion, mutable=["batch_stats"])
+    factors = Factors(x, kernel.astype(x.dtype))
+    y = pointwise_conv(*factors)
+    return norm.apply(variables, y, False, factors, mutable=["batch_stats"])
 
 
 def step(normalize, norm, variables, x, kernel, ramp):
@@ -76,19 +75,15 @@ def test_all_results_are_those_of_the_output(given, epsilon):
 
 
 @pytest.mark.parametrize("platform", ["tpu", "cuda"])
-def test_what_an_accelerator_computes_is_the_same(given, platform, monkeypatch):
-    def as_elsewhere(*args, default, **platforms):
-        return platforms.get(platform, default)(*args)
+def test_an_accelerators_results_are_the_same(given, platform, monkeypatch):
+    def as_elsewhere(*arrays, default, **forms):
+        return forms.get(platform, default)(*arrays)
 
+    for module in (batch_norm, expanded_norm):
+        monkeypatch.setattr(module, "by_platform", as_elsewhere)
     with jax.enable_x64(True):
         norm = BatchNorm(dtype=np.float64)
-        expected = step(by_output, norm, *given)
-        monkeypatch.setattr(lax, "platform_dependent", as_elsewhere)
-        jax.clear_caches()
-        found = step(by_input, norm, *given)
-        monkeypatch.undo()
-        jax.clear_caches()
-        assert_close(found, expected, 1e-12)
+        assert_close(step(by_input, norm, *given), step(by_output, norm, *given), 1e-12)
 
 
 @pytest.mark.parametrize("size", [1, 1e-3])
@@ -178,28 +173,41 @@ def test_constant_channels_give_no_nan(given):
     ],
     ids=str,
 )
-def test_which_units_are_normalized_by_their_input(given, options, by_input, monkeypatch):
-    """With the numbers of a convolution and its normalization, whichever way."""
+def test_which_units_are_normalized_by_their_input(given, options, by_input):
+    """With the results of a convolution and its normalization, whichever way."""
     x = given[1]
     unit = ConvNorm(**options, activation=relu6, dtype=np.float64)
-    calls = []
-    rule = norm.normalize_expanded
-    monkeypatch.setattr(norm, "normalize_expanded", lambda *a: calls.append(a) or rule(*a))
 
-    def step(variables, x):
+    def two_layers(variables, x):
+        params, stats = variables["params"], variables["batch_stats"]
+        place = {name: options[name] for name in options if name != "frozen_norm"}
+        conv = Conv(**place, use_bias=False, dtype=np.float64)
+        norm = BatchNorm(dtype=np.float64)
+        y, updates = norm.apply(
+            {"params": params["norm"], "batch_stats": stats["norm"]},
+            conv.apply({"params": params["conv"]}, x),
+            options.get("frozen_norm", False),
+            mutable=["batch_stats"],
+        )
+        return relu6(y), {"batch_stats": {"norm": updates["batch_stats"]}}
+
+    def one_unit(variables, x):
+        return unit.apply(variables, x, train=True, mutable=["batch_stats"])
+
+    def step(layers):
         def loss(variables, x):
-            y, updates = unit.apply(variables, x, train=True, mutable=["batch_stats"])
+            y, updates = layers(variables, x)
             return jnp.sin(y).sum(), updates
 
-        return jax.value_and_grad(loss, (0, 1), has_aux=True)(variables, x)
+        return jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True)).lower(variables, x)
 
     with jax.enable_x64(True):
         shapes = jax.eval_shape(unit.init, jax.random.key(0), x)
         variables = as_type(randomised(shapes), np.float64)
-        found = step(variables, x)
-        assert bool(calls) == by_input
-        monkeypatch.setattr(ConvNorm, "_expansion", lambda *_: None)
-        assert_close(found, step(variables, x), 1e-12)
+        lowered = step(one_unit)
+        assert (f"tensor<{CHANNELS}x{CHANNELS}xf64>" in lowered.as_text()) == by_input
+        found, expected = (low.compile()(variables, x) for low in (lowered, step(two_layers)))
+        assert_close(found, expected, 1e-12)
 
 
 def test_a_wide_map_is_read_by_its_sum_and_two_products_alone():
