@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import jax
 import numpy as np
@@ -11,9 +11,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
 from flaxmobile.errors import InputError, first_line
-from flaxmobile.trees import as_tuples
-
-Tree = Any
+from flaxmobile.trees import PyTree, as_tuples
 
 
 @dataclasses.dataclass
@@ -62,7 +60,7 @@ class Checkpoints:
         )
 
     def save(
-        self, state: Tree, progress: Progress, metrics: dict[str, float] | None = None
+        self, state: PyTree, progress: Progress, metrics: dict[str, float] | None = None
     ) -> None:
         """Begin to save a state; nothing happens if its step is saved already.
 
@@ -93,7 +91,7 @@ class Checkpoints:
         except Exception as error:
             raise self._not_saved(error) from error
 
-    def restore(self, like: Tree) -> tuple[Tree, Progress] | None:
+    def restore(self, like: PyTree) -> tuple[PyTree, Progress] | None:
         """Read the newest (state, progress); None where there is no checkpoint yet.
 
         Args:

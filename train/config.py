@@ -1,4 +1,4 @@
-"""Every setting of a run, from the command line or from the run's config.json."""
+"""Settings of a run, from the command line or from its config.json."""
 
 import dataclasses
 import json
@@ -11,6 +11,7 @@ from flaxmobile.command.flags import parse
 from flaxmobile.command.options import read_options
 from flaxmobile.errors import InputError
 from flaxmobile.registry import create_model, resolve_name
+from flaxmobile.trees import as_tuples
 from train import PROG
 from train.recipes import get_recipe, recipe_for
 
@@ -18,7 +19,7 @@ _FREE_ON_RESUME = (
     "output", "resume", "eval_only", "workers", "log_every", "data_dir", "plan", "epochs", "steps",
     "checkpoint_every", "remat",
 )  # fmt: skip
-"""Settings that may differ between the parts of one run; a new length also moves the schedule."""
+"""Settings that may change when a run is resumed; a new length also changes the schedule."""
 
 _OF_ONE_CALL = ("output", "resume", "eval_only", "plan")
 
@@ -33,7 +34,7 @@ class Config:
     model: str = "mobilenet_v2"
     """Name or alias of the network; `flaxmobile list` shows them."""
     alpha: float | None = None
-    """Width multiplier; by default that of --init-from, else the network's."""
+    """Width multiplier; by default that of the weights in --init-from, else the network's."""
     options: tuple[str, ...] = ()
     """More options of the network, such as groups=8 or aux_logits=true."""
     dataset: str = "digits"
@@ -44,29 +45,29 @@ class Config:
     output: str | None = None
     """Directory of the run; by default runs/<model>-<dataset>-<time>."""
     image_size: int | None = None
-    """Side of the input in pixels; by default the dataset's (digits: 64) or the network's, raised
-    to the least that the network takes."""
+    """Height and width of the input in pixels; by default the dataset's (digits: 64) or the
+    network's, raised to the least that the network takes."""
     recipe: str | None = None
     """Settings to start from: digits (default for digits), finetune, torchvision-v2, slim-v1,
-    slim-v2, garden-v2. Flags given beside it win."""
+    slim-v2, garden-v2. Other flags override it."""
     batch_size: int = 128
-    """Images per step over all devices."""
+    """Images per step, over all devices together."""
     epochs: int = 90
     """Passes over the training images."""
     steps: int | None = None
-    """Number of steps instead of epochs."""
+    """Number of steps; overrides --epochs."""
     optimizer: Literal["sgd", "adam", "adamw", "rmsprop"] = "sgd"
     """sgd has heavy-ball momentum; rmsprop is TensorFlow's, with rho 0.9 and epsilon 0.002."""
     learning_rate: float = 0.05
     """Peak learning rate."""
     momentum: float = 0.9
-    """Of sgd and rmsprop."""
+    """Momentum of sgd and rmsprop."""
     weight_decay: float = 4e-5
-    """Of convolution and dense kernels; normalization and biases are left alone. Decoupled for
-    adamw, added to the gradient for the others."""
+    """Weight decay of convolution and dense kernels; normalization and biases have none. Decoupled
+    for adamw, added to the gradient for the others."""
     schedule: Literal["constant", "cosine", "linear", "exponential", "step"] = "cosine"
-    """After the warm-up: cosine and linear fall to 0; exponential multiplies by decay-rate every
-    decay-epochs; step multiplies by decay-rate at each of the milestones."""
+    """Learning rate after the warm-up: cosine and linear fall to 0; exponential multiplies it by
+    decay-rate every decay-epochs; step multiplies it by decay-rate at each milestone."""
     warmup_epochs: float = 0.0
     """Epochs over which the learning rate rises linearly from 0."""
     decay_rate: float = 0.1
@@ -76,44 +77,46 @@ class Config:
     milestones: tuple[float, ...] = (30.0, 60.0, 80.0)
     """Epochs of the drops of the step schedule."""
     label_smoothing: float = 0.0
-    """Share of each label that is spread over all classes."""
+    """Share of each label's probability that is spread over all classes."""
     ema_decay: float = 0.0
-    """Decay of the moving average of weights and statistics that is evaluated and kept; 0: off."""
+    """Decay of the moving average of weights and statistics, which is then evaluated and saved; 0
+    is off."""
     dropout_rate: float | None = None
-    """Before the classifier; by default the network's."""
+    """Dropout before the classifier; by default the network's."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the arithmetic; parameters are float32."""
     remat: bool = False
-    """Recompute blocks in the backward pass instead of keeping their maps: for MobileNetV2 on a
-    TPU, 0.6 of the memory and 0.9 of its traffic for 1.3 times the operations."""
+    """Recompute blocks in the backward pass instead of saving their activations: for MobileNetV2 on
+    a TPU, 0.6 of the memory and 0.9 of its traffic for 1.3 times the operations."""
     parallel: Literal["jit", "pmap"] = "jit"
-    """How the batch is spread over devices: jit over a mesh of all devices, or pmap."""
+    """How the batch is sharded: jit over a mesh of all devices, or pmap."""
     seed: int = 0
-    """Of the initial weights, the order of the data, augmentation and dropout."""
+    """Seed of the initial weights, the order of the data, augmentation and dropout."""
     init_from: str | None = None
-    """Weights directory to start from; another number of classes gets a new classifier."""
+    """Weights directory to start from; for other classes the classifier starts anew."""
     freeze_backbone: bool = False
-    """Train the classifier alone."""
+    """Train only the classifier."""
     resume: bool = False
-    """Continue the run in --output from its newest checkpoint, with its settings; begin it where
-    there is none yet, so that a job which is started anew needs no other command."""
+    """Continue the run in --output from its newest checkpoint, with its settings. Where there is no
+    run yet, begin it: a restarted job can repeat its command."""
     eval_only: bool = False
     """Evaluate the weights of --init-from, or the best ones of the run in --output, and stop."""
     plan: str | None = None
-    """Compile the step for a TPU topology such as v5e:2x2 without having one, print memory and
-    operations per chip, and stop."""
+    """Compile the step for a TPU topology such as v5e:2x2, print memory and operations per chip,
+    and stop. Needs no TPU."""
     workers: int | None = None
-    """Processes that load images, 0 for threads; by default 0 for digits or on two cores, else one
-    per core, at most 16."""
+    """Processes that load images; 0 is for threads. By default 0 for digits and on up to two cores,
+    else one per core, at most 16."""
     on_bad_image: Literal["error", "skip"] = "error"
-    """What to do with a file that cannot be read: stop and name it, or skip, count and report."""
+    """What to do with a file that cannot be read: stop and name it, or skip it and report how
+    many."""
     log_every: int = 10
     """Steps between two lines of metrics.jsonl."""
     checkpoint_every: int = 1000
-    """Steps between two checkpoints within an epoch; there is one at the end of each epoch too."""
+    """Steps between checkpoints within an epoch; each epoch ends with one too."""
 
     def check(self) -> None:
-        """Raise InputError for a value that cannot be, whatever the data and the devices."""
+        """Raise InputError for a value that is wrong whatever the data and the devices are."""
         positive, share = "numbers above 0", "0 up to but not including 1"
         accepted = {
             "batch_size": (self.batch_size >= 1, "1 and more"),
@@ -152,29 +155,28 @@ class Config:
 
     @property
     def network_options(self) -> dict[str, Any]:
-        """Options of `create_model` that the flags give."""
+        """Options of `create_model` from the flags."""
         return read_options(self.options, alpha=self.alpha, dropout_rate=self.dropout_rate)
 
     @property
     def weights(self) -> str | None:
-        """The weights directory to begin with: --init-from, or the best of the run to evaluate."""
+        """Weights directory to start from, or the best one of the run to evaluate."""
         if self.init_from is None and self.eval_only and self.output:
             return str(Path(self.output) / "best")
         return self.init_from
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, without those that belong to one call only."""
+        """Return plain values, without those of a single call."""
         return {k: v for k, v in dataclasses.asdict(self).items() if k not in _OF_ONE_CALL}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
-        """Read what `to_json` wrote."""
-        plain: Any = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        return cls(**plain)
+        """Build the settings from the values of `to_json`."""
+        return cls(**{name: as_tuples(value) for name, value in values.items()})
 
 
 def flag(name: str) -> str:
-    """The command-line spelling of a setting."""
+    """Return the command-line spelling of a setting."""
     return name.replace("_", "-")
 
 
@@ -185,7 +187,7 @@ def read_config(argv: Sequence[str], prog: str = PROG) -> Config:
       InputError: an unknown network or recipe, a value out of range, or a flag that contradicts
         the run that is resumed.
     """
-    # --help waits for the second pass, which knows the recipe's defaults.
+    # The first pass finds the recipe or the run; the second shows its values as defaults in --help.
     first = parse(Config, [word for word in argv if word not in ("-h", "--help")], prog)
     continues = first.output and (first.resume or first.eval_only)
     saved = load_config(Path(str(first.output))) if continues else None

@@ -11,9 +11,9 @@ from train.config import Config
 def make_schedule(config: Config, steps_per_epoch: int, total_steps: int) -> optax.Schedule:
     """Build the learning rate as a function of the step.
 
-    The rate rises linearly over the warm-up, then follows the schedule; drops are counted from the
-    first step of the run, as in TensorFlow's and torchvision's recipes, while cosine and linear
-    reach 0 at its end.
+    The rate rises linearly over the warm-up, then follows the schedule. Drops count from the first
+    step of the run, as in TensorFlow's and torchvision's recipes; cosine and linear reach 0 at the
+    end of the run.
     """
     peak, warmup = config.learning_rate, round(config.warmup_epochs * steps_per_epoch)
     rest = max(1, total_steps - warmup)
@@ -34,13 +34,13 @@ def make_schedule(config: Config, steps_per_epoch: int, total_steps: int) -> opt
             main = _from_first_step(optax.piecewise_constant_schedule(peak, drops), warmup)
     if warmup == 0:
         return main
-    # The first step has rate peak / warmup, not 0: a step at rate 0 teaches nothing.
+    # The first step has rate peak / warmup: at rate 0 it would be wasted.
     rise = optax.linear_schedule(peak / warmup, peak, max(1, warmup - 1))
     return optax.join_schedules([rise, main], [warmup])
 
 
 def _from_first_step(schedule: optax.Schedule, warmup: int) -> optax.Schedule:
-    """Undo the count of `join_schedules`, which starts again at the end of the warm-up."""
+    """Count steps from the start of the run: `join_schedules` counts from the warm-up's end."""
     return lambda step: schedule(step + warmup)
 
 
@@ -71,5 +71,5 @@ def make_optimizer(config: Config, schedule: optax.Schedule) -> optax.GradientTr
 
 
 def _kernels(params: Any) -> Any:
-    """Mark what decays: kernels have several axes, scales and biases one."""
+    """Select the leaves that decay: kernels have several axes, scales and biases one."""
     return jax.tree.map(lambda leaf: leaf.ndim > 1, params)

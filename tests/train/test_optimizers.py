@@ -32,10 +32,11 @@ def test_exponential_is_a_staircase():
     assert given == [1, 1, 0.5, 0.5, 0.25]
 
 
-def test_step_drops_at_the_milestones():
-    given = rates([29, 30, 31, 80, 99], schedule="step", decay_rate=0.5, milestones=(3.0, 8.0))
-    assert given[0] == 1
-    assert given[2:] == [0.5, 0.25, 0.25] or given[1:] == [0.5, 0.5, 0.25, 0.25]
+@pytest.mark.parametrize("warmup_epochs", [0.0, 1.0])
+def test_step_drops_with_the_first_step_of_a_milestones_epoch(warmup_epochs):
+    """As torch's MultiStepLR does, with and without a warm-up."""
+    settings = {"decay_rate": 0.5, "milestones": (3.0, 8.0), "warmup_epochs": warmup_epochs}
+    assert rates([29, 30, 79, 80, 99], schedule="step", **settings) == [1, 0.5, 0.5, 0.25, 0.25]
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "linear", "exponential", "step"])

@@ -87,7 +87,7 @@ def test_unknown_way_is_refused():
         make_parallel("pmat", 8)
 
 
-def test_a_cpu_compiles_the_step_with_options_of_its_own(monkeypatch):
+def test_a_cpu_compiles_both_steps_with_options_of_its_own(monkeypatch):
     given = []
     unknown = {"xla_cpu_of_next_year": ""}
     monkeypatch.setattr(
@@ -95,6 +95,14 @@ def test_a_cpu_compiles_the_step_with_options_of_its_own(monkeypatch):
     )
     model = Tiny(num_classes=5)
     variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
-    with pytest.raises(jax.errors.JaxRuntimeError, match="xla_cpu_of_next_year"):
-        run(model, "jit", jax.devices()[:1], variables)
+    objective = Objective(model, Preprocessing(64), optax.sgd(0.005), lambda step: 0.005)
+    parallel = make_parallel("jit", BATCH, jax.devices()[:1])
+    state = create_state(objective, variables)
+    steps = (
+        (parallel.train_step(objective), (state, IMAGES[0], LABELS[0], jax.random.key(1))),
+        (parallel.eval_step(objective), (variables, IMAGES[0], LABELS[0], np.ones(BATCH))),
+    )
+    for step, arguments in steps:
+        with pytest.raises(jax.errors.JaxRuntimeError, match="xla_cpu_of_next_year"):
+            step.lower(*arguments).compile()
     assert given == ["cpu"]
