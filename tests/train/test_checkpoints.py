@@ -5,6 +5,7 @@ import sys
 
 import chex
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from flaxmobile.errors import InputError
@@ -75,6 +76,18 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with Checkpoints(tmp_path / "c") as checkpoints, pytest.raises(InputError, match="c/3 is dam"):
         checkpoints.restore(STATE)
+
+
+def test_an_error_without_text_is_named_by_its_type(tmp_path, monkeypatch):
+    def restore(*_, **__):
+        raise ValueError
+
+    with Checkpoints(tmp_path / "c") as checkpoints:
+        checkpoints.save(state(3), Progress(3))
+        checkpoints.wait()
+        monkeypatch.setattr(ocp.CheckpointManager, "restore", restore)
+        with pytest.raises(InputError, match=r"c/3 is damaged .*\(ValueError\(\)\)"):
+            checkpoints.restore(STATE)
 
 
 def test_another_networks_checkpoint_is_refused(tmp_path):

@@ -10,9 +10,11 @@ import pytest
 from PIL import Image
 
 from flaxmobile import Metadata, Preprocessing, load_metadata, load_weights, registry, save_weights
-from flaxmobile.weights import abstract_variables
+from flaxmobile.variables import abstract_variables
 from tests.train.tiny import SPEC, Tiny
 from train.__main__ import main
+from train.config import read_config
+from train.setup import initial_state, prepare
 
 FLOWERS = ("daisy", "dandelion", "rose", "sunflower", "tulip")
 FLAGS = ["--model", "tiny", "--dataset", "folder:flowers", "--image-size", "32", "--workers", "0"]
@@ -102,6 +104,14 @@ def test_a_classifier_of_the_same_classes_is_kept(pretrained):
     assert main([*FLAGS, *flags, "--weight-decay", "0", "--output", "second"]) == 0
     second = load_weights("second/best")[1]["params"]["classifier"]
     chex.assert_trees_all_close(second, first, atol=1e-9)
+
+
+def test_the_description_of_the_weights_is_read_once(pretrained, monkeypatch):
+    read, original = [], Path.read_text
+    monkeypatch.setattr(Path, "read_text", lambda path: read.append(path.name) or original(path))
+    run = prepare(read_config([*FLAGS, "--init-from", "pretrained"]))
+    initial_state(run)
+    assert read.count("model.json") == 1
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What `python -m train --model NAME` makes of its settings, for every network."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,7 +9,7 @@ import pytest
 
 import flaxmobile
 from flaxmobile.registry import get_spec
-from train.config import read_config
+from train.config import Config, read_config
 from train.reporting import describe
 from train.setup import prepare
 
@@ -64,3 +65,14 @@ def test_a_size_that_is_large_enough_is_kept():
 @pytest.mark.parametrize("flags", [[], ["--remat"]])
 def test_blocks_are_recomputed_when_asked(flags):
     assert prepared("v2", *flags).objective.remat == bool(flags)
+
+
+@pytest.mark.parametrize(
+    ("flags", "alpha"),
+    [([], 1.0), (["--alpha", "0.35"], 0.35), (["--options", "alpha=0.35"], 0.35)],
+)
+def test_the_width_is_kept_in_the_settings_wherever_it_was_given(flags, alpha):
+    run = prepared("v2", *flags)
+    assert run.objective.model.alpha == run.options["alpha"] == alpha
+    again = Config.from_json(json.loads(json.dumps(run.config.to_json())))
+    assert again.network_options["alpha"] == alpha

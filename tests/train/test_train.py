@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import train.loop
-from flaxmobile import load_weights, registry
+from flaxmobile import load_metadata, load_weights, registry
 from tests.train.tiny import SPEC
 from train.__main__ import main
 
@@ -79,6 +79,11 @@ def test_a_run_writes_what_the_contract_lists(uninterrupted):
     model, variables = load_weights(uninterrupted / "best")
     assert model.num_classes == 10
     assert jax.tree.leaves(variables)
+    results = lines(uninterrupted, "validation")
+    best = max(results, key=lambda line: (line["accuracy"], -line["loss"]))
+    assert load_metadata(uninterrupted / "best").source == {
+        "origin": "python -m train", "step": best["step"], "validation_accuracy": best["accuracy"],
+    }  # fmt: skip
 
 
 def test_the_log_interval_is_kept_and_the_last_step_logged(tmp_path):
@@ -86,30 +91,29 @@ def test_the_log_interval_is_kept_and_the_last_step_logged(tmp_path):
     assert list(losses("run")) == [3, 6, 7]
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_saves_and_the_resumed_losses_are_the_same_to_the_bit(
-    tmp_path, uninterrupted, number, status
-):
-    run = tmp_path / "run"
-    signal_at = f"4 {int(number)}"
-    output = run_command("--steps", STEPS, "--output", run, status=status, SIGNAL_AT=signal_at)
-    assert "--resume" in output
-    assert max(losses(run)) == 5  # which had begun
-    run_command("--resume", "--output", run, "--steps", STEPS)
-    assert losses(run) == losses(uninterrupted)
-    assert losses(run, "validation") == losses(uninterrupted, "validation")
-    assert losses(run, "test") == losses(uninterrupted, "test")
+INTERRUPTIONS = (  # after which line of metrics.jsonl, while the next step runs
+    (2, signal.SIGKILL),  # before the first checkpoint
+    (11, signal.SIGKILL),  # after checkpoints at steps 5, 9 and 10
+    (12, signal.SIGINT),
+    (17, signal.SIGTERM),  # between step 18, the last of its epoch, and its validation
+)
 
 
-@pytest.mark.parametrize("step", [2, 11])
-def test_kill_minus_nine_resumes_to_the_same_losses(tmp_path, uninterrupted, step):
+def test_a_run_that_is_killed_and_stopped_has_the_same_losses_to_the_bit(tmp_path, uninterrupted):
     run = tmp_path / "run"
-    flags = "--steps", STEPS, "--output", run, "--checkpoint-every", 5
-    killed = signal.SIGKILL
-    run_command(*flags, status=-killed, SIGNAL_AT=f"{step} {int(killed)}")
-    run_command("--resume", "--output", run, "--steps", STEPS)
-    assert losses(run) == losses(uninterrupted)
-    assert losses(run, "validation") == losses(uninterrupted, "validation")
+    flags = "--steps", STEPS, "--output", run, "--checkpoint-every", 5, "--resume"
+    for step, number in INTERRUPTIONS:
+        killed = number == signal.SIGKILL
+        status = -number if killed else 128 + number
+        output = run_command(*flags, status=status, SIGNAL_AT=f"{step} {int(number)}")
+        flags = "--resume", "--output", run
+        if not killed:
+            assert f"stopped; continue with --output {run} --resume" in output
+            assert max(losses(run)) == step + 1
+    assert max(losses(run, "validation")) == 9
+    run_command(*flags)
+    for split in ("train", "validation", "test"):
+        assert losses(run, split) == losses(uninterrupted, split)
     chex.assert_trees_all_equal(
         load_weights(run / "best")[1], load_weights(uninterrupted / "best")[1]
     )
