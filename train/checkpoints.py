@@ -42,7 +42,6 @@ class Checkpoints:
     """
 
     def __init__(self, directory: Path) -> None:
-        """Open or make the directory."""
         self.directory = directory
         self._manager = ocp.CheckpointManager(
             directory.absolute(),
@@ -130,7 +129,6 @@ class Checkpoints:
         )
 
     def __enter__(self) -> Self:
-        """Use as a context, which waits for the writing at its end."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

@@ -125,7 +125,6 @@ class PmapParallel:
     axis_name: str | None = "devices"
 
     def __init__(self, devices: Sequence[jax.Device]) -> None:
-        """Use these devices."""
         self.devices = devices
         mesh = Mesh(np.asarray(devices), ("devices",), axis_types=(AxisType.Auto,))
         self.sharded = NamedSharding(mesh, PartitionSpec("devices"))

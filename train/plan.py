@@ -7,8 +7,9 @@ import jax.numpy as jnp
 
 from flaxmobile.tpu import no_program_cache, topology_devices
 from train.config import Config
-from train.setup import Run, prepare
-from train.step import abstract_state
+from train.parallel import Parallel
+from train.setup import prepare
+from train.step import Objective, abstract_state
 
 
 def plan(config: Config) -> int:
@@ -19,8 +20,9 @@ def plan(config: Config) -> int:
     """
     devices = topology_devices(str(config.plan))
     run = prepare(config, devices)
-    with no_program_cache():
-        compiled = compile_train_step(run)
+    size = run.preprocessing.image_size
+    shape = (config.batch_size, size, size, 3)
+    compiled = compile_train_step(run.parallel, run.objective, shape)
     memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
     per_chip = config.batch_size // len(devices)
     rows = {
@@ -38,16 +40,19 @@ def plan(config: Config) -> int:
     return 0
 
 
-def compile_train_step(run: Run) -> Any:
-    """Compile the training step for the devices of the run, which need not exist."""
-    size, count = run.preprocessing.image_size, run.config.batch_size
-    return (
-        run.parallel.train_step(run.objective)
-        .lower(
-            run.parallel.shape_state(abstract_state(run.objective)),
-            run.parallel.shape_batch((count, size, size, 3), jnp.uint8),
-            run.parallel.shape_batch((count,), jnp.int32),
-            jax.eval_shape(jax.random.key, 0),
-        )
-        .compile()
+def compile_train_step(parallel: Parallel, objective: Objective, shape: tuple[int, ...]) -> Any:
+    """Compile the training step for devices that need not exist.
+
+    Args:
+      parallel: spreads the step over the devices.
+      objective: what is minimized.
+      shape: [n, h, w, 3] of the images of all devices.
+    """
+    lowered = parallel.train_step(objective).lower(
+        parallel.shape_state(abstract_state(objective)),
+        parallel.shape_batch(shape, jnp.uint8),
+        parallel.shape_batch(shape[:1], jnp.int32),
+        jax.eval_shape(jax.random.key, 0),
     )
+    with no_program_cache():
+        return lowered.compile()

@@ -101,11 +101,9 @@ class Reporter:
         plot_curves(self.metrics, self.directory / "curves.png")
 
     def __enter__(self) -> Self:
-        """Use as a context."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close the files."""
         self._bar.close()
         self._file.close()
         self._board.close()

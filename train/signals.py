@@ -30,18 +30,15 @@ class StopSignals:
     """Within, the first SIGINT or SIGTERM is remembered; a second one ends the process."""
 
     def __init__(self) -> None:
-        """Begin with no signal received."""
         self.received: int | None = None
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> Self:
-        """Install the handlers."""
         for number in (signal.SIGINT, signal.SIGTERM):
             self._previous[number] = signal.signal(number, self._remember)
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Restore the handlers that were there."""
         for number, handler in self._previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 

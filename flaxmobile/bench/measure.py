@@ -161,12 +161,10 @@ class _Process:
             self._process.communicate()
 
     def __enter__(self) -> Self:
-        """Use as a context, at whose end it is stopped."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Stop; at once after Ctrl-C."""
-        self.stop(0 if kind is KeyboardInterrupt else _SECONDS_TO_END)
+        self.stop(seconds=0 if kind is KeyboardInterrupt else _SECONDS_TO_END)
 
 
 def measure(jobs: Sequence[Job], rounds: int) -> dict[str, Result]:
@@ -255,7 +253,7 @@ def measure_compilation(jobs: Sequence[Job], rounds: int) -> dict[str, Compilati
 def _check_same(outputs: Mapping[str, tuple[Path, float]]) -> None:
     """Every candidate must have computed the numbers of the first, to a share of the largest.
 
-    Or what ours computes with the weights that the candidate has alone.
+    A candidate with weights of its own is compared with our network on those weights.
 
     Args:
       outputs: where each saved what it computed, and that share.

@@ -4,9 +4,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from flaxmobile.layers import BatchNorm, Conv
+from flaxmobile.layers.ic_conv import ICConv
 from flaxmobile.ops import make_window
 
 
@@ -30,21 +33,34 @@ def _replace(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
 
 
 def _conv(module: Conv, x: Any) -> Any:
-    kernel = module.variables["params"]["kernel"]
-    window = make_window(
-        x.shape[1:3], kernel.shape[:2], module.stride, module.padding, module.dilation
-    )
+    params = module.variables["params"]
+    if not isinstance(module, ICConv):
+        return _plain_conv(module, x, params["kernel"], params.get("bias"), module.dilation)
+    parts: list[Any] = []
+    order: list[int] = []
+    for pair in sorted(set(module.dilations)):
+        channels = np.asarray([i for i, each in enumerate(module.dilations) if each == pair])
+        seen = x if module.groups == 1 else x[..., channels * module.groups // module.features]
+        dilation = (module.dilation * pair[0], module.dilation * pair[1])
+        bias = params["bias"][channels] if module.use_bias else None
+        parts.append(_plain_conv(module, seen, params["kernel"][..., channels], bias, dilation))
+        order.extend(channels)
+    return jnp.concatenate(parts, -1)[..., np.argsort(order)]
+
+
+def _plain_conv(module: Conv, x: Any, kernel: Any, bias: Any, dilation: Any) -> Any:
+    window = make_window(x.shape[1:3], kernel.shape[:2], module.stride, module.padding, dilation)
     conv = nn.Conv(
-        module.features,
+        kernel.shape[-1],
         kernel.shape[:2],
         window.strides,
         window.padding,
         kernel_dilation=window.dilation,
-        feature_group_count=module.groups,
-        use_bias=module.use_bias,
+        feature_group_count=x.shape[-1] // kernel.shape[2],
+        use_bias=bias is not None,
         dtype=module.dtype,
     )
-    return conv.apply({"params": module.variables["params"]}, x)
+    return conv.apply({"params": {"kernel": kernel, **({} if bias is None else {"bias": bias})}}, x)
 
 
 def _norm(

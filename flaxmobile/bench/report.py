@@ -48,7 +48,7 @@ def header(facts: Mapping[str, Any]) -> str:
 def table(job: Job, results: Mapping[str, Result]) -> str:
     """One model and task: candidates with times, and how many times faster the first is."""
     rows: list[tuple[str, ...] | str] = [
-        ("", "ms per image", "spread", "we are faster", "compile", "temporary"),
+        ("", "ms per image", "spread", "speed-up", "compile", "temporary"),
         RULE,
     ]
     own = next(iter(results.values()))

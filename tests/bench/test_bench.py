@@ -40,7 +40,7 @@ def test_plain_flax_takes_the_same_training_step():
         own, plain = (build(training_job()) for build in (ours, flax))
         own.prepare()
         plain.prepare()
-        losses = np.array([[candidate.call() for _ in range(3)] for candidate in (own, plain)])
+        losses = np.array([[each.fetch(each.call()) for _ in range(3)] for each in (own, plain)])
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
     assert losses[0, 0] != losses[0, 1]
     own_text, plain_text = (each.compiled.as_text() for each in (own, plain))

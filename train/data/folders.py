@@ -25,11 +25,9 @@ class FolderSource:
     files: tuple[tuple[str, int], ...]
 
     def __len__(self) -> int:
-        """Return the number of images."""
         return len(self.files)
 
     def __getitem__(self, index: int) -> Record:
-        """Read one file."""
         file, label = self.files[index]
         path = Path(self.root, file)
         try:

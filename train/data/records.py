@@ -39,9 +39,7 @@ class Source(Protocol):
     label outside the classes.
     """
 
-    def __len__(self) -> int:
-        """Return the number of records."""
-
+    def __len__(self) -> int: ...
     def __getitem__(self, index: int) -> Record:
         """Read one record; several threads may call this at once."""
 

@@ -65,7 +65,6 @@ class TfdsSource:
         self._classes = features["label"].num_classes
 
     def __len__(self) -> int:
-        """Return the number of records."""
         return len(self._records)
 
     def __getitem__(self, index: int) -> Record:

@@ -14,8 +14,6 @@ from flaxmobile.bench.measure import Job
 from flaxmobile.registry import create_model
 from flaxmobile.variables import abstract_variables
 
-LEARNING_RATE, MOMENTUM = 1e-3, 0.9
-
 _ORIGINS = ("torchvision", "timm")
 
 

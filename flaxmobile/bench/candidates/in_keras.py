@@ -11,15 +11,14 @@ import numpy as np
 from convert.conversion import convert_file
 from convert.references import KERAS, build_keras
 from flaxmobile.bench.candidates.base import (
-    LEARNING_RATE,
-    MOMENTUM,
     Candidate,
     Missing,
     data,
     dtype,
 )
-from flaxmobile.bench.candidates.in_jax import training
+from flaxmobile.bench.candidates.in_jax import Training
 from flaxmobile.bench.measure import Job
+from flaxmobile.bench.objective import LEARNING_RATE, MOMENTUM
 from flaxmobile.errors import InputError
 from flaxmobile.registry import create_model, options_of
 
@@ -37,7 +36,6 @@ class KerasNetwork(Candidate):
     """
 
     def __init__(self, job: Job) -> None:
-        """Build and compile the network."""
         if job.task == "compile":
             raise Missing("Keras compiles in the first step alone")
         if job.model not in KERAS:
@@ -88,5 +86,6 @@ class KerasNetwork(Candidate):
         model, variables = self._ours
         if self._job.task == "inference":
             return np.asarray(jax.jit(model.apply)(variables, self._arrays[0]))
-        step, state, *arrays = training(self._job, model, variables)
-        return np.asarray(jax.jit(step)(state, *arrays)[1])
+        step = Training(self._job, model, variables)
+        step.prepare()
+        return step.fetch(step.call())

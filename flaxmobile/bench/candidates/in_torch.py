@@ -12,8 +12,6 @@ from convert.references import build_reference
 from convert.rules import RULES
 from convert.torch_files import torch_state
 from flaxmobile.bench.candidates.base import (
-    LEARNING_RATE,
-    MOMENTUM,
     Candidate,
     Missing,
     data,
@@ -21,6 +19,7 @@ from flaxmobile.bench.candidates.base import (
     network,
 )
 from flaxmobile.bench.measure import Job
+from flaxmobile.bench.objective import LEARNING_RATE, MOMENTUM
 from flaxmobile.errors import InputError
 from flaxmobile.registry import options_of
 
@@ -32,7 +31,6 @@ class TorchNetwork(Candidate):
     """
 
     def __init__(self, job: Job, compiled: bool = False) -> None:
-        """Build the network, by default to run as it is."""
         if job.task == "compile" and not compiled:
             raise Missing("eager torch compiles nothing")
         network = torch_network(job)
@@ -121,7 +119,6 @@ class OnnxRuntime(Candidate):
     """ONNX Runtime on the graph exported from torch."""
 
     def __init__(self, job: Job) -> None:
-        """Export the graph."""
         if job.task != "inference":
             raise Missing("ONNX Runtime does not train")
         if jax.default_backend() != "cpu" or dtype(job) != jnp.float32:

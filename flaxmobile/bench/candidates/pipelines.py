@@ -57,7 +57,6 @@ class Ours(Pipeline):
     """The pipeline of `train`, with its threads or processes: uint8, normalized on the device."""
 
     def __init__(self, job: Job) -> None:
-        """Open the files; processes start with the first batch."""
         from train.data import open_dataset
         from train.data.pipeline import train_batches
         from train.data.workers import default_workers
@@ -79,7 +78,6 @@ class Torch(Pipeline):
     """torchvision's ImageFolder in torch's DataLoader: uint8 too, to be normalized later."""
 
     def __init__(self, job: Job) -> None:
-        """Open the files; processes start with the first batch."""
         try:
             import torch
             from torchvision import datasets
