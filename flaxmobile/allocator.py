@@ -1,4 +1,4 @@
-"""The C library's allocator, set for programs whose large buffers come back in every step."""
+"""Settings of the C library's allocator for programs that reuse large buffers in every step."""
 
 import ctypes
 import sys
@@ -7,25 +7,25 @@ import jax
 
 # From glibc's malloc.h: parameter -> value.
 _SETTINGS = {
-    -1: -1,  # M_TRIM_THRESHOLD: never give memory back to the system
-    -2: 512 * 2**20,  # M_TOP_PAD: take so much at a time
-    -4: 0,  # M_MMAP_MAX: no buffer is a mapping of its own, which would be unmapped after use
+    -1: -1,  # M_TRIM_THRESHOLD: never return memory to the system
+    -2: 512 * 2**20,  # M_TOP_PAD: grow the heap by at least 512 MB
+    -4: 0,  # M_MMAP_MAX: map no buffer separately, it would be unmapped after use
 }
 
 
 def keep_freed_memory() -> bool:
-    """Let this process reuse the memory that it frees instead of giving it back.
+    """Let this process reuse the memory that it frees instead of returning it to the system.
 
-    XLA's CPU backend takes its temporary memory anew in every call, 1.8 GB for a training step of
-    MobileNetV2 at batch 32. By default glibc unmaps it each time, and half of the step is then
-    spent on page faults. The process stays as large as it once was.
+    XLA's CPU backend allocates its temporary memory in every call, 1.8 GB for a training step of
+    MobileNetV2 at batch 32. By default glibc unmaps it each time, and half of the step is spent on
+    page faults. With these settings the process never shrinks.
 
-    Buffers of 64 MB and more are kept for the main thread alone: `run_in_the_caller`. (A single
-    heap for all threads, M_ARENA_MAX, would keep them too, but XLA's threads would then wait for
-    each other: 1.2 times as long for a step or an image, 1.4 for compiling.)
+    Buffers of 64 MB and more are kept in the main thread only: see `run_in_calling_thread`. (A
+    single heap for all threads, M_ARENA_MAX, would keep them too, but XLA's threads would wait for
+    each other: steps and images are then 1.2 times slower, compilation 1.4 times.)
 
     Returns:
-      Whether the C library is glibc and took the settings.
+      Whether the C library is glibc and accepted the settings.
     """
     if sys.platform != "linux":
         return False
@@ -35,12 +35,11 @@ def keep_freed_memory() -> bool:
     )
 
 
-def run_in_the_caller() -> None:
-    """Let JAX's CPU backend run programs in the thread that calls them, not in one of its own.
+def run_in_calling_thread() -> None:
+    """Have JAX's CPU backend run programs in the calling thread instead of its own.
 
-    From the main thread, large buffers then come from the heap that keeps them (see
-    `keep_freed_memory`). Both together halve MobileNetV2's training step at batch 32. A call
-    returns when it has ended. Nothing changes for other platforms, nor once JAX has begun to use
-    its CPU backend.
+    Large buffers of the main thread are then allocated from the heap that `keep_freed_memory`
+    keeps. Both together halve MobileNetV2's training step at batch 32. Calls become synchronous.
+    It has no effect on other platforms, nor after JAX has initialized its CPU backend.
     """
     jax.config.update("jax_cpu_enable_async_dispatch", False)

@@ -1,4 +1,4 @@
-"""Inference without batch normalization: its numbers move into the convolutions."""
+"""Inference without batch normalization, which is folded into the convolutions."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,7 +21,7 @@ def fold_batch_norm(model: Network, variables: Tree) -> tuple[Network, Tree]:
 
     Returns:
       A model with `folded=True` and its variables, {"params": …}: the same outputs up to float
-      rounding, no normalization left. It is for inference; `train=True` changes dropout alone.
+      rounding, without normalization. It is for inference; `train=True` changes only dropout.
 
     Raises:
       InputError: the model is folded already, or the variables are not those of the model.
@@ -49,7 +49,7 @@ def _fold(params: Mapping[str, Any], stats: Mapping[str, Any], epsilon: float) -
 
 
 def _fold_one(kernel: Any, norm: Tree, stats: Tree, epsilon: float) -> Tree:
-    """Scale the kernel's output channels in float64, so that folding itself rounds once."""
+    """Scale the kernel's output channels in float64, so that folding rounds once."""
     scale, bias = (np.asarray(norm[name], np.float64) for name in ("scale", "bias"))
     mean, var = (np.asarray(stats[name], np.float64) for name in ("mean", "var"))
     factor = scale / np.sqrt(var + epsilon)

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from flaxmobile.errors import InputError, unknown
+from flaxmobile.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from flaxmobile.trees import as_tuples
 
 if TYPE_CHECKING:
@@ -36,9 +37,6 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 """EXIF orientation -> turn. `ImageOps.exif_transpose` fails where other EXIF entries are bad."""
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a network's variables look like, and whether given ones are those of the network."""
+"""Layout of a network's variables, and a check of given variables against it."""
 
 import functools
 from typing import Any
@@ -15,19 +15,23 @@ Tree = dict[str, Any]
 
 
 def abstract_variables(model: Network) -> Tree:
-    """Shapes and dtypes of a model's variables as `jax.ShapeDtypeStruct`; computes nothing."""
-    return jax.tree.map(lambda leaf: leaf, _traced(model))  # the caller may change its tree
+    """Shapes and dtypes of a model's variables as `jax.ShapeDtypeStruct`, by tracing alone."""
+    return jax.tree.map(lambda leaf: leaf, _trace(model))  # a copy, which the caller may change
 
 
 @functools.lru_cache(maxsize=256)
-def _traced(model: Network) -> Tree:
-    """Tracing a deep network takes a second, and a conversion asks more than once."""
+def _trace(model: Network) -> Tree:
+    """Trace a network's initialization: a second for a deep one, so results are cached."""
     images = jax.ShapeDtypeStruct((1, model.min_image_size, model.min_image_size, 3), jnp.float32)
     return dict(jax.eval_shape(model.init, jax.random.key(0), images))
 
 
 def check_variables(expected: Tree, found: Tree, where: str) -> None:
-    """Raise InputError, which names every difference, unless paths, dtypes and shapes agree."""
+    """Compare paths, dtypes and shapes of two trees of variables.
+
+    Raises:
+      InputError: they differ; the message begins with `where` and lists every difference.
+    """
     wanted, given = _layout(expected), _layout(found)
     problems = [f"{path} is missing" for path in wanted if path not in given]
     problems += [f"{path} is not a parameter of the model" for path in given if path not in wanted]

@@ -1,4 +1,4 @@
-"""Large buffers that come back cause no page faults, and threads have heaps of their own."""
+"""Large buffers that are reused cause no page faults, and threads have heaps of their own."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ import pytest
 BEGIN = """
 import ctypes, resource, threading
 import jax, jax.numpy as jnp
-from flaxmobile.allocator import keep_freed_memory, run_in_the_caller
+from flaxmobile.allocator import keep_freed_memory, run_in_calling_thread
 
 libc = ctypes.CDLL(None)
 libc.prctl(41, 1, 0, 0, 0)  # PR_SET_THP_DISABLE: a huge page would be one fault for 512
@@ -18,8 +18,8 @@ def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 def faults_of(call):
-    # The fewest of some: a small block may take a bit of a large one that was freed. In one process
-    # of 14 with 8 devices, each of the first 8 calls or more takes a new one for that reason.
+    # The fewest over many calls: a small block may split a large one that was freed. In one process
+    # of 14 with 8 devices, each of the first 8 calls or more allocates a new one for that reason.
     found = []
     for _ in range(32):
         before = faults()
@@ -74,20 +74,20 @@ def run(*parts):
 
 
 @pytest.mark.parametrize(("call", "expected"), [("", False), ("assert keep_freed_memory()", True)])
-def test_a_buffer_that_comes_back_is_there_already(call, expected):
+def test_a_buffer_that_is_reused_causes_no_page_faults(call, expected):
     assert (int(run(call, BUFFER)) < 100) == expected
 
 
 @pytest.mark.parametrize(
     ("calls", "expected"),
     [
-        ("run_in_the_caller()", False),
-        ("run_in_the_caller(); jax.devices(); keep_freed_memory()", True),
+        ("run_in_calling_thread()", False),
+        ("run_in_calling_thread(); jax.devices(); keep_freed_memory()", True),
         (TRAIN, True),
     ],
-    ids=["in the caller", "both", "train"],
+    ids=["calling thread", "both", "train"],
 )
-def test_so_are_those_of_a_program_that_runs_in_the_caller(calls, expected):
+def test_xlas_buffers_are_kept_where_it_runs_in_the_calling_thread(calls, expected):
     """In every process; `keep_freed_memory` alone does it where chance gives XLA the first heap."""
     assert all(int(run(calls, XLA)) < 1000 for _ in range(6)) == expected
 

@@ -13,7 +13,18 @@ FILES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob(
 
 # A room, which is a module or a package, imports rooms of lower floors alone.
 FLOORS = (
-    ("errors", "compat", "files", "trees", "versions", "table", "cores", "allocator", "compiler"),
+    (
+        "errors",
+        "compat",
+        "files",
+        "trees",
+        "versions",
+        "table",
+        "cores",
+        "allocator",
+        "compiler",
+        "imagenet",
+    ),
     ("tpu", "preprocessing", "ops"),
     ("command", "layers"),
     ("models", "parts"),

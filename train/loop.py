@@ -8,7 +8,7 @@ from pathlib import Path
 
 import jax
 
-from flaxmobile.allocator import keep_freed_memory, run_in_the_caller
+from flaxmobile.allocator import keep_freed_memory, run_in_calling_thread
 from flaxmobile.errors import InputError
 from flaxmobile.weights import load_weights, save_weights
 from train.checkpoints import Checkpoints, Progress, quality
@@ -28,7 +28,7 @@ def train(config: Config) -> int:
     Raises:
       InputError: settings, data or files that do not fit, or a loss that is no longer finite.
     """
-    run_in_the_caller()  # before the next line starts JAX's backend
+    run_in_calling_thread()  # before the next line starts JAX's backend
     if jax.default_backend() == "cpu":
         keep_freed_memory()
     run = prepare(config)

@@ -10,12 +10,14 @@ from flaxmobile.ops import global_mean, materialize_on_cpu
 
 
 class SqueezeExcite(nn.Module):
-    """Scale each channel by a gate that sees the mean of all (Hu et al. 2018, figure 2).
+    """Scale each channel by a gate computed from the mean of every channel.
+
+    x · gate(expand(activation(reduce(mean(x))))) (Hu et al. 2018, figure 2).
 
     Attributes:
       squeezed: channels between the two 1×1 convolutions, which have biases.
-      activation: after the first.
-      gate: after the second.
+      activation: after the first convolution.
+      gate: after the second convolution.
       dtype: type of the arithmetic.
     """
 

@@ -1,4 +1,4 @@
-"""Dropout whose mask does not depend on how the batch is spread over devices."""
+"""Dropout whose mask does not depend on how the batch is sharded."""
 
 import jax
 import jax.numpy as jnp
@@ -7,15 +7,15 @@ from jax import Array, lax
 
 
 class Dropout(nn.Module):
-    """Zero a share of the values in training and scale up the rest (Srivastava et al. 2014).
+    """Zero a fraction of the values in training and scale up the rest (Srivastava et al. 2014).
 
-    Under `jax.pmap` every device draws the mask of the whole batch and takes its own rows, so a
-    step gives the same numbers under `jit`, under `pmap` and on one device. The mask is drawn for
-    pooled features [n, c], where this costs nothing.
+    Under `jax.pmap` every device draws the mask of the whole batch and uses its own rows, so a
+    step has the same results under `jit`, under `pmap` and on one device. It is for pooled features
+    [n, c], whose mask is cheap.
 
     Attributes:
-      rate: the share of values that become zero.
-      axis_name: the `pmap` axis that the batch is spread over.
+      rate: fraction of the values that become zero.
+      axis_name: the `pmap` axis over which the batch is sharded.
     """
 
     rate: float
@@ -27,7 +27,7 @@ class Dropout(nn.Module):
         if deterministic or self.rate == 0:
             return x
         key = self.make_rng("dropout")
-        # Variables are made outside of the mapped function.
+        # Initialization runs outside of the mapped function.
         axis_name = None if self.is_initializing() else self.axis_name
         devices = 1 if axis_name is None else lax.axis_size(axis_name)
         keep = jax.random.bernoulli(key, 1 - self.rate, (devices, *x.shape))

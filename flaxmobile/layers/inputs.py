@@ -1,9 +1,9 @@
-"""Images under another normalization."""
+"""Conversion of images between normalizations."""
 
 import numpy as np
 from jax import Array
 
-from flaxmobile.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from flaxmobile.imagenet import IMAGENET_MEAN, IMAGENET_STD
 
 
 def to_symmetric_range(images: Array) -> Array:

@@ -25,13 +25,13 @@ def max_pool(
       size: side of the window.
       stride: of both axes.
       padding: see `flaxmobile.ops.make_window`; padded pixels never win.
-      ceil_mode: keep a last window that only partly lies in the image, as in Caffe; it must begin
+      ceil_mode: keep a last window that lies only partly in the image, as in Caffe; it must start
         inside the image or its left padding (PyTorch's rule).
 
     Returns:
       [n, h', w', c].
     """
-    spare = stride - 1 if ceil_mode else 0  # as much as the last window may lack
+    spare = stride - 1 if ceil_mode else 0  # pixels that the last window may lack
     reach = [side + spare for side in x.shape[1:3]]
     window = make_window(reach, (size, size), stride, padding)
     pads = _ceil_pads(x.shape[1:3], size, window) if ceil_mode else window.padding
@@ -54,9 +54,9 @@ def avg_pool(
       size: side of the window.
       stride: of both axes.
       padding: see `flaxmobile.ops.make_window`.
-      dilation: distance of two pixels under the window.
-      count_padding: divide by the window's area also where it reaches over the edge (PyTorch's
-        default), instead of by the number of pixels of the image (TensorFlow's).
+      dilation: distance between two pixels under the window.
+      count_padding: divide by the window's area (PyTorch's default); otherwise by its number of
+        pixels inside the image (TensorFlow's).
 
     Returns:
       [n, h', w', c] in x's dtype; the sum is in float32 or wider.
@@ -71,10 +71,10 @@ def avg_pool(
 
 
 def adaptive_avg_pool(x: Array, size: int) -> Array:
-    """Take the means of size × size bins, whatever the image's size (PyTorch's bins).
+    """Average an image of any size over size × size bins, as PyTorch does.
 
-    Bin i of n over a side of s pixels reaches from floor(i s / n) to ceil((i + 1) s / n): bins
-    overlap where n does not divide s, and repeat pixels where s is smaller than n.
+    Bin i of n over a side of s pixels reaches from floor(i s / n) to ceil((i + 1) s / n). Bins
+    overlap where n does not divide s, and share pixels where s is smaller than n.
 
     Returns:
       [n, size, size, c] in x's dtype; the sum is in float32 or wider.
@@ -86,7 +86,7 @@ def adaptive_avg_pool(x: Array, size: int) -> Array:
 
 
 def _bins(length: int, count: int) -> np.ndarray:
-    """What each of the pixels [length] weighs in each of the bins [count, length]."""
+    """Weight of each pixel in each bin, [count, length]."""
     pixel = np.arange(length)
     begin = np.arange(count)[:, None] * length // count
     end = -(-(np.arange(count)[:, None] + 1) * length // count)

@@ -4,7 +4,7 @@ from jax import Array
 
 
 def channel_shuffle(x: Array, groups: int) -> Array:
-    """Deal the channels of x [..., c] out, so that each group of c / groups gets some of all.
+    """Interleave the groups of channels of x [..., c], so that each new group has some of all.
 
     Output channel i * groups + j is channel i of input group j.
     """

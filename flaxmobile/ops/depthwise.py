@@ -2,11 +2,11 @@
 
 XLA's CPU backend runs `lax.conv_general_dilated(feature_group_count=channels)` 20 to 80 times
 slower than a sum of shifted slices, and computes its kernel gradient as a dense channels × channels
-convolution that is then masked. Automatic differentiation of the sum writes a shifted copy of the
-activations for each tap. So the CPU form here has rules of its own for both gradients.
+convolution that is then masked. Automatic differentiation of the sum materializes a shifted copy
+of the activations for each tap. So the CPU form here has a custom VJP.
 
-On a GPU cuDNN's kernels are the faster ones: MobileNetV2's training step in bfloat16 takes an H200
-12.2 ms with the native form, 17.1 with the one for the CPU, 12.9 with that for the output alone.
+On a GPU cuDNN's kernels are faster: MobileNetV2's training step in bfloat16 takes an H200 12.2 ms
+with the native form, 17.1 with the CPU's, 12.9 with the CPU's for the output and native gradients.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,12 +24,12 @@ from flaxmobile.ops.shifts import gather_gradient, image_phases, pad_pixels, shi
 from flaxmobile.ops.window import Padding, Pair, Window, make_window, output_size
 
 _COLUMNS = 14
-"""At most so many columns has a tile over which a kernel's gradient is added up: few enough that
-the shifts of a row, used once for each, are not written."""
+"""Widest tile, in columns, of the kernel gradient's partial sums. With wider ones XLA materializes
+the shifted rows."""
 
 _MOST_USES = 15
-"""What a loop uses more often, XLA's CPU backend writes out; the rest is computed in the loop, each
-time."""
+"""A value with more uses than this in one loop is materialized by XLA's CPU backend; others are
+recomputed at each use."""
 
 
 def depthwise_conv(
@@ -69,7 +69,7 @@ def depthwise_conv(
 def shifted(window: Window, x: Array, kernel: Array) -> Array:
     """Sum over the taps of (the image shifted to the tap) times (the tap's weights)."""
     wide = jnp.promote_types(x.dtype, jnp.float32)
-    # In inference XLA would take the middle tap from what was padded, so read or compute that too.
+    # Otherwise XLA reads the middle tap from the map without padding, and materializes both maps.
     padded = materialize_on_cpu(pad_pixels(x, window.padding).astype(wide))
     padded = _repeat_channels(padded, kernel)
     weights = _weights(kernel)
@@ -88,8 +88,8 @@ def _forward(window: Window, x: Array, kernel: Array) -> tuple[Array, tuple[Arra
     return shifted(window, x, kernel), (x, kernel)
 
 
-def _backward(window: Window, saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
-    x, kernel = saved
+def _backward(window: Window, residuals: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
+    x, kernel = residuals
     return _input_gradient(window, x, kernel, dy), _kernel_gradient(window, x, kernel, dy)
 
 
@@ -97,7 +97,7 @@ shifted.defvjp(_forward, _backward)
 
 
 def _input_gradient(window: Window, x: Array, kernel: Array, dy: Array) -> Array:
-    """Gather, for each pixel, what its outputs give back: dy times the weights of each tap."""
+    """Sum, for each pixel, dy times the weight of the tap over all outputs that read the pixel."""
     wide = jnp.promote_types(x.dtype, jnp.float32)
     weights = _weights(kernel)
     gradient = gather_gradient(
@@ -116,16 +116,16 @@ def _input_gradient(window: Window, x: Array, kernel: Array, dy: Array) -> Array
 def _kernel_gradient(window: Window, x: Array, kernel: Array, dy: Array) -> Array:
     """Sum, for each tap, the shifted image times dy over all pixels.
 
-    Tiles are added up first, for all taps in one loop along the channels, which is vectorised and
-    reads each tile from the cache: 2 to 3 times faster than a variadic reduction over all taps, 4
-    to 8 times than a sum for each. The sums that it writes take a third as much memory as dy (as
-    much for 25 taps: larger tiles take longer to compile).
+    Tiles are summed first, all taps in one loop along the channels, which is vectorized and reads
+    each tile from the cache: 2 to 3 times faster than a variadic reduction over all taps, 4 to 8
+    times faster than a reduction for each tap. The partial sums take a third of dy's memory (as
+    much as dy for 25 taps: larger tiles take longer to compile).
 
-    The shifts are gathered, for a gather is part of that loop where a concatenation would branch in
-    it. A row of all tiles is multiplied before it is cut into pixels: the same loop, of a third as
-    many operations to compile. dy is read from the padded map that the image's gradient is made
-    of, in tiles of so many pixels that XLA does not compute it (batch normalization's gradient) for
-    each tap again, and of several rows, for of a whole map XLA would write dy without padding too.
+    The shifts are gathers: a gather fuses into the loop, a concatenation does not. Each row of the
+    tiles is multiplied before it is split into pixels, which compiles a third of the operations. dy
+    is read from the padded map that the image's gradient needs too, in tiles of more than
+    `_MOST_USES` pixels and of several rows, so that XLA neither recomputes dy (the gradient of
+    batch normalization) for each tap nor materializes it a second time without padding.
     """
     wide, (sh, sw) = jnp.promote_types(x.dtype, jnp.float32), window.strides
     height, width = dy.shape[1:3]
@@ -136,34 +136,34 @@ def _kernel_gradient(window: Window, x: Array, kernel: Array, dy: Array) -> Arra
     inputs = pad_pixels(inputs, ((0, missing[0] * sh), (0, missing[1] * sw)))
     inputs = _repeat_channels(inputs, kernel)
     phases = image_phases(window, kernel.shape[:2], x.shape[1:3], (height, width))
-    (top, below), (left, beside) = (axis.margins for axis in phases)
-    margins = ((top, max(below, missing[0])), (left, max(beside, missing[1])))
+    (top, bottom), (left, right) = (axis.margins for axis in phases)
+    margins = ((top, max(bottom, missing[0])), (left, max(right, missing[1])))
     outputs = pad_pixels(dy.astype(wide), margins)
     offsets = np.asarray(list(taps(kernel.shape[:2]))) * window.dilation  # [taps, 2]
     tiles = np.moveaxis(np.indices((down, across)), 0, -1) * (rows * sh, columns * sw)
-    first = tiles[:, :, None] + offsets  # [down, across, taps, 2]: where a tile's shift begins
+    first = tiles[:, :, None] + offsets  # [down, across, taps, 2]: first pixel of a tile's shift
     pixels = lax.GatherDimensionNumbers((0, 4, 5), (1,), (1, 2))
 
     def products() -> Iterator[Array]:
-        """Of each pixel of a tile, for all tiles and taps: [n, down, across, taps, 1, c]."""
+        """Yield, for each pixel of a tile, [n, down, across, taps, 1, c]: all tiles and taps."""
         size = (x.shape[0], 1, (columns - 1) * sw + 1, inputs.shape[-1])
         for row in range(rows):
             start = jnp.asarray(first + np.array((row * sh, 0)), jnp.int32)
             shifts = lax.gather(inputs, start, pixels, size, mode="promise_in_bounds")
             shifts = lax.slice_in_dim(shifts, 0, None, sw, axis=4)
-            of_row = shifted_slice(outputs, (top + row, left), (down, across * columns), (rows, 1))
-            of_row = of_row.reshape(x.shape[0], down, across, 1, columns, dy.shape[-1])
-            yield from lax.split(shifts * of_row, [1] * columns, axis=4)
+            dy_row = shifted_slice(outputs, (top + row, left), (down, across * columns), (rows, 1))
+            dy_row = dy_row.reshape(x.shape[0], down, across, 1, columns, dy.shape[-1])
+            yield from lax.split(shifts * dy_row, [1] * columns, axis=4)
 
-    # XLA's library reduction would take the sum over a tile with it, and write the shifts out.
+    # Otherwise XLA fuses the tiles' sums into one library reduction and materializes the shifts.
     total = reduce(lax.add, products())
     return make_opaque(total).sum((0, 1, 2)).reshape(kernel.shape).astype(kernel.dtype)
 
 
 def _tile(height: int, width: int) -> Pair:
-    """(rows, columns) of the tiles over which the kernel's gradient of a map is added up.
+    """Rows and columns of the tiles of the kernel gradient's partial sums.
 
-    More than `_MOST_USES` pixels, and whole tiles where a small number of rows gives these.
+    A tile has more than `_MOST_USES` pixels. Its rows divide the map's where a small number does.
     """
     columns = -(-width // -(-width // _COLUMNS))
     least = -(-(_MOST_USES + 1) // columns)

@@ -14,8 +14,8 @@ from flaxmobile.ops.window import Window, as_pair
 def grouped_conv(x: Array, kernel: Array, *, strides: int | Sequence[int] = 1) -> Array:
     """Mix the channels of each pixel within groups.
 
-    On the CPU this is a matrix product per group: as a grouped convolution, XLA computes the kernel
-    gradient of all pairs of channels and masks it.
+    On the CPU this is a matrix product per group: of a grouped convolution XLA computes the kernel
+    gradient for all pairs of channels, then masks it.
 
     Args:
       x: images [n, h, w, c].
@@ -45,7 +45,7 @@ def grouped_conv(x: Array, kernel: Array, *, strides: int | Sequence[int] = 1) -
 
 
 def matmul_per_group(window: Window, x: Array, kernel: Array) -> Array:
-    """[pixels, c / groups] × [c / groups, d / groups] for each group, side by side."""
+    """Multiply [pixels, c / groups] × [c / groups, d / groups] per group, and concatenate."""
     sh, sw = window.strides
     x = x[:, ::sh, ::sw]
     groups = x.shape[-1] // kernel.shape[2]

@@ -12,15 +12,15 @@ from flaxmobile.ops.product import divided_product, product, suits_sum, sum_of_c
 from flaxmobile.ops.window import Window, as_pair
 
 _LEAST_PIXELS = 28**2
-"""Of smaller maps Eigen's product is as fast whatever the channels."""
+"""On smaller maps Eigen's product is as fast, whatever the channels."""
 
 
 def pointwise_conv(x: Array, kernel: Array, *, strides: int | Sequence[int] = 1) -> Array:
     """Mix the channels of each pixel.
 
-    On the CPU this is one matrix product: as a convolution, XLA turns its kernel gradient into a
-    convolution with a window as large as the image. In inference it is a loop of XLA's own where
-    there are few channels, and three products where there are few pixels.
+    On the CPU this is one matrix product: of a convolution XLA turns the kernel gradient into a
+    convolution with a window as large as the image. In inference it is a fused loop where there are
+    few channels, and three products where there are few pixels.
 
     Args:
       x: images [n, h, w, c].
@@ -39,21 +39,21 @@ def pointwise_conv(x: Array, kernel: Array, *, strides: int | Sequence[int] = 1)
             f"not {list(kernel.shape)}"
         )
     window = Window(as_pair(strides), ((0, 0), (0, 0)), (1, 1))
-    return apply_form(Forms(matmul, native, inference=for_inference), window, x, kernel)
+    return apply_form(Forms(matmul, native, inference=inference_matmul), window, x, kernel)
 
 
 def matmul(
     window: Window, x: Array, kernel: Array, multiply: Callable[..., Array] = product
 ) -> Array:
-    """One [pixels, c] × [c, d] product; einsum or a batched dot would transpose the gradient."""
+    """Multiply [pixels, c] × [c, d]; einsum or a batched product would transpose the gradient."""
     sh, sw = window.strides
     x = x[:, ::sh, ::sw]
     flat = multiply(x.reshape(-1, x.shape[-1]), kernel[0, 0])
     return flat.reshape(*x.shape[:-1], kernel.shape[-1])
 
 
-def for_inference(window: Window, x: Array, kernel: Array) -> Array:
-    """`matmul` without a gradient: of few channels, or of few pixels, in a faster form."""
+def inference_matmul(window: Window, x: Array, kernel: Array) -> Array:
+    """Multiply as `matmul` does, in a form that suits few channels or few pixels; no gradient."""
     pixels, channels = x.shape[1] * x.shape[2], x.shape[-1]
     if not (suits_sum(channels, kernel.shape[-1]) and pixels >= _LEAST_PIXELS):
         return matmul(window, x, kernel, divided_product)

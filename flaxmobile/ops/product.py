@@ -1,4 +1,4 @@
-"""The matrix products of a CPU's 1×1 convolutions and stems."""
+"""Matrix products of 1×1 convolutions and stems on a CPU."""
 
 from collections.abc import Iterator, Sequence
 from functools import reduce
@@ -10,14 +10,15 @@ from jax import Array, export, lax
 from flaxmobile.ops.materialize import make_opaque
 
 _MOST_COLUMNS, _VECTOR = 32, 8
-"""So few columns, and whole vectors of features, suit `sum_of_columns`."""
+"""`sum_of_columns` wins up to 32 columns and where the features fill whole vectors of 8."""
 
 _TERMS = 4
-"""Terms of a partial sum. With all in one MobileNetV2's expansions take 1.2 times as long; with 8
-they take as long, but MobileNeXt's logits in float32 err by 6e-5, with 4 by 3e-5 as Eigen's do."""
+"""Terms of a partial sum. With one sum MobileNetV2's expansions are 1.2 times slower. Partial sums
+of 8 terms are as fast as of 4, but MobileNeXt's logits in float32 are off by 6e-5 instead of 3e-5,
+which is Eigen's error too."""
 
 _FEW_PIXELS, _LARGE_KERNEL = 64, 2**16
-"""A product of 7 × 7 pixels with such a kernel is divided: see `divided_product`."""
+"""Most pixels and smallest kernel of a product that `divided_product` divides."""
 
 
 @jax.custom_vjp
@@ -25,7 +26,7 @@ def product(x: Array, kernel: Array) -> Array:
     """Multiply pixels [p, c] by a kernel [c, d]; differentiable in reverse mode only.
 
     The kernel's gradient is a sum over all pixels. XLA's CPU backend computes it 1.3 to 2 times
-    faster with the smaller of c and d first: MobileNetV2's training step takes 2 percent less.
+    faster with the smaller of c and d first: MobileNetV2's training step runs 2 percent faster.
     """
     return x @ kernel
 
@@ -34,13 +35,13 @@ def _forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
     return product(x, kernel), (x, kernel)
 
 
-def _backward(saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
-    x, kernel = saved
+def _backward(residuals: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
+    x, kernel = residuals
     channels, features = kernel.shape
     dx = dy @ kernel.T
     if channels <= features:
         return dx, x.T @ dy
-    # XLA would turn the transposed product of a and b into the product of b and a.
+    # Otherwise XLA turns the transposed product of dy and x into the product of x and dy.
     return dx, make_opaque(dy.T @ x).T
 
 
@@ -50,25 +51,25 @@ product.defvjp(_forward, _backward)
 def suits_sum(columns: int, features: int) -> bool:
     """Whether `sum_of_columns` is the faster product.
 
-    With ShuffleNetV2's 58 features it takes up to twice as long as Eigen's.
+    With ShuffleNetV2's 58 features it is up to twice as slow as Eigen's.
     """
     return columns <= _MOST_COLUMNS and features % _VECTOR == 0
 
 
 def sum_of_columns(columns: Sequence[Array], kernel: Array) -> Array:
-    """Multiply few columns by a kernel in a loop of XLA's own; not for training.
+    """Multiply few columns by a kernel in a loop that XLA fuses; not for training.
 
-    Bias, activation and padding become part of the loop, where they are passes of their own behind
-    Eigen's product, which for 16 columns spends as long on packing as on computing. On maps of 112
-    × 112 pixels the product and these passes take 1.5 to 2.8 times as long. In training the loop
-    would be computed again by each operation that uses its result.
+    Bias, activation and padding fuse into the loop. After Eigen's product they are separate passes,
+    and for 16 columns Eigen spends as long on packing as on computing: on maps of 112 × 112 pixels
+    product and passes together are 1.5 to 2.8 times slower. In training each consumer of the result
+    would recompute the loop.
 
     Args:
       columns: k maps [n, h, w, 1].
       kernel: [k, d].
 
     Returns:
-      [n, h, w, d], of columns · kernel.
+      columns · kernel, [n, h, w, d].
     """
     weights = lax.split(kernel[:, None, None, None], [1] * len(kernel))
 
@@ -82,11 +83,10 @@ def sum_of_columns(columns: Sequence[Array], kernel: Array) -> Array:
 
 
 def divided_product(x: Array, kernel: Array) -> Array:
-    """`product`, for few pixels in three parts; not for training.
+    """Multiply as `product` does, few pixels in three parts; not for training.
 
-    Two threads of Eigen's that share 49 pixels and a kernel of 160 × 960 take 1.5 times as long as
-    with three products, each computed by one of them. A number of images that is not known when
-    the program is exported counts as many.
+    When two of Eigen's threads share a product of 49 pixels and a 160 × 960 kernel, it is 1.5 times
+    slower than as three products with one thread each. A symbolic number of pixels counts as many.
     """
     many = export.is_symbolic_dim(x.shape[0]) or x.shape[0] > _FEW_PIXELS
     if many or kernel.size < _LARGE_KERNEL:

@@ -1,4 +1,4 @@
-"""Windows on an image as shifted slices, and gradients gathered through them: the CPU's forms."""
+"""Shifted slices of an image, and gradients through them: the CPU's forms of windows."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -10,28 +10,28 @@ from flaxmobile.ops.window import Pair, Window
 
 
 def taps(kernel: Sequence[int]) -> Iterator[Pair]:
-    """Places (down, right) in a kernel of (height, width), row by row."""
+    """Iterate over the taps (row, column) of a kernel of (height, width), row by row."""
     return ((i, j) for i in range(kernel[0]) for j in range(kernel[1]))
 
 
 def shifted_slice(x: Array, start: Pair, size: Sequence[int], strides: Pair) -> Array:
-    """Every strides-th pixel of x [n, h, w, c] from start on, `size` (height, width) of them."""
+    """Slice `size` (height, width) pixels of x [n, h, w, c], from start on in steps of strides."""
     (top, left), (height, width), (sh, sw) = start, size, strides
     end = (x.shape[0], top + (height - 1) * sh + 1, left + (width - 1) * sw + 1, x.shape[3])
     return lax.slice(x, (0, top, left, 0), end, (1, sh, sw, 1))  # traced faster than an index
 
 
 class Phases(NamedTuple):
-    """Where the pixels of an image lie along one axis, and what of the outputs they need.
+    """Pixels of an image along one axis, by phase, and the margins their gradient needs.
 
     Output o reads padded pixel o * s + t * d at tap t. Padded pixel q * s + p, of phase p, is
-    therefore read by those taps alone whose offset t * d leaves p modulo s, and by output
+    therefore read by exactly those taps whose offset t * d leaves p modulo s, at output
     q + (p - t * d) / s.
 
     Attributes:
-      first: the least q of a pixel of the image.
-      size: number of q from there to the greatest of a pixel of the image.
-      margins: zeros before and after the outputs with which each of these finds what it needs.
+      first: smallest q of the image's pixels.
+      size: number of values of q, up to the largest of the image's pixels.
+      margins: zeros to pad before and after the outputs, so that all these outputs exist.
     """
 
     first: int
@@ -42,21 +42,21 @@ class Phases(NamedTuple):
 def image_phases(
     window: Window, kernel: Sequence[int], image: Sequence[int], output: Sequence[int]
 ) -> tuple[Phases, Phases]:
-    """Phases of both axes of an image of (height, width) and an output of (height, width)."""
+    """Compute the phases of both axes, of an image and an output of (height, width)."""
 
-    def of_axis(s: int, pad: Pair, d: int, kernel: int, size: int, outputs: int) -> Phases:
+    def axis_phases(s: int, pad: Pair, d: int, kernel: int, size: int, outputs: int) -> Phases:
         first = pad[0] // s
         last = (pad[0] + size - 1) // s
         shifts = [(p - t * d) // s for p in range(s) for t in range(kernel) if (p - t * d) % s == 0]
         margins = (max(0, -first - min(shifts)), max(0, last + max(shifts) - outputs + 1))
         return Phases(first, last - first + 1, margins)
 
-    vertical, horizontal = map(of_axis, *window, kernel, image, output)
+    vertical, horizontal = map(axis_phases, *window, kernel, image, output)
     return vertical, horizontal
 
 
 def pad_pixels(x: Array, pads: Sequence[Pair]) -> Array:
-    """Put zeros around images [n, h, w, c]: ((top, bottom), (left, right))."""
+    """Pad images [n, h, w, c] with zeros by ((top, bottom), (left, right))."""
     return jnp.pad(x, [(0, 0), *pads, (0, 0)])
 
 
@@ -67,17 +67,17 @@ def gather_gradient(
     outputs: Sequence[Array],
     term: Callable[..., Array],
 ) -> Array:
-    """Gather, for each pixel of the image, what the outputs give back that it took part in.
+    """Sum, for each pixel of the image, the terms of all outputs that read it.
 
-    A shifted sum over the outputs for each of the `Phases`, interleaved at the end.
+    Each of the `Phases` is a sum over shifted outputs; they are interleaved at the end.
 
     Args:
       window: strides, padding and dilation.
       kernel: (height, width).
       image: (height, width), without padding.
-      outputs: maps [n, h', w', c] that the gradient is made of; the first has its type.
-      term: (tap, *outputs) -> what the tap gives back to the pixel it has read, [n, ., ., c]; 0
-        where the outputs are.
+      outputs: maps [n, h', w', c] that the terms are computed from; the first has the gradient's
+        type.
+      term: (tap, *shifted outputs) -> gradient through the tap [n, ., ., c]; 0 where these are 0.
 
     Returns:
       [n, *image, c].
@@ -100,5 +100,5 @@ def gather_gradient(
 
     phases = jnp.stack([jnp.stack([phase(p, q) for q in range(sw)], 3) for p in range(sh)], 2)
     gradient = phases.reshape(count, rows.size * sh, columns.size * sw, channels)
-    above, before = pads[0][0] - rows.first * sh, pads[1][0] - columns.first * sw
-    return gradient[:, above : above + image[0], before : before + image[1]]
+    top, left = pads[0][0] - rows.first * sh, pads[1][0] - columns.first * sw
+    return gradient[:, top : top + image[0], left : left + image[1]]

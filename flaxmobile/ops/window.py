@@ -42,7 +42,7 @@ def make_window(
 
     Raises:
       InputError: an unknown rule, a stride or dilation below 1, negative padding, or an image that
-        is smaller than the kernel's reach even with its padding.
+        is smaller than the dilated kernel even with its padding.
     """
     strides, dilation = as_pair(strides), as_pair(dilation)
     if min(*strides, *dilation) < 1:

@@ -7,7 +7,8 @@ import math
 from typing import Any
 
 from convert.rule import Published
-from flaxmobile.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from flaxmobile.imagenet import IMAGENET_MEAN, IMAGENET_STD
+from flaxmobile.preprocessing import Preprocessing
 
 Triple = tuple[float, float, float]
 
