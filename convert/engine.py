@@ -14,7 +14,7 @@ from convert.rule import Options, Rule
 from convert.targets import constants_of, leaves_of, targets_of
 from flaxmobile.errors import InputError
 from flaxmobile.layers import Network
-from flaxmobile.registry import create_model, get_spec, options_of
+from flaxmobile.registry import create_model, options_of
 from flaxmobile.trees import Tree
 
 
@@ -63,7 +63,7 @@ def to_flax(reading: Reading, model_name: str, chosen: Options = MappingProxyTyp
     targets = targets_of(rule, model, leaves)
     without_place: dict[str, str] = {}
     if others:
-        without_place = left_out(reading, read, others, targets, get_spec(model_name).head)
+        without_place = left_out(reading, read, others, targets, model.heads)
     claims = {name: own for name, own in reading.claims.items() if name not in without_place}
     problems += [*refused, *name_problems(layout, claims, targets)]
     for name, target in targets.items():

@@ -29,3 +29,16 @@ def unknown(kind: str, name: object, valid: Iterable[str]) -> InputError:
     names = list(valid)
     hint = nearest(str(name), names)
     return InputError(f"unknown {kind} {name!r}{hint}; accepted: {', '.join(names)}")
+
+
+def check_choice(kind: str, name: str, valid: Iterable[str]) -> None:
+    """Raise InputError unless a name is among the valid ones."""
+    valid = list(valid)
+    if name not in valid:
+        raise unknown(kind, name, valid)
+
+
+def check_value(name: str, value: object, fine: bool, accepted: str) -> None:
+    """Raise InputError, which says what is accepted, unless an option's value is fine."""
+    if not fine:
+        raise InputError(f"{name} is {value}; accepted: {accepted}")

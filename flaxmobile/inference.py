@@ -14,8 +14,9 @@ from flaxmobile.compat import is_traced
 from flaxmobile.compiler import inference_options
 from flaxmobile.cores import usable_cores
 from flaxmobile.layers import Network
+from flaxmobile.layers.chunks import Outputs, slice_images
 from flaxmobile.ops.meshes import partition_by_compiler
-from flaxmobile.parts import Outputs, in_parts, some_images
+from flaxmobile.parts import in_parts
 
 _LEAST_SHARE = 4
 """On a CPU: so many images, and more, are a share of the batch for one core. When all cores work at
@@ -64,7 +65,7 @@ def _compiled(model: Network, unpack: Callable[[Any], Any]) -> Callable[[Any, Ar
                 images,
                 start,
                 cpu=functools.partial(in_parts, model, count),
-                default=lambda v, x, start: model.apply(v, some_images(x, start, count)),
+                default=lambda v, x, start: model.apply(v, slice_images(x, start, count)),
             )
 
         return partition_by_compiler(on_platform, images, packed, start)

@@ -3,9 +3,11 @@
 import dataclasses
 import types
 import typing
+from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from flaxmobile.errors import InputError, unknown
 from flaxmobile.layers import Network
@@ -24,7 +26,6 @@ from flaxmobile.models.mobilenext import MobileNeXt
 from flaxmobile.models.shufflenet_v1 import ShuffleNetV1
 from flaxmobile.models.shufflenet_v2 import ShuffleNetV2
 from flaxmobile.models.xception import Xception
-from flaxmobile.trees import as_tuples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +40,6 @@ class Spec:
       image_size: side of the input that its accuracy was measured at, in pixels.
       top1: ImageNet accuracy in percent of the reference weights, where published.
       top1_source: which weights those are, at the default options.
-      head: top-level parameter groups that depend on the number of classes.
-      defaults: options whose default differs from the class's.
     """
 
     network: type[Network]
@@ -52,8 +51,6 @@ class Spec:
     image_size: int = 224
     top1: float | None = None
     top1_source: str = ""
-    head: tuple[str, ...] = ("classifier",)
-    defaults: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 SPECS: dict[str, Spec] = {
@@ -155,7 +152,6 @@ SPECS: dict[str, Spec] = {
         paper="Going Deeper with Convolutions (arXiv:1409.4842)",
         top1=69.778,
         top1_source="torchvision IMAGENET1K_V1",
-        head=("auxiliary1", "auxiliary2", "classifier"),
     ),
     "inception_v2": Spec(
         network=InceptionV2,
@@ -178,7 +174,6 @@ SPECS: dict[str, Spec] = {
         image_size=299,
         top1=77.294,
         top1_source="torchvision IMAGENET1K_V1",
-        head=("auxiliary", "classifier"),
     ),
     "inception_v4": Spec(
         network=InceptionV4,
@@ -236,7 +231,7 @@ SPECS: dict[str, Spec] = {
 ALIASES = {alias: name for name, spec in SPECS.items() for alias in spec.aliases}
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
-_NOT_OPTIONS = ("parent", "name", "out_strides")
+_NOT_OPTIONS = ("parent", "name", "out_strides", "taps", "remat", "chunk_bytes", "native")
 
 
 def list_models() -> tuple[str, ...]:
@@ -282,8 +277,9 @@ def create_model(name: str, **options: Any) -> Network:
 def create_backbone(
     name: str,
     *,
-    out_strides: tuple[int, ...] | None = None,
+    out_strides: Sequence[int] | None = None,
     output_stride: int | None = None,
+    taps: Sequence[str] = (),
     **options: Any,
 ) -> Network:
     """Build a feature extractor, whose variables are the classifier's without the head.
@@ -294,24 +290,28 @@ def create_backbone(
         the deepest of them are not built.
       output_stride: the largest stride; beyond it convolutions are dilated instead. By default the
         largest that the network has: 32, of BlazeFace 16.
+      taps: further maps by name: "stage6_block1" for the output of a block, "stage6_block1/expand"
+        for that of a unit inside it.
       **options: as for `create_model`.
 
     Returns:
-      A Flax module that maps images [n, h, w, 3] to {stride: features}, where features are
+      A Flax module that maps images [n, h, w, 3] to {stride or tap: features}, where features are
       [n, ceil(h / stride), ceil(w / stride), c].
 
     Raises:
-      InputError: an unknown name or option, or a stride that the network cannot give.
+      InputError: an unknown name or option, a stride that the network cannot give, or a tap in no
+        block of the network. A tap of a block without such a unit is found when the network runs.
     """
-    network = get_spec(name).network
     if output_stride is None:
-        output_stride = max(network.output_strides)
-    _check_type("output_stride", output_stride, int)
+        output_stride = max(_build(name, options).output_strides)
+    _check_type("output_stride", _plain(output_stride), int)
     if out_strides is None:
-        offered = network.endpoint_strides
+        offered = get_spec(name).network.endpoint_strides
         out_strides = tuple(s for s in offered if s <= output_stride)
-    _check_type("out_strides", out_strides, tuple | list)
-    return _build(name, {**options, "output_stride": output_stride}, out_strides=tuple(out_strides))
+    maps = {"out_strides": _plain(out_strides), "taps": _plain(taps)}
+    for option, hint in (("out_strides", tuple[int, ...]), ("taps", tuple[str, ...])):
+        _check_type(option, maps[option], hint)
+    return _build(name, {**options, "output_stride": output_stride}, **maps)
 
 
 def model_options(name: str) -> dict[str, dataclasses.Field[Any]]:
@@ -332,11 +332,11 @@ def _build(name: str, options: dict[str, Any], **extra: Any) -> Network:
         if option not in offered:
             raise unknown(f"option of {resolve_name(name)}", option, offered)
     types_by_name = typing.get_type_hints(spec.network)
-    values = {**spec.defaults, **options}
+    values = dict(options)
     values["dtype"] = as_dtype(values.get("dtype", jnp.float32))
     for option, value in values.items():
         if option != "dtype":
-            values[option] = as_tuples(value)  # JSON knows lists only, Flax hashes its fields
+            values[option] = _plain(value)
             _check_type(option, values[option], types_by_name[option])
     network = spec.network(**values, **extra)
     network.check()
@@ -354,12 +354,31 @@ def as_dtype(dtype: Any) -> jnp.dtype:
     return found
 
 
+def _plain(value: Any) -> Any:
+    """Turn lists, which Flax cannot hash, into tuples, and NumPy's scalars into Python's."""
+    if isinstance(value, list | tuple):
+        return tuple(map(_plain, value))
+    return value.item() if isinstance(value, np.generic) else value
+
+
 def _check_type(option: str, value: Any, hint: Any) -> None:
+    """Raise InputError unless a value, and each of its elements, has the type of an option."""
     accepted = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    plain = tuple(typing.get_origin(kind) or kind for kind in accepted)
-    if float in plain:
-        plain += (int,)
-    wrong_bool = isinstance(value, bool) and bool not in plain
-    if wrong_bool or not isinstance(value, plain):
-        names = " or ".join(getattr(kind, "__name__", str(kind)) for kind in accepted)
+    if not any(_has_type(value, kind) for kind in accepted):
+        names = " or ".join(map(_type_name, accepted))
         raise InputError(f"{option} is {value!r}; accepted: {names}")
+
+
+def _has_type(value: Any, kind: Any) -> bool:
+    plain, elements = typing.get_origin(kind) or kind, typing.get_args(kind)
+    if Ellipsis in elements:
+        return isinstance(value, plain) and all(_has_type(each, elements[0]) for each in value)
+    if isinstance(value, bool):
+        return plain is bool
+    return isinstance(value, (int, float) if plain is float else plain)
+
+
+def _type_name(kind: Any) -> str:
+    name: str = getattr(kind, "__name__", str(kind))
+    elements = typing.get_args(kind)
+    return f"{name} of {_type_name(elements[0])}" if Ellipsis in elements else name

@@ -105,8 +105,7 @@ def summarize(model: Network, image_size: int = 224) -> Summary:
             rows.append(_row("/".join(module.path), shapes, args[0].shape, output.shape))
         return output
 
-    if getattr(model, "split", 1) > 1:
-        model = model.clone(split=1)  # the parts of a layer add up to it
+    model = model.countable()
     images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32)
     with nn.intercept_methods(record):
         variables = jax.eval_shape(model.init, jax.random.key(0), images)

@@ -35,6 +35,20 @@ if jax.__version_info__ < (0, 11):  # later ones have no choice of emitters
 abstract = abstract_variables
 
 
+def blocks_of(model: Network) -> dict[str, Any]:
+    """The layer of each of a network's blocks, by name."""
+    return {place.name: model.build(place, model.unit()) for place in model.places()}
+
+
+def numbered_blocks(model: Network) -> dict[tuple[int, int], Any]:
+    """The layers of stage1_block1 and on, by (stage, block)."""
+    return {
+        tuple(map(int, name.removeprefix("stage").split("_block"))): layer
+        for name, layer in blocks_of(model).items()
+        if name.startswith("stage")
+    }
+
+
 def plain(model: Network) -> Network:
     """The model with the same variables that all its dtypes and ways to be trained share."""
     return model.clone(dtype=np.float32, dropout_rate=0.0, frozen_norm=False, axis_name=None)
@@ -112,11 +126,9 @@ def _short_v3(table):
     return table._replace(stages=tuple(stages))
 
 
-def _only(names, stages):
-    """These inception modules of the stages."""
-    return {
-        key: {n: w for n, w in modules.items() if n[9:] in names} for key, modules in stages.items()
-    }
+def _without(table, *names):
+    """A table without these Inception modules."""
+    return tuple(block for block in table if block.name not in names)
 
 
 SHORT: dict[str, dict[str, Any]] = {
@@ -124,17 +136,30 @@ SHORT: dict[str, dict[str, Any]] = {
         "resnet_stages": _short(ic_conv.RESNET_STAGES, twice=1),
         "mobilenet_stages": _short(mobilenet_v2.STAGES),
     },
-    "inception_v1": {"stages": _only(("3a", "4a", "4d", "5a"), inception_v1.STAGES)},
-    "inception_v2": {"stages": _only(("3a", "3c", "4c", "4e", "5b"), inception_v2.STAGES)},
-    "inception_v3": {"blocks": inception_v3.BLOCKS[2:4] + inception_v3.BLOCKS[7:10]},
+    "inception_v1": {
+        "table": _without(
+            inception_v1.TABLE,
+            *(f"inception{name}" for name in ("3b", "4b", "4c", "4e", "5b")),
+        )
+    },
+    "inception_v2": {
+        "table": _without(
+            inception_v2.TABLE, *(f"inception{name}" for name in ("3b", "4a", "4b", "4d", "5a"))
+        )
+    },
+    "inception_v3": {
+        "table": _without(
+            inception_v3.TABLE, *(f"mixed{name}" for name in ("5b", "5c", "6b", "6c", "6d", "7c"))
+        )
+    },
     "mnasnet": {"stages": _short(mnasnet.STAGES)},
     "mobilenet_v1": {"stages": _short(mobilenet_v1.STAGES)},
     "mobilenet_v2": {"stages": _short(mobilenet_v2.STAGES)},
     "mobilenet_v3_large": {"table": _short_v3(mobilenet_v3.LARGE)},
     "mobilenet_v3_small": {"table": _short_v3(mobilenet_v3.SMALL)},
     "mobilenext": {"stages": _short(mobilenext.STAGES)},
-    "shufflenet_v1": {"blocks": (1, 2, 1)},
-    "shufflenet_v2": {"blocks": (1, 2, 1)},
+    "shufflenet_v1": {"units": (1, 2, 1)},
+    "shufflenet_v2": {"units": (1, 2, 1)},
 }
 """Tables of the networks whose options leave them deep: every kind of block, and few of each."""
 

@@ -104,14 +104,17 @@ def prepare(config: Config, devices: Sequence[jax.Device] | None = None) -> Run:
         metadata=Metadata(preprocessing, dataset.class_names, {"origin": "python -m train"}),
         parallel=parallel,
         objective=Objective(
-            model=model.clone(axis_name=parallel.axis_name, frozen_norm=config.freeze_backbone),
+            model=model.clone(
+                axis_name=parallel.axis_name,
+                frozen_norm=config.freeze_backbone,
+                remat=config.remat,
+            ),
             preprocessing=preprocessing,
             optimizer=make_optimizer(config, schedule),
             schedule=schedule,
-            trained=get_spec(config.model).head if config.freeze_backbone else None,
+            trained=get_spec(config.model).network.heads if config.freeze_backbone else None,
             label_smoothing=config.label_smoothing,
             ema_decay=config.ema_decay,
-            remat=config.remat,
             axis_name=parallel.axis_name,
         ),
         steps_per_epoch=steps_per_epoch,
@@ -138,7 +141,7 @@ def initial_state(run: Run) -> TrainState:
         trained = _on_host(run.weights.load()[1])
         if not _same_classes(run.weights, run.dataset):
             for collection, groups in variables.items():
-                head = get_spec(run.config.model).head
+                head = get_spec(run.config.model).network.heads
                 trained[collection] |= {name: groups[name] for name in head if name in groups}
         variables = trained
     return create_state(run.objective, variables)

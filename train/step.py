@@ -1,6 +1,5 @@
 """One step of training and of evaluation, as pure functions of arrays."""
 
-import contextlib
 import dataclasses
 from functools import partial
 from typing import Any
@@ -13,7 +12,6 @@ from jax import Array, lax
 from flaxmobile.layers import AUX_LOGITS, Network
 from flaxmobile.preprocessing import Preprocessing
 from flaxmobile.variables import abstract_variables
-from train.remat import recomputed_blocks
 
 Tree = Any
 Metrics = dict[str, Array]
@@ -56,7 +54,6 @@ class Objective:
       trained: names of the top-level parameter groups to train; None trains all.
       label_smoothing: share of each label that is spread over all classes.
       ema_decay: of the moving average; 0 is off.
-      remat: recompute blocks in the backward pass, see `recomputed_blocks`.
       axis_name: the pmap axis, or None under jit.
     """
 
@@ -67,7 +64,6 @@ class Objective:
     trained: tuple[str, ...] | None = None
     label_smoothing: float = 0.0
     ema_decay: float = 0.0
-    remat: bool = False
     axis_name: str | None = None
 
 
@@ -109,15 +105,13 @@ def train_step(
     trained, frozen = _split(objective, state.params)
 
     def loss_of(trained: Tree) -> tuple[Array, tuple[Tree, Array]]:
-        remat = recomputed_blocks(images.shape[1]) if objective.remat else contextlib.nullcontext()
-        with remat:
-            logits, updates = objective.model.apply(
-                {"params": {**trained, **frozen}, "batch_stats": state.batch_stats},
-                objective.preprocessing.normalize(images),
-                train=True,
-                mutable=["batch_stats", AUX_LOGITS],
-                rngs={"dropout": jax.random.fold_in(key, state.step)},
-            )
+        logits, updates = objective.model.apply(
+            {"params": {**trained, **frozen}, "batch_stats": state.batch_stats},
+            objective.preprocessing.normalize(images),
+            train=True,
+            mutable=["batch_stats", AUX_LOGITS],
+            rngs={"dropout": jax.random.fold_in(key, state.step)},
+        )
         targets = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
         targets = optax.smooth_labels(targets, objective.label_smoothing)
         loss = optax.softmax_cross_entropy(logits, targets).mean()

@@ -2,36 +2,45 @@
 
 from flaxmobile.layers.activations import Activation, hard_sigmoid, hard_swish, relu, relu6
 from flaxmobile.layers.attention import SqueezeExcite
+from flaxmobile.layers.backbone import Layer, MakeUnit
 from flaxmobile.layers.conv import Conv, ConvNorm
 from flaxmobile.layers.dropout import Dropout
+from flaxmobile.layers.in_parts import bottleneck_in_parts
 from flaxmobile.layers.inputs import to_symmetric_range
-from flaxmobile.layers.network import AUX_LOGITS, Network
+from flaxmobile.layers.network import AUX_LOGITS, Network, ScaledNetwork
 from flaxmobile.layers.norm import BatchNorm
 from flaxmobile.layers.pooling import adaptive_avg_pool, avg_pool, max_pool
 from flaxmobile.layers.rounding import round_channels, thin_channels
 from flaxmobile.layers.shuffle import channel_shuffle
-from flaxmobile.layers.strides import Step, plan_strides
+from flaxmobile.layers.stages import Block, Place, stage_blocks
+from flaxmobile.layers.taps import Maps
 
 __all__ = [
     "AUX_LOGITS",
     "Activation",
     "BatchNorm",
+    "Block",
     "Conv",
     "ConvNorm",
     "Dropout",
+    "Layer",
+    "MakeUnit",
+    "Maps",
     "Network",
+    "Place",
+    "ScaledNetwork",
     "SqueezeExcite",
-    "Step",
     "adaptive_avg_pool",
     "avg_pool",
+    "bottleneck_in_parts",
     "channel_shuffle",
     "hard_sigmoid",
     "hard_swish",
     "max_pool",
-    "plan_strides",
     "relu",
     "relu6",
     "round_channels",
+    "stage_blocks",
     "thin_channels",
     "to_symmetric_range",
 ]

@@ -1,7 +1,7 @@
-"""Branches side by side, written as data: the form of the later Inception modules."""
+"""Inception modules as data: branches of convolutions and pooling side by side."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -10,7 +10,7 @@ from jax import Array
 from flaxmobile.layers.activations import relu
 from flaxmobile.layers.conv import ConvNorm
 from flaxmobile.layers.pooling import avg_pool, max_pool
-from flaxmobile.layers.rounding import thin_channels
+from flaxmobile.ops import Padding
 
 
 class Unit(NamedTuple):
@@ -18,10 +18,10 @@ class Unit(NamedTuple):
 
     Attributes:
       name: of its parameters.
-      features: output channels, before the width multiplier.
+      features: output channels.
       kernel: one number, or (height, width).
-      stride: with 2 it pads nothing.
-      valid: pad nothing at stride 1 either.
+      stride: of both axes.
+      valid: pad nothing.
     """
 
     name: str
@@ -30,6 +30,17 @@ class Unit(NamedTuple):
     stride: int = 1
     valid: bool = False
 
+    def make(self, unit: Callable[..., Any]) -> Any:
+        """Make the layer."""
+        return unit(
+            self.features,
+            self.kernel,
+            stride=self.stride,
+            activation=relu,
+            name=self.name,
+            **({"padding": "VALID"} if self.valid else {}),
+        )
+
 
 class Fork(NamedTuple):
     """Units that all read the same map; their outputs are concatenated."""
@@ -37,25 +48,59 @@ class Fork(NamedTuple):
     units: tuple[Unit, ...]
 
 
-MEAN = "mean of 3x3"
-SHRINK = "maximum of 3x3, stride 2"
-Layer = Unit | Fork | str
-Branch = tuple[Layer, ...]
+class Mean(NamedTuple):
+    """Average of 3×3 neighbours, stride 1.
+
+    Attributes:
+      count_padding: padded pixels count, as in PyTorch, unless the network pads as TensorFlow does.
+    """
+
+    count_padding: bool = True
+
+
+class Max(NamedTuple):
+    """Maximum under a window, see `max_pool`."""
+
+    size: int = 3
+    stride: int = 2
+    padding: Padding = "VALID"
+    ceil_mode: bool = False
+
+    def __call__(self, x: Array) -> Array:
+        """Pool x [n, h, w, c] to [n, h', w', c]."""
+        return max_pool(x, *self)
+
+
+Branch = tuple[Unit | Fork | Mean | Max, ...]
+"""Layers that follow each other."""
+Module = tuple[Branch, ...]
+"""Branches side by side."""
+
+
+def scale(row: Any, width: Callable[[int], int]) -> Any:
+    """Scale the output channels of a unit, of a branch, or of a whole module."""
+    match row:
+        case Unit():
+            return row._replace(features=width(row.features))
+        case Fork(units):
+            return Fork(scale(units, width))
+        case Mean() | Max():
+            return row
+    return tuple(scale(layer, width) for layer in row)
 
 
 class Branches(nn.Module):
     """Apply each branch to the same map and concatenate what they give.
 
     Attributes:
-      branches: sequences of units, `Fork`, `MEAN` (3×3 over the pixels of the image, stride 1) and
-        `SHRINK` (no padding).
-      alpha: width multiplier.
-      conv: the convolution unit, with the network's options bound.
+      branches: of the module.
+      count_padding: averages may count padded pixels, see `Mean`.
+      unit: convolution, normalization and activation, with the network's options bound.
     """
 
-    branches: tuple[Branch, ...]
-    alpha: float = 1.0
-    conv: Callable[..., nn.Module] = ConvNorm
+    branches: Module
+    count_padding: bool = True
+    unit: Callable[..., nn.Module] = ConvNorm
 
     @nn.compact
     def __call__(self, x: Array, train: bool = False) -> Array:
@@ -68,22 +113,13 @@ class Branches(nn.Module):
             outputs.append(y)
         return jnp.concatenate(outputs, axis=-1)
 
-    def _apply(self, layer: Layer, x: Array, train: bool) -> Array:
-        if layer == MEAN:
-            return avg_pool(x, 3, count_padding=False)
-        if layer == SHRINK:
-            return max_pool(x, 3, 2, "VALID")
-        if isinstance(layer, Fork):
-            return jnp.concatenate([self._apply(unit, x, train) for unit in layer.units], axis=-1)
-        assert isinstance(layer, Unit)
-        crop = {"padding": "VALID"} if layer.valid or layer.stride == 2 else {}
-        unit = self.conv(
-            thin_channels(layer.features, self.alpha),
-            layer.kernel,
-            stride=layer.stride,
-            activation=relu,
-            name=layer.name,
-            **crop,
-        )
-        y: Array = unit(x, train)
+    def _apply(self, layer: Unit | Fork | Mean | Max, x: Array, train: bool) -> Array:
+        match layer:
+            case Mean(count_padding):
+                return avg_pool(x, 3, count_padding=count_padding and self.count_padding)
+            case Max():
+                return layer(x)
+            case Fork(units):
+                return jnp.concatenate([self._apply(u, x, train) for u in units], axis=-1)
+        y: Array = layer.make(self.unit)(x, train)
         return y

@@ -11,7 +11,7 @@ def round_channels(channels: float, divisor: int = 8) -> int:
     return rounded + divisor if rounded < 0.9 * channels else rounded
 
 
-def thin_channels(channels: int, alpha: float, least: int = 16) -> int:
+def thin_channels(channels: float, alpha: float, least: int = 16) -> int:
     """Scale a width and round down, at least to `least`.
 
     Source: `depth` in TF-slim's Inception networks; the papers have no width multiplier.

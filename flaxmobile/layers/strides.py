@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 
-class Step(NamedTuple):
-    """The geometry of one block.
+class Geometry(NamedTuple):
+    """Stride and dilation of one block.
 
     Attributes:
       stride: of its strided layer.
@@ -20,7 +20,7 @@ class Step(NamedTuple):
     total: int
 
 
-def plan_strides(strides: Iterable[int], output_stride: int, before: int = 1) -> Iterator[Step]:
+def plan_strides(strides: Iterable[int], output_stride: int, before: int = 1) -> Iterator[Geometry]:
     """Turn strides beyond an output stride into dilation (Chen et al. 2017, section 3.1).
 
     The features stay those of the undilated network, computed at more places: a layer that no
@@ -32,13 +32,13 @@ def plan_strides(strides: Iterable[int], output_stride: int, before: int = 1) ->
       before: input size over the size of the first block's input.
 
     Yields:
-      The step of each block.
+      The geometry of each block.
     """
     total, dilation = before, 1
     for stride in strides:
         if total * stride > output_stride:
-            yield Step(1, dilation, dilation * stride, total)
+            yield Geometry(1, dilation, dilation * stride, total)
             dilation *= stride
         else:
             total *= stride
-            yield Step(stride, dilation, dilation, total)
+            yield Geometry(stride, dilation, dilation, total)

@@ -27,8 +27,19 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from flaxmobile.errors import unknown
-from flaxmobile.layers import Conv, ConvNorm, Network, max_pool, relu
+from flaxmobile.errors import check_choice
+from flaxmobile.layers import (
+    Block,
+    Conv,
+    ConvNorm,
+    Layer,
+    MakeUnit,
+    Maps,
+    Network,
+    Place,
+    max_pool,
+    relu,
+)
 
 
 class Row(NamedTuple):
@@ -127,7 +138,7 @@ class BlazeBlock(nn.Module):
       shortcut: "pad" (max pooling and zero channels) or "projection" (max pooling and a 1×1
         convolution with normalization and ReLU); the input itself where shapes agree.
       residual: has the shortcut at all.
-      conv: the convolution unit, with the network's options bound.
+      unit: convolution, normalization and activation, with the network's options bound.
     """
 
     features: int
@@ -136,37 +147,36 @@ class BlazeBlock(nn.Module):
     kernel_size: int = 5
     shortcut: str = "pad"
     residual: bool = True
-    conv: Callable[..., nn.Module] = ConvNorm
+    unit: Callable[..., nn.Module] = ConvNorm
 
     @nn.compact
     def __call__(self, x: Array, train: bool = False) -> Array:
         """Map x [n, h, w, c] to [n, ceil(h / stride), ceil(w / stride), features]."""
-        if self.shortcut not in SHORTCUTS:
-            raise unknown("shortcut", self.shortcut, SHORTCUTS)
+        check_choice("shortcut", self.shortcut, SHORTCUTS)
         y = x
         if self.squeezed:
             y = self._filter(y, "squeeze_depthwise", self.stride, train)
-            y = self.conv(self.squeezed, activation=relu, name="squeeze")(y, train)
+            y = self.unit(self.squeezed, activation=relu, name="squeeze")(y, train)
         stride = 1 if self.squeezed else self.stride
         y = self._filter(y, "depthwise", stride, train)
-        y = self.conv(self.features, name="project")(y, train)
+        y = self.unit(self.features, name="project")(y, train)
         return relu(y + self._short(x, train) if self.residual else y)
 
     def _filter(self, x: Array, name: str, stride: int, train: bool) -> Array:
         channels = x.shape[-1]
-        return self.conv(channels, self.kernel_size, stride=stride, groups=channels, name=name)(
+        return self.unit(channels, self.kernel_size, stride=stride, groups=channels, name=name)(
             x, train
         )
 
     def _short(self, x: Array, train: bool) -> Array:
-        given = x.shape[-1]
+        channels_in = x.shape[-1]
         if self.stride != 1:
             x = max_pool(x, self.stride, self.stride, "SAME")
-        if self.stride == 1 and given == self.features:
+        if self.stride == 1 and channels_in == self.features:
             return x
         if self.shortcut == "projection":
-            return self.conv(self.features, activation=relu, name="shortcut")(x, train)
-        return jnp.pad(x, [(0, 0), (0, 0), (0, 0), (0, self.features - given)])
+            return self.unit(self.features, activation=relu, name="shortcut")(x, train)
+        return jnp.pad(x, [(0, 0), (0, 0), (0, 0), (0, self.features - channels_in)])
 
 
 class BlazeFace(Network):
@@ -189,56 +199,59 @@ class BlazeFace(Network):
     norm_epsilon: float = 1e-3
     output_stride: int = 16
 
-    output_strides: ClassVar[tuple[int, ...]] = (16,)
-
-    def check(self) -> None:
-        """Raise InputError for an option that the network does not offer."""
-        if self.variant not in VARIANTS:
-            raise unknown("variant", self.variant, VARIANTS)
-        if self.shortcut not in SHORTCUTS:
-            raise unknown("shortcut", self.shortcut, SHORTCUTS)
-        super().check()
+    dilates: ClassVar[bool] = False
 
     @property
-    def accepted_output_strides(self) -> tuple[int, ...]:
-        """The stem's stride times those of the variant's blocks."""
-        return (2 * math.prod(row.stride for row in VARIANTS[self.variant].rows),)
+    def table(self) -> Variant:
+        """The variant's table, and what belongs to it."""
+        return VARIANTS[self.variant]
 
-    @nn.compact
-    def __call__(
-        self, images: Array, train: bool = False
-    ) -> Array | dict[int, Array] | dict[str, Array]:
-        """Map images [n, h, w, 3] to logits, to {stride: features}, or to boxes and scores."""
-        self.check()
-        conv = self.conv_norm()
-        x = self.check_images(images)
-        x = conv(STEM_CHANNELS, 5, stride=2, activation=relu, name="stem")(x, train)
-        total, endpoints = 2, {2: x}  # [n, h/2, w/2, 24]
-        variant = VARIANTS[self.variant]
-        for number, row in enumerate(variant.rows, start=1):
-            total *= row.stride
-            if total > self.deepest_stride:
-                break
-            x = endpoints[total] = BlazeBlock(
-                row.channels,
-                row.squeezed,
-                row.stride,
-                variant.kernel_size,
-                self.shortcut,
-                row.residual,
-                conv=conv,
-                name=f"block{number}",
-            )(x, train)
-        if self.out_strides is not None:
-            return {stride: endpoints[stride] for stride in self.out_strides}
-        if self.detector:
-            return self._detect(endpoints)
-        return self.classify(x, train)
+    @property
+    def gives_logits(self) -> bool:
+        """Whether the output is logits [n, num_classes]."""
+        return super().gives_logits and not self.detector
+
+    def check_options(self) -> None:
+        """Raise InputError for an option that the network does not offer."""
+        super().check_options()
+        check_choice("variant", self.variant, VARIANTS)
+        check_choice("shortcut", self.shortcut, SHORTCUTS)
+
+    def size_text(self) -> str:
+        """Name the size of the network, for messages."""
+        return f"variant {self.variant}" if self.detector else super().size_text()
+
+    def blocks(self) -> list[Block]:
+        """List the blocks in order, the stem first."""
+        rows = enumerate(self.table.rows, start=1)
+        return [
+            Block("stem", stride=2),
+            *(Block(f"block{number}", row, row.stride) for number, row in rows),
+        ]
+
+    def build(self, place: Place, unit: MakeUnit) -> Layer:
+        """Make the layer of a block."""
+        if place.name == "stem":
+            return unit(STEM_CHANNELS, 5, stride=2, activation=relu, name="stem")
+        return BlazeBlock(
+            place.row.channels,
+            place.row.squeezed,
+            place.row.stride,
+            self.table.kernel_size,
+            self.shortcut,
+            place.row.residual,
+            unit=unit,
+            name=place.name,
+        )
+
+    def head(self, maps: Maps, train: bool) -> Array | dict[str, Array]:
+        """Classify the last map, or read the detector's anchors."""
+        return self._detect(maps.by_stride) if self.detector else super().head(maps, train)
 
     def _detect(self, features: dict[int, Array]) -> dict[str, Array]:
         """Read the anchors of both maps: all of the finer one, row by row, then the coarser's."""
         boxes, scores = [], []
-        for stride, anchors in VARIANTS[self.variant].anchors.items():
+        for stride, anchors in self.table.anchors.items():
             x = features[stride].astype(jnp.promote_types(self.dtype, jnp.float32))
             box = Conv(anchors * REGRESSORS, dtype=x.dtype, name=f"boxes_stride{stride}")(x)
             score = Conv(anchors, dtype=x.dtype, name=f"scores_stride{stride}")(x)

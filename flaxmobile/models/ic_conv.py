@@ -16,28 +16,35 @@ Where we decide:
 - The width multiplier rounds every width to a multiple of 8, as in MobileNet V2.
 """
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
+import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from flax.core import FrozenDict
 from jax import Array
 
-from flaxmobile.errors import InputError, unknown
+from flaxmobile.errors import InputError, check_choice, check_value
 from flaxmobile.layers import (
     Activation,
+    Block,
+    Conv,
     ConvNorm,
-    Network,
+    Layer,
+    MakeUnit,
+    Maps,
+    Place,
+    ScaledNetwork,
     max_pool,
-    plan_strides,
     relu,
     relu6,
     round_channels,
+    stage_blocks,
 )
-from flaxmobile.layers.ic_conv import MAX_DILATION, Dilations, ICConvNorm, check_dilations
 from flaxmobile.models import mobilenet_v2
+from flaxmobile.ops import dense_conv, depthwise_conv
 from flaxmobile.trees import as_tuples
 
 BASES = ("resnet50", "mobilenet_v2")
@@ -61,6 +68,65 @@ RESNET_STEM_CHANNELS = 64
 RESNET_EXPANSION = 4
 
 
+Dilations = tuple[tuple[int, int], ...]
+"""(vertical, horizontal) of each output channel."""
+
+MAX_DILATION = 4
+
+
+class ICConv(Conv):
+    """Inception convolution (section 3.1, figure 1): a dilation per output channel and axis.
+
+    Its parameters are those of `Conv`, in the network's order of channels.
+
+    Attributes:
+      dilations: (vertical, horizontal) of each output channel, on top of `dilation`.
+      groups: 1, or the number of input channels (depthwise).
+      The others: see `Conv`.
+    """
+
+    dilations: Dilations = ()
+
+    def convolve(self, x: Array, kernel: Array) -> Array:
+        """Run one convolution per distinct dilation, then put the channels back in their order."""
+        if self.groups not in (1, x.shape[-1]):
+            raise InputError(f"groups is {self.groups}; accepted: 1 or {x.shape[-1]} (depthwise)")
+        check_dilations("this layer", self.dilations, self.features)
+        parts, order = [], np.asarray([], int)
+        for dilation in sorted(set(self.dilations)):
+            channels = np.asarray([i for i, d in enumerate(self.dilations) if d == dilation])
+            order = np.concatenate([order, channels])
+            options: dict[str, Any] = {
+                "strides": self.stride,
+                "padding": self.padding,
+                "dilation": tuple(self.dilation * d for d in dilation),
+            }
+            if self.groups == 1:
+                parts.append(dense_conv(x, kernel[..., channels], **options))
+            else:
+                seen = channels * self.groups // self.features  # the input of each output channel
+                parts.append(depthwise_conv(x[..., seen], kernel[..., channels], **options))
+        y = jnp.concatenate(parts, -1)
+        return y if (np.diff(order) == 1).all() else y[..., np.argsort(order)]
+
+
+def check_dilations(layer: str, dilations: Any, channels: int) -> None:
+    """Raise InputError unless there is a pair of 1 to 4 for each output channel."""
+    if not isinstance(dilations, list | tuple) or len(dilations) != channels:
+        count = len(dilations) if isinstance(dilations, list | tuple) else repr(dilations)
+        raise InputError(
+            f"the dilation pattern has {count} for {layer}; accepted: {channels} entries, "
+            "[vertical, horizontal] of each output channel"
+        )
+    for channel, pair in enumerate(dilations):
+        is_pair = isinstance(pair, list | tuple) and len(pair) == 2
+        if not is_pair or any(type(d) is not int or not 1 <= d <= MAX_DILATION for d in pair):
+            raise InputError(
+                f"the dilation pattern has {pair!r} for channel {channel} of {layer}; accepted: "
+                f"[vertical, horizontal], whole numbers from 1 to {MAX_DILATION}"
+            )
+
+
 class Bottleneck(nn.Module):
     """ResNet's bottleneck: reduce (1×1), filter (3×3), expand (1×1), add (He et al., figure 5).
 
@@ -69,23 +135,23 @@ class Bottleneck(nn.Module):
       stride: of the 3×3 convolution and the shortcut.
       dilation: of the 3×3 convolution.
       activation: of all layers.
-      conv: the convolution unit, with the network's options bound.
+      unit: convolution, normalization and activation, with the network's options bound.
     """
 
     features: int
     stride: int = 1
     dilation: int = 1
     activation: Activation = relu
-    conv: Callable[..., nn.Module] = ConvNorm
+    unit: Callable[..., nn.Module] = ConvNorm
 
     @nn.compact
     def __call__(self, x: Array, train: bool = False) -> Array:
         """Map x [n, h, w, c] to [n, ceil(h / stride), ceil(w / stride), 4 * features]."""
         shortcut, wide = x, self.features * RESNET_EXPANSION
         if self.stride != 1 or x.shape[-1] != wide:
-            shortcut = self.conv(wide, stride=self.stride, name="shortcut")(x, train)
-        x = self.conv(self.features, activation=self.activation, name="reduce")(x, train)
-        x = self.conv(
+            shortcut = self.unit(wide, stride=self.stride, name="shortcut")(x, train)
+        x = self.unit(self.features, activation=self.activation, name="reduce")(x, train)
+        x = self.unit(
             self.features,
             3,
             stride=self.stride,
@@ -93,44 +159,38 @@ class Bottleneck(nn.Module):
             activation=self.activation,
             name="filter",
         )(x, train)  # [n, h / stride, w / stride, features]
-        return self.activation(self.conv(wide, name="expand")(x, train) + shortcut)
+        return self.activation(self.unit(wide, name="expand")(x, train) + shortcut)
 
 
-class _Block(NamedTuple):
-    """A block of either network.
+class Row(NamedTuple):
+    """A block of either network, at a width.
 
     Attributes:
-      name: of the block.
       layer: path of its IC-Conv layer.
       channels: output channels of that layer.
-      stride: of that layer.
-      build: the block's module, but for stride, dilation, conv and name.
+      build: makes the block from stride, dilation, unit and name.
     """
 
-    name: str
     layer: str
     channels: int
-    stride: int
     build: Callable[..., nn.Module]
 
 
-class ICConvNet(Network):
+class ICConvNet(ScaledNetwork):
     """ResNet-50 or MobileNet V2 with a dilation for each channel of its 3×3 convolutions.
 
     Without a pattern every dilation is 1, which is the plain network.
 
     Attributes:
       base: "resnet50" or "mobilenet_v2".
-      alpha: width multiplier, above 0.
       pattern: {path of a layer: [[vertical, horizontal] of each output channel]}, see `layers`;
         layers left out are not dilated. Lists as JSON has them are accepted.
       supernet: 1 to 4 gives the layers kernels of (2 * supernet + 1)², to be trained and then given
         to `flaxmobile.search_dilations`; 0 is the network itself.
-      The others: see `Network`.
+      The others: see `ScaledNetwork`.
     """
 
     base: str = "resnet50"
-    alpha: float = 1.0
     pattern: Mapping[str, Any] | None = None
     supernet: int = 0
     dropout_rate: float = 0.0
@@ -146,106 +206,90 @@ class ICConvNet(Network):
             )
         super().__post_init__()
 
-    def check(self) -> None:
+    def check_options(self) -> None:
         """Raise InputError for an option that the network does not offer."""
-        super().check()
-        if self.base not in BASES:
-            raise unknown("base", self.base, BASES)
-        if not 0 < self.alpha < math.inf:
-            raise InputError(f"alpha is {self.alpha}; accepted: any number above 0")
-        if self.supernet not in range(MAX_DILATION + 1):
-            raise InputError(f"supernet is {self.supernet}; accepted: 0 to {MAX_DILATION}")
+        super().check_options()
+        check_choice("base", self.base, BASES)
+        in_range = self.supernet in range(MAX_DILATION + 1)
+        check_value("supernet", self.supernet, in_range, f"0 to {MAX_DILATION}")
         if self.supernet and self.pattern is not None:
             raise InputError("supernet and pattern are given; accepted: one of them")
         layers = self.layers()
         for layer, dilations in (self.pattern or {}).items():
-            if layer not in layers:
-                raise unknown("layer of the dilation pattern", layer, layers)
+            check_choice("layer of the dilation pattern", layer, layers)
             check_dilations(layer, dilations, layers[layer])
 
     def layers(self) -> dict[str, int]:
         """Path of every layer that a pattern may dilate, and its number of output channels."""
-        return {block.layer: block.channels for block in self._blocks()}
+        rows = [block.row for block in self.blocks()]
+        return {row.layer: row.channels for row in rows if isinstance(row, Row)}
 
-    def _blocks(self) -> list[_Block]:
+    def blocks(self) -> list[Block]:
+        """List the blocks in order, the stem first."""
         if self.base == "resnet50":
-            return list(_resnet_blocks(self.alpha, self.resnet_stages))
-        return list(_mobilenet_blocks(self.alpha, self.mobilenet_stages))
+            return [Block("stem", stride=2), Block("pool", stride=2), *self._resnet_blocks()]
+        return [Block("stem", stride=2), *self._mobilenet_blocks()]
 
-    @nn.compact
-    def __call__(self, images: Array, train: bool = False) -> Array | dict[int, Array]:
-        """Map images [n, h, w, 3] to logits [n, num_classes], or to {stride: features}."""
-        self.check()
-        conv, is_resnet = self.conv_norm(), self.base == "resnet50"
-        x = self.check_images(images)
-        x = conv(
-            round_channels(
-                self.alpha * (RESNET_STEM_CHANNELS if is_resnet else mobilenet_v2.STEM_CHANNELS)
-            ),
-            7 if is_resnet else 3,
-            stride=2,
-            activation=relu if is_resnet else relu6,
-            name="stem",
-        )(x, train)  # [n, h/2, w/2, c]
-        endpoints = {2: x}
-        blocks = self._blocks()
-        before = 4 if is_resnet else 2
-        steps = plan_strides((block.stride for block in blocks), self.output_stride, before)
-        if is_resnet and self.deepest_stride > 2:
-            x = max_pool(x, 3, 2, conv.keywords["padding"])  # [n, h/4, w/4, c]
-        for block, step in zip(blocks, steps, strict=True):
-            if step.total > self.deepest_stride:
-                break
-            x = endpoints[step.total] = block.build(
-                stride=step.stride,
-                dilation=step.dilation,
-                conv=_unit(conv, self.supernet, (self.pattern or {}).get(block.layer)),
-                name=block.name,
-            )(x, train)
-        if self.out_strides is not None:
-            return {stride: endpoints[stride] for stride in self.out_strides}
-        if not is_resnet:
-            head = round_channels(mobilenet_v2.HEAD_CHANNELS * max(1.0, self.alpha))
-            x = conv(head, activation=relu6, name="head")(x, train)
-        return self.classify(x, train)
+    def _resnet_blocks(self) -> Iterator[Block]:
+        for block in stage_blocks(self.resnet_stages):
+            width = self.width(block.row.channels)
+            row = Row(f"{block.name}/filter", width, partial(Bottleneck, width))
+            yield block._replace(row=row)
 
-
-def _resnet_blocks(alpha: float, stages: Sequence[Stage]) -> Iterator[_Block]:
-    for number, stage in enumerate(stages, start=1):
-        width = round_channels(stage.channels * alpha)
-        for block in range(1, stage.blocks + 1):
-            name, stride = f"stage{number}_block{block}", stage.stride if block == 1 else 1
-            yield _Block(name, f"{name}/filter", width, stride, partial(Bottleneck, width))
-
-
-def _mobilenet_blocks(alpha: float, stages: Sequence[mobilenet_v2.Stage]) -> Iterator[_Block]:
-    given = round_channels(mobilenet_v2.STEM_CHANNELS * alpha)
-    for number, stage in enumerate(stages, start=1):
-        width = round_channels(stage.channels * alpha)
-        for block in range(1, stage.blocks + 1):
-            name, stride = f"stage{number}_block{block}", stage.stride if block == 1 else 1
+    def _mobilenet_blocks(self) -> Iterator[Block]:
+        channels_in = self.width(mobilenet_v2.STEM_CHANNELS)
+        for block in stage_blocks(self.mobilenet_stages):
+            width, expansion = self.width(block.row.channels), block.row.expansion
             build = partial(
                 mobilenet_v2.InvertedResidual,
                 width,
-                stage.expansion,
-                shortcut="bottleneck" if stride == 1 else "none",
+                expansion,
+                shortcut="bottleneck" if block.stride == 1 else "none",
             )
-            wide, given = given * stage.expansion, width
-            yield _Block(name, f"{name}/depthwise", wide, stride, build)
+            row = Row(f"{block.name}/depthwise", channels_in * expansion, build)
+            yield block._replace(row=row)
+            channels_in = width
 
-
-def _unit(
-    conv: partial[ConvNorm], supernet: int, dilations: Dilations | None
-) -> Callable[..., nn.Module]:
-    """Bind the unit of a block: IC-Conv where the block filters, a plain one where it mixes."""
-
-    def make(features: int, kernel_size: int = 1, **options: Any) -> nn.Module:
-        if kernel_size == 1:
-            return conv(features, **options)
-        if dilations is None:
-            return conv(features, 2 * supernet + 1 if supernet else kernel_size, **options)
-        return ICConvNorm(
-            features, kernel_size, dilations=dilations, **{**conv.keywords, **options}
+    def build(self, place: Place, unit: MakeUnit) -> Layer:
+        """Make the layer of a block."""
+        if place.name == "stem":
+            if self.base == "resnet50":
+                channels = self.width(RESNET_STEM_CHANNELS)
+                return unit(channels, 7, stride=2, activation=relu, name="stem")
+            channels = self.width(mobilenet_v2.STEM_CHANNELS)
+            return unit(channels, 3, stride=2, activation=relu6, name="stem")
+        if place.name == "pool":
+            return partial(max_pool, size=3, stride=2, padding=self.window_padding)
+        dilations = (self.pattern or {}).get(place.row.layer)
+        size = 2 * self.supernet + 1 if self.supernet else 3
+        block: Layer = place.row.build(
+            stride=place.geometry.stride,
+            dilation=place.geometry.dilation,
+            unit=partial(_make_unit, unit, size, dilations),
+            name=place.name,
         )
+        return block
 
-    return make
+    def head(self, maps: Maps, train: bool) -> Array:
+        """Classify the last map; MobileNet V2 widens it to 1280 channels first."""
+        if self.base == "resnet50":
+            return super().head(maps, train)
+        channels = round_channels(mobilenet_v2.HEAD_CHANNELS * max(1.0, self.alpha))
+        x = self.run(self.unit()(channels, activation=relu6, name="head"), maps.last, train)
+        return self.classify(x, train)
+
+
+def _make_unit(
+    unit: MakeUnit,
+    size: int,
+    dilations: Dilations | None,
+    features: int,
+    kernel_size: int = 1,
+    **options: Any,
+) -> Layer:
+    """Make a unit of a block: IC-Conv where the block filters, a plain one where it mixes."""
+    if kernel_size == 1:
+        return unit(features, **options)
+    if dilations is None:
+        return unit(features, size, **options)
+    return unit(features, 3, convolution=partial(ICConv, dilations=dilations), **options)

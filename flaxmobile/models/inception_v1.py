@@ -21,26 +21,30 @@ In both:
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jax import Array, lax
 
-from flaxmobile.errors import InputError, unknown
+from flaxmobile.errors import check_choice, check_value
 from flaxmobile.layers import (
+    Block,
     ConvNorm,
     Dropout,
-    Network,
+    Layer,
+    MakeUnit,
+    Maps,
+    Place,
     adaptive_avg_pool,
-    max_pool,
     relu,
-    thin_channels,
     to_symmetric_range,
 )
+from flaxmobile.layers.branches import Max, Module, Unit
+from flaxmobile.layers.inception import InceptionNetwork, unit_block
 
 
 class Widths(NamedTuple):
@@ -52,32 +56,6 @@ class Widths(NamedTuple):
     reduce5x5: int
     branch5x5: int
     pool_project: int
-
-
-STAGES = {
-    3: {
-        "inception3a": Widths(64, 96, 128, 16, 32, 32),
-        "inception3b": Widths(128, 128, 192, 32, 96, 64),
-    },
-    4: {
-        "inception4a": Widths(192, 96, 208, 16, 48, 64),
-        "inception4b": Widths(160, 112, 224, 24, 64, 64),
-        "inception4c": Widths(128, 128, 256, 24, 64, 64),
-        "inception4d": Widths(112, 144, 288, 32, 64, 64),
-        "inception4e": Widths(256, 160, 320, 32, 128, 128),
-    },
-    5: {
-        "inception5a": Widths(256, 160, 320, 32, 128, 128),
-        "inception5b": Widths(384, 192, 384, 48, 128, 128),
-    },
-}
-"""Stage, which shrinks images by 2 to its power -> module -> widths."""
-
-STEM_CHANNELS, CONV2_CHANNELS = 64, 192
-AUXILIARY_CHANNELS, AUXILIARY_HIDDEN = 128, 1024
-AUXILIARY_AFTER = {"inception4a": "auxiliary1", "inception4d": "auxiliary2"}
-
-FLAVOURS = ("torchvision", "paper")
 
 
 def local_response_norm(x: Array) -> Array:
@@ -97,34 +75,50 @@ def local_response_norm(x: Array) -> Array:
     return (x * (1 + 1e-4 / 5 * squares) ** -0.75).astype(x.dtype)
 
 
-class Inception(nn.Module):
+TABLE = (
+    unit_block("stem", 64, 7, stride=2),  # 112×112
+    Block("pool2", Max(), stride=2),  # 56×56
+    Block("norm1", local_response_norm),
+    unit_block("conv2_reduce", 64),
+    unit_block("conv2", 192, 3),
+    Block("norm2", local_response_norm),
+    Block("pool3", Max(), stride=2),  # 28×28
+    Block("inception3a", Widths(64, 96, 128, 16, 32, 32)),
+    Block("inception3b", Widths(128, 128, 192, 32, 96, 64)),
+    Block("pool4", Max(), stride=2),  # 14×14
+    Block("inception4a", Widths(192, 96, 208, 16, 48, 64)),
+    Block("inception4b", Widths(160, 112, 224, 24, 64, 64)),
+    Block("inception4c", Widths(128, 128, 256, 24, 64, 64)),
+    Block("inception4d", Widths(112, 144, 288, 32, 64, 64)),
+    Block("inception4e", Widths(256, 160, 320, 32, 128, 128)),
+    Block("pool5", Max(), stride=2),  # 7×7
+    Block("inception5a", Widths(256, 160, 320, 32, 128, 128)),
+    Block("inception5b", Widths(384, 192, 384, 48, 128, 128)),
+)
+"""Table 1, with the normalizations of figure 3, which the "paper" flavour alone has."""
+
+AUXILIARY_CHANNELS, AUXILIARY_HIDDEN = 128, 1024
+AUXILIARY_AFTER = {"inception4a": "auxiliary1", "inception4d": "auxiliary2"}
+
+FLAVOURS = ("torchvision", "paper")
+
+
+def module(widths: Widths, large_kernel: int) -> Module:
     """Filter at three sizes and pool, each behind a 1×1 reduction: figure 2b.
 
-    Attributes:
+    Args:
       widths: channels of each convolution.
       large_kernel: size of the third branch's convolution: 5 in the paper, 3 in torchvision.
-      conv: the convolution unit, with the network's options bound.
     """
-
-    widths: Widths
-    large_kernel: int = 3
-    conv: Callable[..., nn.Module] = ConvNorm
-
-    @nn.compact
-    def __call__(self, x: Array, train: bool = False) -> Array:
-        """Map x [n, h, w, c] to [n, h, w, sum of the branches' widths]."""
-
-        def unit(x: Array, features: int, name: str, kernel: int = 1) -> Array:
-            return self.conv(features, kernel, activation=relu, name=name)(x, train)
-
-        widths = self.widths
-        branch1x1 = unit(x, widths.branch1x1, "branch1x1")
-        branch3x3 = unit(x, widths.reduce3x3, "branch3x3_reduce")
-        branch3x3 = unit(branch3x3, widths.branch3x3, "branch3x3", 3)
-        branch5x5 = unit(x, widths.reduce5x5, "branch5x5_reduce")
-        branch5x5 = unit(branch5x5, widths.branch5x5, "branch5x5", self.large_kernel)
-        pooled = unit(max_pool(x, 3), widths.pool_project, "pool_project")
-        return jnp.concatenate([branch1x1, branch3x3, branch5x5, pooled], axis=-1)
+    return (
+        (Unit("branch1x1", widths.branch1x1),),
+        (Unit("branch3x3_reduce", widths.reduce3x3), Unit("branch3x3", widths.branch3x3, 3)),
+        (
+            Unit("branch5x5_reduce", widths.reduce5x5),
+            Unit("branch5x5", widths.branch5x5, large_kernel),
+        ),
+        (Max(3, 1, "symmetric"), Unit("pool_project", widths.pool_project)),
+    )
 
 
 class AuxiliaryClassifier(nn.Module):
@@ -137,7 +131,7 @@ class AuxiliaryClassifier(nn.Module):
       dropout_rate: before the last layer.
       axis_name: see `Dropout`.
       dtype: type of the fully connected layers' arithmetic.
-      conv: the convolution unit, with the network's options bound.
+      unit: convolution, normalization and activation, with the network's options bound.
     """
 
     num_classes: int
@@ -146,14 +140,14 @@ class AuxiliaryClassifier(nn.Module):
     dropout_rate: float = 0.7
     axis_name: str | None = None
     dtype: jnp.dtype = jnp.float32
-    conv: Callable[..., nn.Module] = ConvNorm
+    unit: Callable[..., nn.Module] = ConvNorm
 
     @nn.compact
     def __call__(self, x: Array, train: bool = False) -> Array:
         """Map x [n, h, w, c] to logits [n, num_classes]."""
         wide = jnp.promote_types(self.dtype, jnp.float32)
         x = adaptive_avg_pool(x, 4)  # [n, 4, 4, c]
-        x = self.conv(self.channels, activation=relu, name="project")(x, train)
+        x = self.unit(self.channels, activation=relu, name="project")(x, train)
         x = x.transpose(0, 3, 1, 2)  # torch's order
         x = x.reshape(x.shape[0], math.prod(x.shape[1:]))
         init = nn.initializers.normal(0.01)
@@ -162,90 +156,78 @@ class AuxiliaryClassifier(nn.Module):
         return nn.Dense(self.num_classes, kernel_init=init, dtype=wide, name="classifier")(x)
 
 
-class InceptionV1(Network):
+class InceptionV1(InceptionNetwork):
     """Table 1 of the paper.
 
     Attributes:
-      alpha: width multiplier, above 0; no layer is thinner than 16 channels.
       flavour: "torchvision" or "paper", see above.
       aux_logits: in training also sow the logits of two auxiliary classifiers.
       aux_dropout_rate: of those.
       transform_input: take images normalized by ImageNet's statistics for weights that were trained
         on -1..1.
-      The others: see `Network`.
+      The others: see `InceptionNetwork`.
     """
 
-    alpha: float = 1.0
     flavour: str = "torchvision"
     aux_logits: bool = False
     aux_dropout_rate: float = 0.7
     transform_input: bool = False
-    norm_epsilon: float = 1e-3
 
+    heads: ClassVar[tuple[str, ...]] = ("auxiliary1", "auxiliary2", "classifier")
     aux_weight: ClassVar[float] = 0.3
-    output_strides: ClassVar[tuple[int, ...]] = (32,)
-    crops_edges: ClassVar[bool] = True
-    stages: ClassVar[Mapping[int, Mapping[str, Widths]]] = STAGES
+    table: ClassVar[tuple[Block, ...]] = TABLE
 
-    def check(self) -> None:
+    def check_options(self) -> None:
         """Raise InputError for an option that the network does not offer."""
-        super().check()
-        if not 0 < self.alpha < math.inf:
-            raise InputError(f"alpha is {self.alpha}; accepted: any number above 0")
-        if self.flavour not in FLAVOURS:
-            raise unknown("flavour", self.flavour, FLAVOURS)
-        if not 0 <= self.aux_dropout_rate < 1:
-            rate = self.aux_dropout_rate
-            raise InputError(f"aux_dropout_rate is {rate}; accepted: 0 or more, below 1")
+        super().check_options()
+        check_choice("flavour", self.flavour, FLAVOURS)
+        rate = self.aux_dropout_rate
+        check_value("aux_dropout_rate", rate, 0 <= rate < 1, "0 or more, below 1")
 
-    @nn.compact
-    def __call__(self, images: Array, train: bool = False) -> Array | dict[int, Array]:
-        """Map images [n, h, w, 3] to logits [n, num_classes], or to {stride: features}."""
-        self.check()
-        paper = self.flavour == "paper"
-        conv = partial(self.conv_norm(), folded=self.folded or paper)
-        x = self.check_images(images)
-        if self.transform_input:
-            x = to_symmetric_range(images).astype(self.dtype)
-        narrow, wide = (thin_channels(c, self.alpha) for c in (STEM_CHANNELS, CONV2_CHANNELS))
-        x = conv(narrow, 7, stride=2, activation=relu, name="stem")(x, train)
-        endpoints = {2: x}  # [n, h/2, w/2, 64]
-        if self.deepest_stride > 2:
-            x = self._shrink(x, 3)
-            x = local_response_norm(x) if paper else x
-            x = conv(narrow, activation=relu, name="conv2_reduce")(x, train)
-            x = conv(wide, 3, activation=relu, name="conv2")(x, train)
-            x = local_response_norm(x) if paper else x
-            endpoints[4] = x  # [n, h/4, w/4, 192]
-        for stage, modules in self.stages.items():
-            if 2**stage > self.deepest_stride:
-                break
-            x = self._shrink(x, 2 if stage == 5 and not paper else 3)
-            for name, widths in modules.items():
-                scaled = Widths(*(thin_channels(channels, self.alpha) for channels in widths))
-                x = Inception(scaled, 5 if paper else 3, conv=conv, name=name)(x, train)
-                auxiliary = AUXILIARY_AFTER.get(name)
-                if auxiliary and self.aux_logits and self.runs_auxiliary(train):
-                    logits = self._auxiliary(conv, auxiliary)(x, train)
-                    self.sow_auxiliary(f"{auxiliary}_logits", logits)
-            endpoints[2**stage] = x  # [n, h / 2**stage, w / 2**stage, c]
-        if self.out_strides is not None:
-            return {stride: endpoints[stride] for stride in self.out_strides}
-        return self.classify(x, train)
+    @property
+    def is_paper(self) -> bool:
+        """Whether the flavour is the paper's, which normalizes no batches."""
+        return self.flavour == "paper"
 
-    def _shrink(self, x: Array, size: int) -> Array:
-        if self.padding == "same":
-            return max_pool(x, size, 2, "SAME")
-        return max_pool(x, size, 2, "VALID", ceil_mode=True)
+    def check_images(self, images: Array) -> Array:
+        """Raise InputError for wrong images; return them in dtype, in the range of the weights."""
+        x = super().check_images(images)
+        return to_symmetric_range(images).astype(self.dtype) if self.transform_input else x
 
-    def _auxiliary(self, conv: Callable[..., nn.Module], name: str) -> AuxiliaryClassifier:
+    def unit(self, **defaults: Any) -> partial[ConvNorm]:
+        """Bind the network's options to `ConvNorm`; the paper's flavour has biases instead."""
+        return partial(super().unit(**defaults), folded=self.folded or self.is_paper)
+
+    def blocks(self) -> list[Block]:
+        """List the rows of table 1 in order."""
+        return [b for b in self.table if self.is_paper or b.row is not local_response_norm]
+
+    def build(self, place: Place, unit: MakeUnit) -> Layer:
+        """Make the layer of a row."""
+        if isinstance(place.row, Max):
+            size = 2 if place.name == "pool5" and not self.is_paper else 3
+            same = self.padding == "same"
+            place = place._replace(row=Max(size, 2, "SAME" if same else "VALID", not same))
+        elif isinstance(place.row, Widths):
+            place = place._replace(row=module(place.row, 5 if self.is_paper else 3))
+        return super().build(place, unit)
+
+    def head(self, maps: Maps, train: bool) -> Array:
+        """Classify the last map, and in training those before it."""
+        if self.aux_logits and self.runs_auxiliary(train):
+            for block, name in AUXILIARY_AFTER.items():
+                logits = self.run(self._auxiliary(name), maps.by_name[block], train)
+                self.sow_auxiliary(f"{name}_logits", logits)
+        return self.classify(maps.last, train)
+
+    def _auxiliary(self, name: str) -> AuxiliaryClassifier:
         return AuxiliaryClassifier(
             self.num_classes,
-            thin_channels(AUXILIARY_CHANNELS, self.alpha),
-            thin_channels(AUXILIARY_HIDDEN, self.alpha),
+            self.width(AUXILIARY_CHANNELS),
+            self.width(AUXILIARY_HIDDEN),
             self.aux_dropout_rate,
             self.axis_name,
             self.dtype,
-            conv=conv,
+            unit=self.unit(),
             name=name,
         )

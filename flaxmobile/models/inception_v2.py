@@ -21,25 +21,14 @@ In all:
 - `alpha` is TF-slim's width multiplier (`depth_multiplier`); the paper has none.
 """
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import ClassVar, NamedTuple
 
-import jax.numpy as jnp
-from flax import linen as nn
-from jax import Array
-
-from flaxmobile.errors import InputError, unknown
-from flaxmobile.layers import (
-    Conv,
-    ConvNorm,
-    Network,
-    avg_pool,
-    max_pool,
-    relu,
-    thin_channels,
-)
+from flaxmobile.errors import check_choice
+from flaxmobile.layers import Block, Conv, Layer, MakeUnit, Place
+from flaxmobile.layers.branches import Branch, Max, Mean, Module, Unit
+from flaxmobile.layers.inception import InceptionNetwork, unit_block
 
 
 class Widths(NamedTuple):
@@ -53,36 +42,39 @@ class Widths(NamedTuple):
     pool_project: int
 
 
-STAGES = {
-    8: {
-        "inception3a": Widths(64, 64, 64, 64, 96, 32),
-        "inception3b": Widths(64, 64, 96, 64, 96, 64),
-    },
-    16: {
-        "inception3c": Widths(0, 128, 160, 64, 96, 0),
-        "inception4a": Widths(224, 64, 96, 96, 128, 128),
-        "inception4b": Widths(192, 96, 128, 96, 128, 128),
-        "inception4c": Widths(160, 128, 160, 128, 160, 128),
-        "inception4d": Widths(96, 128, 192, 160, 192, 128),
-    },
-    32: {
-        "inception4e": Widths(0, 128, 192, 192, 256, 0),
-        "inception5a": Widths(352, 192, 320, 160, 224, 128),
-        "inception5b": Widths(352, 192, 320, 192, 224, 128),
-    },
-}
-"""Stride -> module, under the figure's name -> widths."""
-STEM_CHANNELS, CONV2_CHANNELS = 64, 192
+TABLE = (
+    Block("pool2", Max(3, 2, "SAME"), stride=2),  # 56×56
+    unit_block("conv2_reduce", 64),
+    unit_block("conv2", 192, 3),
+    Block("pool3", Max(3, 2, "SAME"), stride=2),  # 28×28
+    Block("inception3a", Widths(64, 64, 64, 64, 96, 32)),
+    Block("inception3b", Widths(64, 64, 96, 64, 96, 64)),
+    Block("inception3c", Widths(0, 128, 160, 64, 96, 0), stride=2),  # 14×14
+    Block("inception4a", Widths(224, 64, 96, 96, 128, 128)),
+    Block("inception4b", Widths(192, 96, 128, 96, 128, 128)),
+    Block("inception4c", Widths(160, 128, 160, 128, 160, 128)),
+    Block("inception4d", Widths(96, 128, 192, 160, 192, 128)),
+    Block("inception4e", Widths(0, 128, 192, 192, 256, 0), stride=2),  # 7×7
+    Block("inception5a", Widths(352, 192, 320, 160, 224, 128)),
+    Block("inception5b", Widths(352, 192, 320, 192, 224, 128)),
+)
+"""Figure 5 from the first pooling on, under the figure's names."""
+STEM_CHANNELS = 64
 STEM_MULTIPLIER = 8
 
 
 class Flavour(NamedTuple):
-    """Where the references differ."""
+    """Where the references differ.
+
+    Attributes:
+      separable_stem: the first convolution is a depthwise and a 1×1 convolution.
+      normalized_stem: its output is normalized; otherwise it has a bias.
+      pool_project: widths of pooling branches that are not those of figure 5, by module.
+    """
 
     separable_stem: bool
     normalized_stem: bool
-    pool_project: dict[str, int]
-    """Module -> width of its pooling branch, where it is not figure 5's."""
+    pool_project: Mapping[str, int]
 
 
 FLAVOURS = {
@@ -96,125 +88,79 @@ FLAVOURS = {
 }
 
 
-class Inception(nn.Module):
+def module(widths: Widths, pooling: Mean | Max) -> Module:
     """1×1, 3×3, two 3×3 and pooling side by side: a row of figure 5.
 
-    Attributes:
-      widths: channels of each convolution; without `branch1x1` the block shrinks its input by
+    Args:
+      widths: channels of each convolution; without `branch1x1` the module shrinks its input by
         strides, and the pooled input passes through.
-      max_pooling: take the largest of the neighbours instead of their mean.
-      count_padding: average pooling counts padded pixels.
-      conv: the convolution unit, with the network's options bound.
+      pooling: of the last branch, where the module does not shrink.
     """
-
-    widths: Widths
-    max_pooling: bool = False
-    count_padding: bool = False
-    conv: Callable[..., nn.Module] = ConvNorm
-
-    @nn.compact
-    def __call__(self, x: Array, train: bool = False) -> Array:
-        """Map x [n, h, w, c] to [n, h, w, sum of widths], or to half the size and c more."""
-        widths = self.widths
-        shrinks = widths.branch1x1 == 0
-        stride = 2 if shrinks else 1
-
-        def unit(x: Array, features: int, name: str, kernel: int = 1, stride: int = 1) -> Array:
-            return self.conv(features, kernel, stride=stride, activation=relu, name=name)(x, train)
-
-        branch3x3 = unit(x, widths.reduce3x3, "branch3x3_reduce")
-        branch3x3 = unit(branch3x3, widths.branch3x3, "branch3x3", 3, stride)
-        double = unit(x, widths.reduce_double, "double3x3_reduce")
-        double = unit(double, widths.double3x3, "double3x3_1", 3)
-        double = unit(double, widths.double3x3, "double3x3_2", 3, stride)
-        if shrinks:
-            return jnp.concatenate([branch3x3, double, max_pool(x, 3, 2, "SAME")], axis=-1)
-        branch1x1 = unit(x, widths.branch1x1, "branch1x1")
-        if self.max_pooling:
-            pooled = max_pool(x, 3)
-        else:
-            pooled = avg_pool(x, 3, count_padding=self.count_padding)
-        pooled = unit(pooled, widths.pool_project, "pool_project")
-        return jnp.concatenate([branch1x1, branch3x3, double, pooled], axis=-1)
+    shrinks = widths.branch1x1 == 0
+    stride = 2 if shrinks else 1
+    filters: tuple[Branch, ...] = (
+        (
+            Unit("branch3x3_reduce", widths.reduce3x3),
+            Unit("branch3x3", widths.branch3x3, 3, stride),
+        ),
+        (
+            Unit("double3x3_reduce", widths.reduce_double),
+            Unit("double3x3_1", widths.double3x3, 3),
+            Unit("double3x3_2", widths.double3x3, 3, stride),
+        ),
+    )
+    if shrinks:
+        return (*filters, (Max(3, 2, "SAME"),))
+    project = Unit("pool_project", widths.pool_project)
+    return ((Unit("branch1x1", widths.branch1x1),), *filters, (pooling, project))
 
 
-class InceptionV2(Network):
+class InceptionV2(InceptionNetwork):
     """Figure 5 of the paper.
 
     Attributes:
-      alpha: width multiplier, above 0; no layer is thinner than 16 channels.
       flavour: "slim", "paper" or "caffe", see above.
-      The others: see `Network`.
+      The others: see `InceptionNetwork`.
     """
 
-    alpha: float = 1.0
     flavour: str = "slim"
     padding: str = "same"
-    norm_epsilon: float = 1e-3
 
-    output_strides: ClassVar[tuple[int, ...]] = (32,)
-    stages: ClassVar[Mapping[int, Mapping[str, Widths]]] = STAGES
+    table: ClassVar[tuple[Block, ...]] = TABLE
 
-    def check(self) -> None:
+    def check_options(self) -> None:
         """Raise InputError for an option that the network does not offer."""
-        super().check()
-        if not 0 < self.alpha < math.inf:
-            raise InputError(f"alpha is {self.alpha}; accepted: any number above 0")
-        if self.flavour not in FLAVOURS:
-            raise unknown("flavour", self.flavour, FLAVOURS)
+        super().check_options()
+        check_choice("flavour", self.flavour, FLAVOURS)
 
-    @nn.compact
-    def __call__(self, images: Array, train: bool = False) -> Array | dict[int, Array]:
-        """Map images [n, h, w, 3] to logits [n, num_classes], or to {stride: features}."""
-        self.check()
-        conv = self.conv_norm()
-        x = self._stem(self.check_images(images), train)
-        endpoints = {2: x}  # [n, h/2, w/2, 64]
-        if self.deepest_stride > 2:
-            x = max_pool(x, 3, 2, "SAME")
-            x = conv(x.shape[-1], activation=relu, name="conv2_reduce")(x, train)
-            features = thin_channels(CONV2_CHANNELS, self.alpha)
-            x = conv(features, 3, activation=relu, name="conv2")(x, train)
-            endpoints[4] = x  # [n, h/4, w/4, 192]
-        for stride, modules in self.stages.items():
-            if stride > self.deepest_stride:
-                break
-            x = max_pool(x, 3, 2, "SAME") if stride == 8 else x
-            for name in modules:
-                x = Inception(
-                    self._widths(modules, name),
-                    max_pooling=name == "inception5b",
-                    count_padding=self.padding != "same",
-                    conv=conv,
-                    name=name,
-                )(x, train)
-            endpoints[stride] = x  # [n, h/stride, w/stride, c]
-        if self.out_strides is not None:
-            return {stride: endpoints[stride] for stride in self.out_strides}
-        return self.classify(x, train)
+    def blocks(self) -> list[Block]:
+        """List the rows of figure 5 in order."""
+        if not FLAVOURS[self.flavour].separable_stem:
+            return [unit_block("stem", STEM_CHANNELS, 7, stride=2), *self.table]
+        pointwise = unit_block("stem_pointwise", STEM_CHANNELS)
+        return [Block("stem_depthwise", stride=2), pointwise, *self.table]
 
-    def _stem(self, x: Array, train: bool) -> Array:
-        """Map images [n, h, w, 3] to [n, h/2, w/2, 64]."""
-        conv = self.conv_norm(activation=relu)
+    def build(self, place: Place, unit: MakeUnit) -> Layer:
+        """Make the layer of a row."""
         flavour = FLAVOURS[self.flavour]
-        features = thin_channels(STEM_CHANNELS, self.alpha)
-        if not flavour.separable_stem:
-            return conv(features, 7, stride=2, name="stem")(x, train)
-        x = Conv(
-            3 * min(features // 3, STEM_MULTIPLIER),
+        if place.name == "stem_depthwise":  # [n, h/2, w/2, 24]
+            return self._stem_depthwise()
+        if place.name == "stem_pointwise":
+            unit = partial(unit, folded=self.folded or not flavour.normalized_stem)
+        elif isinstance(widths := place.row, Widths):
+            project = flavour.pool_project.get(place.name, widths.pool_project)
+            pooling = Max(3, 1, "symmetric") if place.name == "inception5b" else Mean()
+            place = place._replace(row=module(widths._replace(pool_project=project), pooling))
+        return super().build(place, unit)
+
+    def _stem_depthwise(self) -> Conv:
+        return Conv(
+            3 * min(self.width(STEM_CHANNELS) // 3, STEM_MULTIPLIER),
             7,
             stride=2,
             groups=3,
-            padding=conv.keywords["padding"],
+            padding=self.window_padding,
             use_bias=False,
             dtype=self.dtype,
             name="stem_depthwise",
-        )(x)  # [n, h/2, w/2, 24]
-        conv = partial(conv, folded=self.folded or not flavour.normalized_stem)
-        return conv(features, name="stem_pointwise")(x, train)
-
-    def _widths(self, modules: Mapping[str, Widths], name: str) -> Widths:
-        widths = modules[name]
-        project = FLAVOURS[self.flavour].pool_project.get(name, widths.pool_project)
-        widths = widths._replace(pool_project=project)
-        return Widths(*(thin_channels(c, self.alpha) if c else 0 for c in widths))
+        )

@@ -13,15 +13,24 @@ Where the paper and torchvision differ, we follow torchvision:
 - Dropout 0.2 before the classifier.
 """
 
-import math
 from collections.abc import Callable
 from typing import ClassVar, NamedTuple
 
 from flax import linen as nn
 from jax import Array
 
-from flaxmobile.errors import InputError
-from flaxmobile.layers import Activation, ConvNorm, Network, plan_strides, relu, round_channels
+from flaxmobile.layers import (
+    Activation,
+    Block,
+    ConvNorm,
+    Layer,
+    MakeUnit,
+    Maps,
+    Place,
+    ScaledNetwork,
+    relu,
+    stage_blocks,
+)
 
 
 class Stage(NamedTuple):
@@ -60,7 +69,7 @@ class MBConv(nn.Module):
       dilation: of the depthwise convolution.
       shortcut: add the input to the output where their shapes agree.
       activation: of all layers but the last.
-      conv: the convolution unit, with the network's options bound.
+      unit: convolution, normalization and activation, with the network's options bound.
     """
 
     features: int
@@ -70,15 +79,15 @@ class MBConv(nn.Module):
     dilation: int = 1
     shortcut: bool = True
     activation: Activation = relu
-    conv: Callable[..., nn.Module] = ConvNorm
+    unit: Callable[..., nn.Module] = ConvNorm
 
     @nn.compact
     def __call__(self, x: Array, train: bool = False) -> Array:
         """Map x [n, h, w, c] to [n, ceil(h / stride), ceil(w / stride), features]."""
         narrow, wide = x, x.shape[-1] * self.expansion
         if self.expansion != 1:
-            x = self.conv(wide, activation=self.activation, name="expand")(x, train)
-        x = self.conv(
+            x = self.unit(wide, activation=self.activation, name="expand")(x, train)
+        x = self.unit(
             wide,
             self.kernel_size,
             stride=self.stride,
@@ -87,11 +96,11 @@ class MBConv(nn.Module):
             activation=self.activation,
             name="depthwise",
         )(x, train)  # [n, h / stride, w / stride, expansion * c]
-        x = self.conv(self.features, name="project")(x, train)
+        x = self.unit(self.features, name="project")(x, train)
         return x + narrow if self.shortcut and x.shape == narrow.shape else x
 
 
-class MnasNet(Network):
+class MnasNet(ScaledNetwork):
     """MnasNet-B1 as in torchvision, at any width.
 
     Attributes:
@@ -99,48 +108,32 @@ class MnasNet(Network):
       The others: see `Network`.
     """
 
-    alpha: float = 1.0
     norm_momentum: float = 0.9997
 
     stages: ClassVar[tuple[Stage, ...]] = STAGES
 
-    def check(self) -> None:
-        """Raise InputError for an option that the network does not offer."""
-        super().check()
-        if not 0 < self.alpha < math.inf:
-            raise InputError(f"alpha is {self.alpha}; accepted: any number above 0")
+    def blocks(self) -> list[Block]:
+        """List the blocks in order, the stem first."""
+        return [Block("stem", stride=2), *stage_blocks(self.stages)]
 
-    @nn.compact
-    def __call__(self, images: Array, train: bool = False) -> Array | dict[int, Array]:
-        """Map images [n, h, w, 3] to logits [n, num_classes], or to {stride: features}."""
-        self.check()
-        conv = self.conv_norm()
-        x = self.check_images(images)
-        x = conv(
-            round_channels(STEM_CHANNELS * self.alpha), 3, stride=2, activation=relu, name="stem"
-        )(x, train)  # [n, h/2, w/2, 32]
-        endpoints = {2: x}
-        blocks = [
-            (f"stage{number}_block{block}", stage, stage.stride if block == 1 else 1)
-            for number, stage in enumerate(self.stages, start=1)
-            for block in range(1, stage.blocks + 1)
-        ]
-        steps = plan_strides((stride for *_, stride in blocks), self.output_stride, before=2)
-        for (name, stage, stride), step in zip(blocks, steps, strict=True):
-            if step.total > self.deepest_stride:
-                break
-            x = endpoints[step.total] = MBConv(
-                round_channels(stage.channels * self.alpha),
-                stage.expansion,
-                stage.kernel,
-                stride=step.stride,
-                dilation=step.dilation,
-                # Where narrow widths round to the same number, SepConv still has no shortcut.
-                shortcut=stride == 1 and stage.expansion != 1,
-                conv=conv,
-                name=name,
-            )(x, train)
-        if self.out_strides is not None:
-            return {stride: endpoints[stride] for stride in self.out_strides}
-        x = conv(HEAD_CHANNELS, activation=relu, name="head")(x, train)  # [n, h/32, w/32, 1280]
+    def build(self, place: Place, unit: MakeUnit) -> Layer:
+        """Make the layer of a block."""
+        if place.name == "stem":
+            return unit(self.width(STEM_CHANNELS), 3, stride=2, activation=relu, name="stem")
+        stage = place.row
+        return MBConv(
+            self.width(stage.channels),
+            stage.expansion,
+            stage.kernel,
+            stride=place.geometry.stride,
+            dilation=place.geometry.dilation,
+            # Where narrow widths round to the same number, SepConv still has no shortcut.
+            shortcut=place.stride == 1 and stage.expansion != 1,
+            unit=unit,
+            name=place.name,
+        )
+
+    def head(self, maps: Maps, train: bool) -> Array:
+        """Widen the last map [n, h/32, w/32, c] to 1280 channels and classify it."""
+        x = self.run(self.unit()(HEAD_CHANNELS, activation=relu, name="head"), maps.last, train)
         return self.classify(x, train)

@@ -17,15 +17,24 @@ Where the paper and the implementations differ, or these among each other:
 - `depth_multiplier` is Keras's: outputs of a depthwise convolution per input channel.
 """
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from typing import ClassVar, NamedTuple
 
 from flax import linen as nn
 from jax import Array
 
-from flaxmobile.errors import InputError
-from flaxmobile.layers import ConvNorm, Network, plan_strides, relu6, round_channels
+from flaxmobile.errors import check_value
+from flaxmobile.layers import (
+    Block,
+    ConvNorm,
+    Layer,
+    MakeUnit,
+    Place,
+    ScaledNetwork,
+    relu6,
+    round_channels,
+    stage_blocks,
+)
 
 
 class Stage(NamedTuple):
@@ -46,15 +55,7 @@ STAGES = (
 STEM_CHANNELS = 32
 
 
-def named_blocks(stages: Sequence[Stage] = STAGES) -> Iterator[tuple[str, int, int]]:
-    """Name, channels and stride of every block, in order."""
-    for number, stage in enumerate(stages, start=1):
-        for block in range(1, stage.blocks + 1):
-            stride = stage.stride if block == 1 else 1
-            yield f"stage{number}_block{block}", stage.channels, stride
-
-
-def scale(channels: int, alpha: float, whole: bool) -> int:
+def scale(channels: float, alpha: float, whole: bool) -> int:
     """Scale a width of the table: to a multiple of 8, or as Keras does down to a whole number."""
     return max(1, int(channels * alpha)) if whole else round_channels(channels * alpha)
 
@@ -66,20 +67,20 @@ class DepthwiseSeparable(nn.Module):
       features: output channels.
       stride, dilation: of the depthwise convolution.
       depth_multiplier: its outputs per input channel.
-      conv: the convolution unit, with the network's options bound.
+      unit: convolution, normalization and activation, with the network's options bound.
     """
 
     features: int
     stride: int = 1
     dilation: int = 1
     depth_multiplier: int = 1
-    conv: Callable[..., nn.Module] = ConvNorm
+    unit: Callable[..., nn.Module] = ConvNorm
 
     @nn.compact
     def __call__(self, x: Array, train: bool = False) -> Array:
         """Map x [n, h, w, c] to [n, ceil(h / stride), ceil(w / stride), features]."""
         channels = x.shape[-1]
-        x = self.conv(
+        x = self.unit(
             channels * self.depth_multiplier,
             3,
             stride=self.stride,
@@ -88,20 +89,18 @@ class DepthwiseSeparable(nn.Module):
             activation=relu6,
             name="depthwise",
         )(x, train)  # [n, h / stride, w / stride, depth_multiplier * c]
-        return self.conv(self.features, activation=relu6, name="pointwise")(x, train)
+        return self.unit(self.features, activation=relu6, name="pointwise")(x, train)
 
 
-class MobileNetV1(Network):
+class MobileNetV1(ScaledNetwork):
     """Table 1 of the paper, at any width and resolution.
 
     Attributes:
-      alpha: width multiplier, above 0.
       depth_multiplier: outputs of the depthwise convolutions per input channel, 1 or more.
       whole_widths: cut widths to whole numbers instead of rounding them to multiples of 8.
-      The others: see `Network`.
+      The others: see `ScaledNetwork`.
     """
 
-    alpha: float = 1.0
     depth_multiplier: int = 1
     whole_widths: bool = False
     dropout_rate: float = 1e-3
@@ -111,38 +110,29 @@ class MobileNetV1(Network):
 
     stages: ClassVar[tuple[Stage, ...]] = STAGES
 
-    def check(self) -> None:
+    def check_options(self) -> None:
         """Raise InputError for an option that the network does not offer."""
-        super().check()
-        if not 0 < self.alpha < math.inf:
-            raise InputError(f"alpha is {self.alpha}; accepted: any number above 0")
-        if self.depth_multiplier < 1:
-            raise InputError(f"depth_multiplier is {self.depth_multiplier}; accepted: 1 or more")
+        super().check_options()
+        multiplier = self.depth_multiplier
+        check_value("depth_multiplier", multiplier, multiplier >= 1, "1 or more")
 
-    def _width(self, channels: int) -> int:
+    def width(self, channels: float) -> int:
+        """Scale a width of the table, see `scale`."""
         return scale(channels, self.alpha, self.whole_widths)
 
-    @nn.compact
-    def __call__(self, images: Array, train: bool = False) -> Array | dict[int, Array]:
-        """Map images [n, h, w, 3] to logits [n, num_classes], or to {stride: features}."""
-        self.check()
-        conv = self.conv_norm()
-        x = self.check_images(images)
-        x = conv(self._width(STEM_CHANNELS), 3, stride=2, activation=relu6, name="stem")(x, train)
-        endpoints = {2: x}  # [n, h/2, w/2, 32]
-        blocks = list(named_blocks(self.stages))
-        steps = plan_strides((stride for *_, stride in blocks), self.output_stride, before=2)
-        for (name, channels, _), step in zip(blocks, steps, strict=True):
-            if step.total > self.deepest_stride:
-                break
-            x = endpoints[step.total] = DepthwiseSeparable(
-                self._width(channels),
-                stride=step.stride,
-                dilation=step.dilation,
-                depth_multiplier=self.depth_multiplier,
-                conv=conv,
-                name=name,
-            )(x, train)
-        if self.out_strides is not None:
-            return {stride: endpoints[stride] for stride in self.out_strides}
-        return self.classify(x, train)
+    def blocks(self) -> list[Block]:
+        """List the blocks in order, the stem first."""
+        return [Block("stem", stride=2), *stage_blocks(self.stages)]
+
+    def build(self, place: Place, unit: MakeUnit) -> Layer:
+        """Make the layer of a block."""
+        if place.name == "stem":
+            return unit(self.width(STEM_CHANNELS), 3, stride=2, activation=relu6, name="stem")
+        return DepthwiseSeparable(
+            self.width(place.row.channels),
+            stride=place.geometry.stride,
+            dilation=place.geometry.dilation,
+            depth_multiplier=self.depth_multiplier,
+            unit=unit,
+            name=place.name,
+        )

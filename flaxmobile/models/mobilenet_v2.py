@@ -18,24 +18,28 @@ and torchvision, which agree):
 import itertools
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
-import jax
-import jax.numpy as jnp
 from flax import linen as nn
-from jax import Array, lax
+from jax import Array
 
-from flaxmobile.errors import InputError, unknown
+from flaxmobile.errors import check_choice, check_value
 from flaxmobile.layers import (
     Activation,
-    BatchNorm,
+    Block,
     ConvNorm,
+    Layer,
+    MakeUnit,
+    Maps,
     Network,
-    plan_strides,
+    Place,
+    ScaledNetwork,
+    bottleneck_in_parts,
     relu6,
     round_channels,
+    stage_blocks,
 )
-from flaxmobile.ops import pointwise_conv
 
 
 class Stage(NamedTuple):
@@ -77,11 +81,7 @@ class InvertedResidual(nn.Module):
         "none" nothing.
       linear: leave the projection without activation (the paper's choice; figure 6a).
       activation: of the other layers.
-      split: in how many parts the expanded tensor is computed in inference (section 5.1): one at a
-        time, each expanded, filtered, projected and added up, so that only a part of the wide
-        tensor ever exists. A divisor of its channels; 1 computes it whole, as training does, and
-        so does a block that expands nothing. Same parameters, same output to rounding.
-      conv: the convolution unit, with the network's options bound.
+      unit: convolution, normalization and activation, with the network's options bound.
     """
 
     features: int
@@ -91,161 +91,125 @@ class InvertedResidual(nn.Module):
     shortcut: str = "bottleneck"
     linear: bool = True
     activation: Activation = relu6
-    split: int = 1
-    conv: Callable[..., nn.Module] = ConvNorm
+    unit: Callable[..., nn.Module] = ConvNorm
 
     @nn.compact
     def __call__(self, x: Array, train: bool = False) -> Array:
         """Map x [n, h, w, c] to [n, ceil(h / stride), ceil(w / stride), features]."""
-        if self.shortcut not in SHORTCUTS:
-            raise unknown("shortcut", self.shortcut, SHORTCUTS)
-        narrow, wide = x, x.shape[-1] * self.expansion
-        if self.split < 1 or (self.expansion != 1 and wide % self.split):
-            raise InputError(f"split is {self.split}; accepted: a divisor of {wide} channels")
-        whole = train or self.is_initializing() or 1 in (self.split, self.expansion)
-        x = self._whole(x, wide, train) if whole else self._in_parts(x, wide)
+        check_choice("shortcut", self.shortcut, SHORTCUTS)
+        narrow = x
+        x = self.bottleneck(x, x.shape[-1] * self.expansion, train)
         if self.stride != 1:
             return x
         if self.shortcut == "projection":
-            return x + self.conv(self.features, name="shortcut")(narrow, train)
+            return x + self.unit(self.features, name="shortcut")(narrow, train)
         if self.shortcut == "bottleneck" and narrow.shape == x.shape:
             return x + narrow
         return x
 
-    def _whole(self, x: Array, wide: int, train: bool) -> Array:
-        """The block without its shortcut between the narrow ends."""
+    def bottleneck(self, x: Array, wide: int, train: bool) -> Array:
+        """Map x through `wide` channels: the block without a shortcut between its narrow ends."""
         if self.expansion != 1:
-            x = self.conv(wide, activation=self.activation, name="expand")(x, train)
+            x = self.unit(wide, activation=self.activation, name="expand")(x, train)
         expanded = x  # [n, h, w, expansion * c]
-        x = self._depthwise(wide, name="depthwise")(x, train)
+        x = self.depthwise(wide, name="depthwise")(x, train)
         if self.shortcut == "expansion" and self.stride == 1:
             x += expanded  # [n, h / stride, w / stride, expansion * c]
         last = None if self.linear else self.activation
-        return self.conv(self.features, activation=last, name="project")(x, train)
+        return self.unit(self.features, activation=last, name="project")(x, train)
 
-    def _in_parts(self, x: Array, wide: int) -> Array:
-        """The same in inference, with a part of the wide tensors at a time.
-
-        The loop is XLA's, and slices the kernels part by part: unrolled, or with the kernels'
-        parts stacked before it, more would be in memory than is saved.
-        """
-        part = wide // self.split
-        expand = self.conv(part, activation=self.activation, parent=None)
-        depthwise = self._depthwise(part, parent=None)
-        project = self.conv(self.features, parent=None)
-        given = {
-            unit: {kind: tree[unit] for kind, tree in self.variables.items() if unit in tree}
-            for unit in ("expand", "depthwise", "project")
-        }
-        last = given["project"]["params"]["conv"]
-
-        def add(number: Array, total: Array) -> Array:
-            def of(tree: Any, axis: int = -1) -> Any:
-                start = number * part
-                return jax.tree.map(
-                    lambda leaf: lax.dynamic_slice_in_dim(leaf, start, part, axis), tree
-                )
-
-            expanded = expand.apply(of(given["expand"]), x)
-            y = depthwise.apply(of(given["depthwise"]), expanded)
-            if self.shortcut == "expansion" and self.stride == 1:
-                y += expanded
-            y = pointwise_conv(y, of(last["kernel"], axis=2).astype(y.dtype))
-            return total + y.astype(total.dtype)
-
-        rows, columns = (-(-side // self.stride) for side in x.shape[1:3])
-        shape = (x.shape[0], rows, columns, self.features)
-        zeros = jnp.zeros(shape, jnp.promote_types(x.dtype, jnp.float32))
-        y = lax.fori_loop(0, self.split, add, zeros)
-        if project.folded:
-            y = (y + last["bias"].reshape(1, 1, 1, -1)).astype(project.dtype)
-        else:
-            norm = {kind: tree["norm"] for kind, tree in given["project"].items()}
-            y = BatchNorm(epsilon=project.norm_epsilon, dtype=project.dtype).apply(norm, y)
-        return y if self.linear else self.activation(y)
-
-    def _depthwise(self, wide: int, **place: Any) -> nn.Module:
-        return self.conv(
-            wide,
+    def depthwise(self, channels: int, **place: Any) -> nn.Module:
+        """Make the depthwise unit of so many channels."""
+        return self.unit(
+            channels,
             3,
             stride=self.stride,
             dilation=self.dilation,
-            groups=wide,
+            groups=channels,
             activation=self.activation,
             **place,
         )
 
 
-class MobileNetV2(Network):
+class SplitInvertedResidual(InvertedResidual):
+    """`InvertedResidual` whose wide tensors exist in inference one part at a time: section 5.1.
+
+    Training computes them as a whole, and so does a block that expands nothing. Same parameters
+    and, to rounding, same output.
+
+    Attributes:
+      split: number of parts, a divisor of the expanded channels.
+      The others: see `InvertedResidual`.
+    """
+
+    split: int = 1
+
+    def bottleneck(self, x: Array, wide: int, train: bool) -> Array:
+        """Map x through `wide` channels: the block without a shortcut between its narrow ends."""
+        if train or self.is_initializing() or self.expansion == 1:
+            return super().bottleneck(x, wide, train)
+        fine = self.split >= 1 and wide % self.split == 0
+        check_value("split", self.split, fine, f"a divisor of {wide} channels")
+        return bottleneck_in_parts(self, x, wide, self.split)
+
+
+class MobileNetV2(ScaledNetwork):
     """Table 2 of the paper, at any width.
 
     Attributes:
-      alpha: width multiplier, above 0.
       shortcut, linear: the paper's ablations, see `InvertedResidual`.
-      split: parts of every block's expanded tensor in inference, see `InvertedResidual`; a common
-        divisor of their channels.
-      The others: see `Network`.
+      split: parts of every block's expanded tensor in inference, see `SplitInvertedResidual`; a
+        common divisor of their channels.
+      The others: see `ScaledNetwork`.
     """
 
-    alpha: float = 1.0
     shortcut: str = "bottleneck"
     linear: bool = True
     split: int = 1
 
     stages: ClassVar[tuple[Stage, ...]] = STAGES
 
-    def check(self) -> None:
+    def check_options(self) -> None:
         """Raise InputError for an option that the network does not offer."""
-        super().check()
-        if not 0 < self.alpha < math.inf:
-            raise InputError(f"alpha is {self.alpha}; accepted: any number above 0")
-        if self.shortcut not in SHORTCUTS:
-            raise unknown("shortcut", self.shortcut, SHORTCUTS)
+        super().check_options()
+        check_choice("shortcut", self.shortcut, SHORTCUTS)
         wide = math.gcd(
             *(
-                round_channels(stage.channels * self.alpha) * following.expansion
+                self.width(stage.channels) * following.expansion
                 for stage, following in itertools.pairwise(self.stages)
             )
         )
-        if self.split < 1 or wide % self.split:
-            raise InputError(
-                f"split is {self.split}; accepted: a common divisor of the expanded channels, "
-                f"which are multiples of {wide}"
-            )
+        accepted = f"a common divisor of the expanded channels, which are multiples of {wide}"
+        check_value("split", self.split, self.split >= 1 and wide % self.split == 0, accepted)
 
-    @nn.compact
-    def __call__(self, images: Array, train: bool = False) -> Array | dict[int, Array]:
-        """Map images [n, h, w, 3] to logits [n, num_classes], or to {stride: features}."""
-        self.check()
-        conv = self.conv_norm()
-        x = self.check_images(images)
-        x = conv(
-            round_channels(STEM_CHANNELS * self.alpha), 3, stride=2, activation=relu6, name="stem"
-        )(x, train)  # [n, h/2, w/2, 32]
-        endpoints = {2: x}
-        blocks = [
-            (f"stage{number}_block{block}", stage, stage.stride if block == 1 else 1)
-            for number, stage in enumerate(self.stages, start=1)
-            for block in range(1, stage.blocks + 1)
-        ]
-        steps = plan_strides((stride for *_, stride in blocks), self.output_stride, before=2)
-        for (name, stage, stride), step in zip(blocks, steps, strict=True):
-            if step.total > self.deepest_stride:
-                break
-            x = endpoints[step.total] = InvertedResidual(
-                round_channels(stage.channels * self.alpha),
-                stage.expansion,
-                stride=step.stride,
-                dilation=step.dilation,
-                shortcut=self.shortcut if stride == 1 else "none",
-                linear=self.linear,
-                split=self.split,
-                conv=conv,
-                name=name,
-            )(x, train)
-        if self.out_strides is not None:
-            return {stride: endpoints[stride] for stride in self.out_strides}
-        x = conv(
-            round_channels(HEAD_CHANNELS * max(1.0, self.alpha)), activation=relu6, name="head"
-        )(x, train)  # [n, h/32, w/32, 1280]
+    def countable(self) -> Network:
+        """Return the network with each layer as a whole."""
+        return self.clone(split=1)
+
+    def blocks(self) -> list[Block]:
+        """List the blocks in order, the stem first."""
+        return [Block("stem", stride=2), *stage_blocks(self.stages)]
+
+    def build(self, place: Place, unit: MakeUnit) -> Layer:
+        """Make the layer of a block."""
+        if place.name == "stem":
+            return unit(self.width(STEM_CHANNELS), 3, stride=2, activation=relu6, name="stem")
+        block = (
+            partial(SplitInvertedResidual, split=self.split) if self.split > 1 else InvertedResidual
+        )
+        return block(
+            self.width(place.row.channels),
+            place.row.expansion,
+            stride=place.geometry.stride,
+            dilation=place.geometry.dilation,
+            shortcut=self.shortcut if place.stride == 1 else "none",
+            linear=self.linear,
+            unit=unit,
+            name=place.name,
+        )
+
+    def head(self, maps: Maps, train: bool) -> Array:
+        """Widen the last map [n, h/32, w/32, 320] to 1280 channels and classify it."""
+        channels = round_channels(HEAD_CHANNELS * max(1.0, self.alpha))
+        x = self.run(self.unit()(channels, activation=relu6, name="head"), maps.last, train)
         return self.classify(x, train)

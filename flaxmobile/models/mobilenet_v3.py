@@ -10,9 +10,9 @@ Where the paper and the implementations differ, or these among each other:
   the depthwise convolution's activation, as in torchvision and timm.
 - The small network's last 1×1 convolution has no squeeze-excite, which table 2 gives it.
 - Widths below alpha 1, under `last_channel`: "torchvision" scales every number of the tables,
-  "paper" is TF-slim's and timm's way: neither stem nor hidden layer shrinks (else large 0.75 had
-  not its 4.0 million parameters), and an expanded width is the tables' ratio times the scaled
-  input. "keras" is "paper" with a stem that does not grow above alpha 1 either, and a last
+  "paper" is TF-slim's and timm's way: neither stem nor hidden layer shrinks (otherwise large 0.75
+  would not have its 4.0 million parameters), and an expanded width is the tables' ratio times the
+  scaled input. "keras" is "paper" with a stem that does not grow above alpha 1 either, and a last
   convolution of six times the scaled width before it. At alpha 1 all are the same network.
 - `hidden_layer=False` is Keras's network without top, which ends before the hidden layer.
 - `reduced_tail` and `dilated` are torchvision's: half of the channels of the last stage, for
@@ -20,7 +20,6 @@ Where the paper and the implementations differ, or these among each other:
 - Normalization and padding are torchvision's; TF-slim's weights want `padding="same"`.
 """
 
-import math
 from collections.abc import Callable
 from functools import partial
 from typing import ClassVar, NamedTuple
@@ -29,14 +28,18 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from flaxmobile.errors import InputError, unknown
+from flaxmobile.errors import InputError, check_choice
 from flaxmobile.layers import (
     Activation,
+    Block,
     ConvNorm,
-    Network,
+    Layer,
+    MakeUnit,
+    Maps,
+    Place,
+    ScaledNetwork,
     SqueezeExcite,
     hard_swish,
-    plan_strides,
     relu,
     round_channels,
 )
@@ -88,14 +91,12 @@ LAST_EXPANSION = 6
 LAST_CHANNELS = ("torchvision", "paper", "keras")
 
 
-class Block(NamedTuple):
+class Row(NamedTuple):
     """A row of a table, its widths scaled."""
 
-    name: str
     stage: Stage
-    expanded: int
-    features: int
-    stride: int
+    expanded_channels: int
+    channels: int
 
 
 class Scaled(NamedTuple):
@@ -108,23 +109,25 @@ class Scaled(NamedTuple):
 
 
 def scale(table: Table, alpha: float, last_channel: str, reduced_tail: bool) -> Scaled:
-    """Scale a table, by the rules that the file's docstring gives."""
+    """Scale a table, by the rules that the file's docstring gives; each block's row is a `Row`."""
     torchvision = last_channel == "torchvision"
     fixed = alpha if torchvision else max(1.0, alpha)
-    stem = given = round_channels(STEM_CHANNELS * (1.0 if last_channel == "keras" else fixed))
-    given_in_table, blocks = STEM_CHANNELS, []
+    stem = previous = round_channels(STEM_CHANNELS * (1.0 if last_channel == "keras" else fixed))
+    previous_in_table, blocks = STEM_CHANNELS, []
     for number, stage in enumerate(table.stages, start=1):
         halved = 2 if reduced_tail and number == len(table.stages) else 1
         channels = stage.channels // halved
         for block, expanded in enumerate(stage.expanded, start=1):
             if block > 1:  # the first one expands the stage before
                 expanded //= halved
-            wide = expanded * alpha if torchvision else expanded * given / given_in_table
-            given, given_in_table = round_channels(channels * alpha), channels
-            name, stride = f"stage{number}_block{block}", stage.stride if block == 1 else 1
-            blocks.append(Block(name, stage, round_channels(wide), given, stride))
-    paper = last_channel == "paper"
-    last = round_channels(LAST_EXPANSION * channels * alpha) if paper else LAST_EXPANSION * given
+            wide = expanded * alpha if torchvision else expanded * previous / previous_in_table
+            row = Row(stage, round_channels(wide), round_channels(channels * alpha))
+            stride = stage.stride if block == 1 else 1
+            blocks.append(Block(f"stage{number}_block{block}", row, stride))
+            previous, previous_in_table = row.channels, channels
+    last = LAST_EXPANSION * previous
+    if last_channel == "paper":
+        last = round_channels(LAST_EXPANSION * channels * alpha)
     hidden = round_channels(table.hidden // (2 if reduced_tail else 1) * fixed)
     return Scaled(stem, tuple(blocks), last, hidden)
 
@@ -140,7 +143,7 @@ class SqueezedInvertedResidual(nn.Module):
       squeeze: has squeeze-excite.
       shortcut: add the input, where the channels agree.
       activation: after the first two convolutions.
-      conv: the convolution unit, with the network's options bound.
+      unit: convolution, normalization and activation, with the network's options bound.
       dtype: type of the arithmetic of squeeze-excite.
     """
 
@@ -152,39 +155,37 @@ class SqueezedInvertedResidual(nn.Module):
     squeeze: bool = True
     shortcut: bool = True
     activation: Activation = hard_swish
-    conv: Callable[..., nn.Module] = ConvNorm
+    unit: Callable[..., nn.Module] = ConvNorm
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array, train: bool = False) -> Array:
         """Map x [n, h, w, c] to [n, ceil(h / stride), ceil(w / stride), features]."""
         narrow, wide = x, self.expanded
-        conv = partial(self.conv, wide, activation=self.activation)
+        conv = partial(self.unit, wide, activation=self.activation)
         if wide != x.shape[-1]:
             x = conv(name="expand")(x, train)
         depthwise = conv(self.kernel, self.stride, self.dilation, groups=wide, name="depthwise")
         x = depthwise(x, train)  # [n, h / stride, w / stride, expanded]
         if self.squeeze:
             x = SqueezeExcite(round_channels(wide / 4), dtype=self.dtype, name="squeeze")(x)
-        x = self.conv(self.features, name="project")(x, train)
+        x = self.unit(self.features, name="project")(x, train)
         return x + narrow if self.shortcut and narrow.shape == x.shape else x
 
 
-class MobileNetV3(Network):
+class MobileNetV3(ScaledNetwork):
     """The network of a table, at any width: `MobileNetV3Large` and `MobileNetV3Small`.
 
     Attributes:
-      alpha: width multiplier, above 0.
       last_channel: "torchvision", "paper" or "keras": how widths scale, see the file's docstring.
       hidden_layer: has the dense layer before the classifier.
       reduced_tail: half of the channels in the last stage and after it.
       minimalistic: ReLU and 3×3 kernels everywhere, no squeeze-excite (TF-slim's variant).
       dilated: the whole last stage is dilated (torchvision), where `output_stride` alone leaves
         the first block its own dilation; needs output_stride 16.
-      The others: see `Network`.
+      The others: see `ScaledNetwork`.
     """
 
-    alpha: float = 1.0
     last_channel: str = "torchvision"
     hidden_layer: bool = True
     reduced_tail: bool = False
@@ -195,58 +196,60 @@ class MobileNetV3(Network):
 
     table: ClassVar[Table]
 
-    def check(self) -> None:
+    def check_options(self) -> None:
         """Raise InputError for an option that the network does not offer."""
-        super().check()
-        if not 0 < self.alpha < math.inf:
-            raise InputError(f"alpha is {self.alpha}; accepted: any number above 0")
-        if self.last_channel not in LAST_CHANNELS:
-            raise unknown("last_channel", self.last_channel, LAST_CHANNELS)
+        super().check_options()
+        check_choice("last_channel", self.last_channel, LAST_CHANNELS)
         if self.dilated and self.output_stride != 16:
             raise InputError(
                 f"dilated is True and output_stride {self.output_stride}; accepted: a dilated last "
                 "stage has output_stride=16"
             )
 
-    @nn.compact
-    def __call__(self, images: Array, train: bool = False) -> Array | dict[int, Array]:
-        """Map images [n, h, w, 3] to logits [n, num_classes], or to {stride: features}."""
-        self.check()
-        conv = self.conv_norm()
-        scaled = scale(self.table, self.alpha, self.last_channel, self.reduced_tail)
-        activation = relu if self.minimalistic else hard_swish
-        x = self.check_images(images)
-        x = conv(scaled.stem, 3, stride=2, activation=activation, name="stem")(x, train)
-        endpoints = {2: x}  # [n, h/2, w/2, 16]
-        steps = plan_strides((b.stride for b in scaled.blocks), self.output_stride, before=2)
-        for block, step in zip(scaled.blocks, steps, strict=True):
-            if step.total > self.deepest_stride:
-                break
-            stage, whole = block.stage, self.dilated and block.stage is self.table.stages[-1]
-            x = endpoints[step.total] = SqueezedInvertedResidual(
-                block.features,
-                block.expanded,
-                kernel=3 if self.minimalistic else stage.kernel,
-                stride=step.stride,
-                dilation=step.later_dilation if whole else step.dilation,
-                squeeze=stage.squeeze and not self.minimalistic,
-                shortcut=block.stride == 1,
-                activation=activation if stage.swish else relu,
-                conv=conv,
-                dtype=self.dtype,
-                name=block.name,
-            )(x, train)
-        else:
-            x = conv(scaled.last, activation=activation, name="last")(x, train)
-            endpoints[step.total] = x  # [n, h/32, w/32, 960 or 576]
-        if self.out_strides is not None:
-            return {stride: endpoints[stride] for stride in self.out_strides}
-        x = self.pool(x)
+    @property
+    def scaled(self) -> Scaled:
+        """The table at the network's width."""
+        return scale(self.table, self.alpha, self.last_channel, self.reduced_tail)
+
+    @property
+    def activation(self) -> Activation:
+        """Activation of the stem, of the last stages, and after them."""
+        return relu if self.minimalistic else hard_swish
+
+    def blocks(self) -> list[Block]:
+        """List the blocks in order: the stem, the bottlenecks, the last convolution."""
+        return [Block("stem", stride=2), *self.scaled.blocks, Block("last")]
+
+    def build(self, place: Place, unit: MakeUnit) -> Layer:
+        """Make the layer of a block."""
+        if place.name == "stem":
+            return unit(self.scaled.stem, 3, stride=2, activation=self.activation, name="stem")
+        if place.name == "last":  # [n, h/32, w/32, 960 or 576]
+            return unit(self.scaled.last, activation=self.activation, name="last")
+        stage, geometry = place.row.stage, place.geometry
+        dilates_first_block = self.dilated and stage is self.table.stages[-1]
+        return SqueezedInvertedResidual(
+            place.row.channels,
+            place.row.expanded_channels,
+            kernel=3 if self.minimalistic else stage.kernel,
+            stride=geometry.stride,
+            dilation=geometry.later_dilation if dilates_first_block else geometry.dilation,
+            squeeze=stage.squeeze and not self.minimalistic,
+            shortcut=place.stride == 1,
+            activation=self.activation if stage.swish else relu,
+            unit=unit,
+            dtype=self.dtype,
+            name=place.name,
+        )
+
+    def head(self, maps: Maps, train: bool) -> Array:
+        """Pool, widen and classify the last map."""
+        x = self.pool(maps.last)
         if self.hidden_layer:
             init = nn.initializers.normal(0.01)
-            x = nn.Dense(scaled.hidden, kernel_init=init, dtype=x.dtype, name="hidden")(x)
-            x = activation(x)  # [n, 1280 or 1024]
-        return x if self.num_classes == 0 else self.logits(x, train)
+            x = nn.Dense(self.scaled.hidden, kernel_init=init, dtype=x.dtype, name="hidden")(x)
+            x = self.activation(x)  # [n, 1280 or 1024]
+        return self.logits(x, train)
 
 
 class MobileNetV3Large(MobileNetV3):

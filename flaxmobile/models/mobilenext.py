@@ -19,15 +19,26 @@ and has no shortcut as in the paper; the code forgets its stride.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from flaxmobile.errors import InputError
-from flaxmobile.layers import Activation, ConvNorm, Network, plan_strides, relu6, round_channels
+from flaxmobile.errors import check_value
+from flaxmobile.layers import (
+    Activation,
+    Block,
+    ConvNorm,
+    Layer,
+    MakeUnit,
+    Place,
+    ScaledNetwork,
+    relu6,
+    round_channels,
+    stage_blocks,
+)
 
 
 class Stage(NamedTuple):
@@ -60,31 +71,11 @@ def stage_channels(alpha: float) -> tuple[int, ...]:
     return tuple(map(round_channels, widths))
 
 
-class Block(NamedTuple):
-    """A block of the network: its name, its row of the table, and what becomes of it at a width."""
-
-    name: str
-    stage: Stage
-    given: int
-    features: int
-    stride: int
-
-
-def named_blocks(alpha: float, stages: Sequence[Stage] = STAGES) -> Iterator[Block]:
-    """The blocks at a width, in order."""
-    given = round_channels(STEM_CHANNELS * alpha)
-    for number, (stage, features) in enumerate(zip(stages, stage_channels(alpha), strict=True), 1):
-        for block in range(1, stage.blocks + 1):
-            stride = stage.stride if block == 1 else 1
-            yield Block(f"stage{number}_block{block}", stage, given, features, stride)
-            given = features
-
-
-def depthwise_of(
-    given: int, features: int, reduction: int, stride: int, keep_3x3: bool
+def has_depthwise(
+    channels: int, features: int, reduction: int, stride: int, keep_3x3: bool
 ) -> tuple[bool, bool]:
-    """Whether a block has its first and its last depthwise convolution."""
-    both = reduction == 2 or given == features or keep_3x3
+    """Say whether a block of these input and output channels filters first, and last."""
+    both = reduction == 2 or channels == features or keep_3x3
     return both, both or stride == 2
 
 
@@ -108,7 +99,7 @@ class Sandglass(nn.Module):
       dilation: of the depthwise convolutions.
       identity_tensor_multiplier: share of the channels, the first of them, that the shortcut adds.
       activation: of the layers that are not linear.
-      conv: the convolution unit, with the network's options bound.
+      unit: convolution, normalization and activation, with the network's options bound.
     """
 
     features: int
@@ -119,13 +110,13 @@ class Sandglass(nn.Module):
     dilation: int = 1
     identity_tensor_multiplier: float = 1.0
     activation: Activation = relu6
-    conv: Callable[..., nn.Module] = ConvNorm
+    unit: Callable[..., nn.Module] = ConvNorm
 
     @nn.compact
     def __call__(self, x: Array, train: bool = False) -> Array:
         """Map x [n, h, w, c] to [n, ceil(h / stride), ceil(w / stride), features]."""
         wide, channels = x, x.shape[-1]
-        first, last = depthwise_of(
+        first, last = has_depthwise(
             channels, self.features, self.reduction, self.stride, self.keep_3x3
         )
         if first:
@@ -133,8 +124,8 @@ class Sandglass(nn.Module):
         hidden = channels // self.reduction
         if hidden < self.features / 6:
             hidden = round_channels(math.ceil(self.features / 6), 16)
-        x = self.conv(hidden, name="reduce")(x, train)  # [n, h, w, hidden]
-        x = self.conv(self.features, activation=self.activation, name="expand")(x, train)
+        x = self.unit(hidden, name="reduce")(x, train)  # [n, h, w, hidden]
+        x = self.unit(self.features, activation=self.activation, name="expand")(x, train)
         if last:
             stride = self.stride if self.shrinks else 1
             x = self._depthwise(x, "depthwise2", train, stride=stride)
@@ -155,7 +146,7 @@ class Sandglass(nn.Module):
         activation: Activation | None = None,
     ) -> Array:
         channels = x.shape[-1]
-        y: Array = self.conv(
+        y: Array = self.unit(
             channels,
             3,
             stride=stride,
@@ -167,7 +158,7 @@ class Sandglass(nn.Module):
         return y
 
 
-class MobileNeXt(Network):
+class MobileNeXt(ScaledNetwork):
     """Table 2 of the paper, at any width.
 
     Attributes:
@@ -176,47 +167,34 @@ class MobileNeXt(Network):
       The others: see `Network`.
     """
 
-    alpha: float = 1.0
     identity_tensor_multiplier: float = 1.0
 
     stages: ClassVar[tuple[Stage, ...]] = STAGES
 
-    def check(self) -> None:
+    def check_options(self) -> None:
         """Raise InputError for an option that the network does not offer."""
-        super().check()
-        if not 0 < self.alpha < math.inf:
-            raise InputError(f"alpha is {self.alpha}; accepted: any number above 0")
-        if not 0 <= self.identity_tensor_multiplier <= 1:
-            raise InputError(
-                f"identity_tensor_multiplier is {self.identity_tensor_multiplier}; accepted: 0 to 1"
-            )
+        super().check_options()
+        share = self.identity_tensor_multiplier
+        check_value("identity_tensor_multiplier", share, 0 <= share <= 1, "0 to 1")
 
-    @nn.compact
-    def __call__(self, images: Array, train: bool = False) -> Array | dict[int, Array]:
-        """Map images [n, h, w, 3] to logits [n, num_classes], or to {stride: features}."""
-        self.check()
-        conv = self.conv_norm()
-        x = self.check_images(images)
-        x = conv(
-            round_channels(STEM_CHANNELS * self.alpha), 3, stride=2, activation=relu6, name="stem"
-        )(x, train)  # [n, h/2, w/2, 32]
-        endpoints = {2: x}
-        blocks = list(named_blocks(self.alpha, self.stages))
-        steps = plan_strides((block.stride for block in blocks), self.output_stride, before=2)
-        for block, step in zip(blocks, steps, strict=True):
-            if step.total > self.deepest_stride:
-                break
-            x = endpoints[step.total] = Sandglass(
-                block.features,
-                block.stage.reduction,
-                stride=block.stride,
-                keep_3x3=block.stage.keep_3x3,
-                shrinks=step.stride == block.stride,
-                dilation=step.dilation,
-                identity_tensor_multiplier=self.identity_tensor_multiplier,
-                conv=conv,
-                name=block.name,
-            )(x, train)
-        if self.out_strides is not None:
-            return {stride: endpoints[stride] for stride in self.out_strides}
-        return self.classify(x, train)  # of [n, h/32, w/32, 1280]
+    def blocks(self) -> list[Block]:
+        """List the blocks in order, the stem first; the row of each is its stage, scaled."""
+        stages = zip(self.stages, stage_channels(self.alpha), strict=True)
+        scaled = [stage._replace(channels=channels) for stage, channels in stages]
+        return [Block("stem", stride=2), *stage_blocks(scaled)]
+
+    def build(self, place: Place, unit: MakeUnit) -> Layer:
+        """Make the layer of a block."""
+        if place.name == "stem":
+            return unit(self.width(STEM_CHANNELS), 3, stride=2, activation=relu6, name="stem")
+        return Sandglass(
+            place.row.channels,
+            place.row.reduction,
+            stride=place.stride,
+            keep_3x3=place.row.keep_3x3,
+            shrinks=place.geometry.stride == place.stride,
+            dilation=place.geometry.dilation,
+            identity_tensor_multiplier=self.identity_tensor_multiplier,
+            unit=unit,
+            name=place.name,
+        )

@@ -23,23 +23,38 @@ that the authors publish need no rounding.
 
 import math
 from collections.abc import Callable
-from typing import ClassVar
+from functools import partial
+from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from flaxmobile.errors import InputError, unknown
+from flaxmobile.errors import check_choice, check_value
 from flaxmobile.layers import (
+    Block,
     ConvNorm,
-    Network,
+    Layer,
+    MakeUnit,
+    Maps,
+    Place,
+    ScaledNetwork,
     avg_pool,
     channel_shuffle,
     max_pool,
-    plan_strides,
     relu,
+    stage_blocks,
 )
 from flaxmobile.ops import materialize_on_cpu
+
+
+class Stage(NamedTuple):
+    """Units of equal width: the first has the stride."""
+
+    channels: int
+    blocks: int
+    stride: int = 2
+
 
 CHANNELS = {
     1: (144, 288, 576),
@@ -49,7 +64,7 @@ CHANNELS = {
     8: (384, 768, 1536),
 }
 """Table 1: groups -> output channels of stages 2, 3 and 4."""
-BLOCKS = (4, 8, 4)
+UNITS = (4, 8, 4)
 """Units of stages 2, 3 and 4; the first of each has stride 2."""
 STEM_CHANNELS = 24
 VARIANTS = ("paper", "megvii")
@@ -87,7 +102,7 @@ class ShuffleNetUnit(nn.Module):
       dilation: of the depthwise convolution and of the average.
       variant: "paper" or "megvii", which say where and how channels are shuffled.
       padding: of the average; the mean of "SAME" leaves padded pixels out, as in TensorFlow.
-      conv: the convolution unit, with the network's options bound.
+      unit: convolution, normalization and activation, with the network's options bound.
     """
 
     features: int
@@ -97,18 +112,18 @@ class ShuffleNetUnit(nn.Module):
     dilation: int = 1
     variant: str = "paper"
     padding: str = "symmetric"
-    conv: Callable[..., nn.Module] = ConvNorm
+    unit: Callable[..., nn.Module] = ConvNorm
 
     @nn.compact
     def __call__(self, x: Array, train: bool = False) -> Array:
         """Map x [n, h, w, c] to [n, ceil(h / stride), ceil(w / stride), features]."""
-        given, narrow = x, self.features // BOTTLENECK
+        x_in, narrow = x, self.features // BOTTLENECK
         appends = self.stride != 1 or x.shape[-1] != self.features
         first = self.groups if self.first_groups is None else self.first_groups
-        x = self.conv(narrow, groups=first, activation=relu, name="reduce")(x, train)
+        x = self.unit(narrow, groups=first, activation=relu, name="reduce")(x, train)
         if self.variant == "paper":
             x = channel_shuffle(x, self.groups)
-        x = self.conv(
+        x = self.unit(
             narrow,
             3,
             stride=self.stride,
@@ -118,12 +133,12 @@ class ShuffleNetUnit(nn.Module):
         )(x, train)  # [n, h / stride, w / stride, features / 4]
         if self.variant == "megvii":
             x = channel_shuffle(x, narrow // self.groups)
-        added = self.features - given.shape[-1] if appends else self.features
-        x = self.conv(added, groups=self.groups, name="expand")(x, train)
+        added = self.features - x_in.shape[-1] if appends else self.features
+        x = self.unit(added, groups=self.groups, name="expand")(x, train)
         if not appends:
-            return materialize_on_cpu(relu(given + x))
+            return materialize_on_cpu(relu(x_in + x))
         averaged = avg_pool(
-            given,
+            x_in,
             3,
             self.stride,
             self.padding,
@@ -133,7 +148,7 @@ class ShuffleNetUnit(nn.Module):
         return materialize_on_cpu(relu(jnp.concatenate([averaged, x], axis=-1)))
 
 
-class ShuffleNetV1(Network):
+class ShuffleNetV1(ScaledNetwork):
     """Table 1 of the paper.
 
     Attributes:
@@ -143,59 +158,43 @@ class ShuffleNetV1(Network):
       The others: see `Network`.
     """
 
-    alpha: float = 1.0
     groups: int = 3
     variant: str = "paper"
     dropout_rate: float = 0.0
 
-    blocks: ClassVar[tuple[int, int, int]] = BLOCKS
+    units: ClassVar[tuple[int, int, int]] = UNITS
 
-    def check(self) -> None:
+    def check_options(self) -> None:
         """Raise InputError for an option that the network does not offer."""
-        super().check()
-        if not 0 < self.alpha < math.inf:
-            raise InputError(f"alpha is {self.alpha}; accepted: any number above 0")
-        if self.groups not in CHANNELS:
-            offered = ", ".join(map(str, CHANNELS))
-            raise InputError(f"groups is {self.groups}; accepted: {offered}")
-        if self.variant not in VARIANTS:
-            raise unknown("variant", self.variant, VARIANTS)
+        super().check_options()
+        check_value("groups", self.groups, self.groups in CHANNELS, ", ".join(map(str, CHANNELS)))
+        check_choice("variant", self.variant, VARIANTS)
 
-    @nn.compact
-    def __call__(self, images: Array, train: bool = False) -> Array | dict[int, Array]:
-        """Map images [n, h, w, 3] to logits [n, num_classes], or to {stride: features}."""
-        self.check()
-        conv = self.conv_norm()
-        x = self.check_images(images)
-        stem = stem_channels(self.groups, self.alpha)
-        x = conv(stem, 3, stride=2, activation=relu, name="stem")(x, train)
-        endpoints = {2: x}  # [n, h/2, w/2, 24]
-        if self.deepest_stride > 2:
-            x = endpoints[4] = max_pool(x, 3, 2, conv.keywords["padding"])  # [n, h/4, w/4, 24]
+    def blocks(self) -> list[Block]:
+        """List the stem, the pooling after it and the units, in order."""
         widths = stage_channels(self.groups, self.alpha)
-        units = [
-            (f"stage{number}_block{block}", features, 2 if block == 1 else 1)
-            for number, (features, blocks) in enumerate(
-                zip(widths, self.blocks, strict=True), start=2
-            )
-            for block in range(1, blocks + 1)
-        ]
-        steps = plan_strides((stride for *_, stride in units), self.output_stride, before=4)
-        for (name, features, _), step in zip(units, steps, strict=True):
-            if step.total > self.deepest_stride:
-                break
-            x = endpoints[step.total] = ShuffleNetUnit(
-                features,
-                self.groups,
-                first_groups=1 if name == "stage2_block1" else None,
-                stride=step.stride,
-                dilation=step.dilation,
-                variant=self.variant,
-                padding=conv.keywords["padding"],
-                conv=conv,
-                name=name,
-            )(x, train)
-        if self.out_strides is not None:
-            return {stride: endpoints[stride] for stride in self.out_strides}
-        x = self.pool(x)
-        return x if self.num_classes == 0 else self.logits(x, train, use_bias=False)
+        stages = [Stage(*stage) for stage in zip(widths, self.units, strict=True)]
+        return [Block("stem", stride=2), Block("pool", stride=2), *stage_blocks(stages, first=2)]
+
+    def build(self, place: Place, unit: MakeUnit) -> Layer:
+        """Make the layer of a block."""
+        if place.name == "stem":
+            channels = stem_channels(self.groups, self.alpha)
+            return unit(channels, 3, stride=2, activation=relu, name="stem")
+        if place.name == "pool":
+            return partial(max_pool, size=3, stride=2, padding=self.window_padding)
+        return ShuffleNetUnit(
+            place.row.channels,
+            self.groups,
+            first_groups=1 if place.name == "stage2_block1" else None,
+            stride=place.geometry.stride,
+            dilation=place.geometry.dilation,
+            variant=self.variant,
+            padding=self.window_padding,
+            unit=unit,
+            name=place.name,
+        )
+
+    def head(self, maps: Maps, train: bool) -> Array:
+        """Pool and classify the last map, without a bias."""
+        return self.logits(self.pool(maps.last), train, use_bias=False)

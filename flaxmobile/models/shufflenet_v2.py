@@ -15,14 +15,27 @@ Where the paper and torchvision differ, we follow torchvision:
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from flaxmobile.errors import InputError, unknown
-from flaxmobile.layers import ConvNorm, Network, channel_shuffle, max_pool, plan_strides, relu
+from flaxmobile.errors import check_choice, check_value
+from flaxmobile.layers import (
+    Block,
+    ConvNorm,
+    Layer,
+    MakeUnit,
+    Maps,
+    Place,
+    ScaledNetwork,
+    channel_shuffle,
+    max_pool,
+    relu,
+    stage_blocks,
+)
 
 
 class Widths(NamedTuple):
@@ -40,8 +53,16 @@ WIDTHS = {
 }
 VARIANTS = ("torchvision", "megvii")
 STEM_CHANNELS = 24
-BLOCKS = (4, 8, 4)
+UNITS = (4, 8, 4)
 """Units of stages 2, 3 and 4; the first of each has stride 2."""
+
+
+class Stage(NamedTuple):
+    """Units of equal width: the first has the stride."""
+
+    channels: int
+    blocks: int
+    stride: int = 2
 
 
 class ShuffleUnit(nn.Module):
@@ -54,37 +75,38 @@ class ShuffleUnit(nn.Module):
       features: output channels, even.
       stride: 1 or 2.
       dilation: of the depthwise convolutions.
-      variant: "torchvision" or "megvii", which say how channels are shared out.
-      conv: the convolution unit, with the network's options bound.
+      variant: "torchvision" or "megvii", which say how channels are divided.
+      unit: convolution, normalization and activation, with the network's options bound.
     """
 
     features: int
     stride: int = 1
     dilation: int = 1
     variant: str = "torchvision"
-    conv: Callable[..., nn.Module] = ConvNorm
+    unit: Callable[..., nn.Module] = ConvNorm
 
     @nn.compact
     def __call__(self, x: Array, train: bool = False) -> Array:
         """Map x [n, h, w, c] to [n, ceil(h / stride), ceil(w / stride), features]."""
-        given, half, megvii = x.shape[-1], self.features // 2, self.variant == "megvii"
-        if self.stride == 1 and given == self.features:
-            dealt = channel_shuffle(x, half) if megvii else x  # even channels first
-            passed, x = jnp.split(dealt, 2, axis=-1)  # two of [n, h, w, c / 2]
+        channels_in, half, megvii = x.shape[-1], self.features // 2, self.variant == "megvii"
+        if self.stride == 1 and channels_in == self.features:
+            x = channel_shuffle(x, half) if megvii else x  # even channels first
+            shortcut, x = jnp.split(x, 2, axis=-1)  # two of [n, h, w, c / 2]
         else:
-            kept = given if megvii else half
-            passed = self._depthwise(x, "shortcut_depthwise", train)
-            passed = self.conv(kept, activation=relu, name="shortcut_pointwise")(passed, train)
-        x = self.conv(half, activation=relu, name="pointwise1")(x, train)
+            shortcut = self._depthwise(x, "shortcut_depthwise", train)
+            channels = channels_in if megvii else half
+            pointwise = self.unit(channels, activation=relu, name="shortcut_pointwise")
+            shortcut = pointwise(shortcut, train)
+        x = self.unit(half, activation=relu, name="pointwise1")(x, train)
         x = self._depthwise(x, "depthwise", train)
-        made = self.features - passed.shape[-1]
-        x = self.conv(made, activation=relu, name="pointwise2")(x, train)
-        x = jnp.concatenate([passed, x], axis=-1)
+        channels = self.features - shortcut.shape[-1]
+        x = self.unit(channels, activation=relu, name="pointwise2")(x, train)
+        x = jnp.concatenate([shortcut, x], axis=-1)
         return x if megvii else channel_shuffle(x, 2)
 
     def _depthwise(self, x: Array, name: str, train: bool) -> Array:
         channels = x.shape[-1]
-        y: Array = self.conv(
+        y: Array = self.unit(
             channels,
             3,
             stride=self.stride,
@@ -95,7 +117,7 @@ class ShuffleUnit(nn.Module):
         return y
 
 
-class ShuffleNetV2(Network):
+class ShuffleNetV2(ScaledNetwork):
     """Table 5 of the paper.
 
     Attributes:
@@ -104,48 +126,35 @@ class ShuffleNetV2(Network):
       The others: see `Network`.
     """
 
-    alpha: float = 1.0
     variant: str = "torchvision"
     dropout_rate: float = 0.0
 
-    blocks: ClassVar[tuple[int, int, int]] = BLOCKS
+    units: ClassVar[tuple[int, int, int]] = UNITS
 
-    def check(self) -> None:
+    def check_options(self) -> None:
         """Raise InputError for an option that the network does not offer."""
-        super().check()
-        if self.alpha not in WIDTHS:
-            offered = ", ".join(map(str, WIDTHS))
-            raise InputError(f"alpha is {self.alpha}; accepted: {offered}")
-        if self.variant not in VARIANTS:
-            raise unknown("variant", self.variant, VARIANTS)
+        super().check_options()
+        check_value("alpha", self.alpha, self.alpha in WIDTHS, ", ".join(map(str, WIDTHS)))
+        check_choice("variant", self.variant, VARIANTS)
 
-    @nn.compact
-    def __call__(self, images: Array, train: bool = False) -> Array | dict[int, Array]:
-        """Map images [n, h, w, 3] to logits [n, num_classes], or to {stride: features}."""
-        self.check()
-        conv, widths = self.conv_norm(), WIDTHS[self.alpha]
-        x = self.check_images(images)
-        x = conv(STEM_CHANNELS, 3, stride=2, activation=relu, name="stem")(x, train)
-        endpoints = {2: x}  # [n, h/2, w/2, 24]
-        if self.deepest_stride > 2:
-            x = endpoints[4] = max_pool(x, 3, 2, conv.keywords["padding"])  # [n, h/4, w/4, 24]
-        units = [
-            (f"stage{number}_block{block}", features, 2 if block == 1 else 1)
-            for number, (features, blocks) in enumerate(
-                zip(widths.stages, self.blocks, strict=True), start=2
-            )
-            for block in range(1, blocks + 1)
-        ]
-        steps = plan_strides((stride for *_, stride in units), self.output_stride, before=4)
-        for (name, features, _), step in zip(units, steps, strict=True):
-            if step.total > self.deepest_stride:
-                break
-            x = endpoints[step.total] = ShuffleUnit(
-                features, step.stride, step.dilation, self.variant, conv, name=name
-            )(x, train)
-        if self.out_strides is not None:
-            return {stride: endpoints[stride] for stride in self.out_strides}
-        x = conv(widths.head, activation=relu, name="head")(x, train)  # [n, h/32, w/32, 1024]
-        x = self.pool(x)
-        use_bias = self.variant == "torchvision"
-        return x if self.num_classes == 0 else self.logits(x, train, use_bias)
+    def blocks(self) -> list[Block]:
+        """List the stem, the pooling after it and the units, in order."""
+        widths = WIDTHS[self.alpha].stages
+        stages = [Stage(*stage) for stage in zip(widths, self.units, strict=True)]
+        return [Block("stem", stride=2), Block("pool", stride=2), *stage_blocks(stages, first=2)]
+
+    def build(self, place: Place, unit: MakeUnit) -> Layer:
+        """Make the layer of a block."""
+        if place.name == "stem":
+            return unit(STEM_CHANNELS, 3, stride=2, activation=relu, name="stem")
+        if place.name == "pool":
+            return partial(max_pool, size=3, stride=2, padding=self.window_padding)
+        stride, dilation, *_ = place.geometry
+        channels = place.row.channels
+        return ShuffleUnit(channels, stride, dilation, self.variant, unit, name=place.name)
+
+    def head(self, maps: Maps, train: bool) -> Array:
+        """Widen the last map [n, h/32, w/32, c] to 1024 or 2048 channels and classify it."""
+        last = self.unit()(WIDTHS[self.alpha].head, activation=relu, name="head")
+        x = self.pool(self.run(last, maps.last, train))
+        return self.logits(x, train, use_bias=self.variant == "torchvision")

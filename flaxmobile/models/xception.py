@@ -9,19 +9,24 @@ TensorFlow does (`padding="same"`) and has 1e-3. Neither has the fully connected
 5 calls optional.
 """
 
-import math
 from collections.abc import Callable
+from functools import partial
 from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from flaxmobile.errors import InputError, unknown
+from flaxmobile.errors import check_choice, check_value
 from flaxmobile.layers import (
+    Activation,
+    Block,
     Conv,
     ConvNorm,
-    Network,
+    Layer,
+    MakeUnit,
+    Place,
+    ScaledNetwork,
     max_pool,
     relu,
     thin_channels,
@@ -49,8 +54,8 @@ class Module(NamedTuple):
     activate_first: bool = True
 
 
-def named_modules(middle_blocks: int) -> list[Module]:
-    """The rows of figure 5 between the stem and the last two separable convolutions."""
+def modules(middle_blocks: int) -> list[Module]:
+    """List the rows of figure 5 between the stem and the last two separable convolutions."""
     middle = range(1, middle_blocks + 1)
     return [
         Module("entry1", channels=(128, 128), stride=2, activate_first=False),
@@ -68,25 +73,27 @@ class SeparableConv(nn.Module):
       features: output channels.
       order: "depthwise_first" (TensorFlow's, and the network's) or "pointwise_first" (an extreme
         Inception module; section 2). There is no activation between the two (section 4.7).
+      activation: after the normalization.
       padding: of the 3×3 convolution.
-      conv: the convolution unit, with the network's options bound.
+      unit: convolution, normalization and activation, with the network's options bound.
       dtype: type of the arithmetic.
     """
 
     features: int
     order: str = "depthwise_first"
+    activation: Activation | None = None
     padding: Padding = "symmetric"
-    conv: Callable[..., nn.Module] = ConvNorm
+    unit: Callable[..., nn.Module] = ConvNorm
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array, train: bool = False) -> Array:
         """Map x [n, h, w, c] to [n, h, w, features]."""
-        if self.order not in ORDERS:
-            raise unknown("order", self.order, ORDERS)
+        check_choice("order", self.order, ORDERS)
+        unit = partial(self.unit, self.features, activation=self.activation)
         if self.order == "pointwise_first":
             x = Conv(self.features, use_bias=False, dtype=self.dtype, name="pointwise")(x)
-            return self.conv(self.features, 3, groups=self.features, name="depthwise")(x, train)
+            return unit(3, groups=self.features, name="depthwise")(x, train)
         channels = x.shape[-1]
         x = Conv(
             channels,
@@ -97,7 +104,7 @@ class SeparableConv(nn.Module):
             dtype=self.dtype,
             name="depthwise",
         )(x)
-        return self.conv(self.features, name="pointwise")(x, train)
+        return unit(name="pointwise")(x, train)
 
 
 class XceptionModule(nn.Module):
@@ -106,8 +113,8 @@ class XceptionModule(nn.Module):
     Attributes:
       channels, stride, activate_first: see `Module`.
       padding: of the pooling.
-      separable: the separable convolution, with the network's options bound.
-      conv: the convolution unit of the shortcut, with the network's options bound.
+      separable: makes its separable convolutions, with the network's options bound.
+      unit: makes the convolution and normalization of the shortcut, likewise.
     """
 
     channels: tuple[int, ...]
@@ -115,15 +122,14 @@ class XceptionModule(nn.Module):
     activate_first: bool = True
     padding: Padding = "symmetric"
     separable: Callable[..., nn.Module] = SeparableConv
-    conv: Callable[..., nn.Module] = ConvNorm
+    unit: Callable[..., nn.Module] = ConvNorm
 
     @nn.compact
     def __call__(self, x: Array, train: bool = False) -> Array:
         """Map x [n, h, w, c] to [n, ceil(h / stride), ceil(w / stride), channels[-1]]."""
         shortcut = x
         if self.stride != 1 or x.shape[-1] != self.channels[-1]:
-            unit = self.conv(self.channels[-1], stride=self.stride, name="shortcut")
-            shortcut = unit(x, train)
+            shortcut = self.unit(self.channels[-1], stride=self.stride, name="shortcut")(x, train)
         for number, features in enumerate(self.channels, start=1):
             if number > 1 or self.activate_first:
                 x = relu(x)
@@ -133,7 +139,7 @@ class XceptionModule(nn.Module):
         return x + shortcut
 
 
-class Xception(Network):
+class Xception(ScaledNetwork):
     """Figure 5 of the paper. A backbone's maps of stride 4 to 16 are those before the ReLU.
 
     Attributes:
@@ -143,58 +149,46 @@ class Xception(Network):
       The others: see `Network`. `output_stride` is 32.
     """
 
-    alpha: float = 1.0
     middle_blocks: int = 8
     order: str = "depthwise_first"
     dropout_rate: float = 0.5
 
     min_image_size: ClassVar[int] = 71
-    output_strides: ClassVar[tuple[int, ...]] = (32,)
-    crops_edges: ClassVar[bool] = True
+    dilates: ClassVar[bool] = False
 
-    def check(self) -> None:
+    def check_options(self) -> None:
         """Raise InputError for an option that the network does not offer."""
-        super().check()
-        if not 0 < self.alpha < math.inf:
-            raise InputError(f"alpha is {self.alpha}; accepted: any number above 0")
-        if self.middle_blocks < 0:
-            raise InputError(f"middle_blocks is {self.middle_blocks}; accepted: 0 or more")
-        if self.order not in ORDERS:
-            raise unknown("order", self.order, ORDERS)
+        super().check_options()
+        check_value("middle_blocks", self.middle_blocks, self.middle_blocks >= 0, "0 or more")
+        check_choice("order", self.order, ORDERS)
 
-    @nn.compact
-    def __call__(self, images: Array, train: bool = False) -> Array | dict[int, Array]:
-        """Map images [n, h, w, 3] to logits [n, num_classes], or to {stride: features}."""
-        self.check()
-        conv, padding = self.conv_norm(), self.conv_norm().keywords["padding"]
+    def width(self, channels: float) -> int:
+        """Scale a width of the figure, to at least 16."""
+        return thin_channels(channels, self.alpha)
 
-        def separable(features: int, name: str) -> SeparableConv:
-            return SeparableConv(features, self.order, padding, conv, self.dtype, name=name)
+    def blocks(self) -> list[Block]:
+        """List stem, modules and the last separable convolutions, in order."""
+        stem1, stem2 = STEM_CHANNELS
+        exits = enumerate(EXIT_CHANNELS, start=1)
+        return [
+            Block("stem_conv1", stem1, stride=2),
+            Block("stem_conv2", stem2),
+            *(Block(module.name, module, module.stride) for module in modules(self.middle_blocks)),
+            *(Block(f"exit_separable{number}", channels) for number, channels in exits),
+        ]
 
-        x = self.check_images(images)
-        crop = {"padding": "VALID", "activation": relu}
-        stem1, stem2 = (thin_channels(channels, self.alpha) for channels in STEM_CHANNELS)
-        x = conv(stem1, 3, stride=2, name="stem_conv1", **crop)(x, train)
-        x = conv(stem2, 3, name="stem_conv2", **crop)(x, train)  # [n, h/2, w/2, 64]
-        endpoints, stride = {2: x}, 2
-        for module in named_modules(self.middle_blocks):
-            stride *= module.stride
-            if stride > self.deepest_stride:
-                break
-            x = endpoints[stride] = XceptionModule(
-                tuple(thin_channels(channels, self.alpha) for channels in module.channels),
-                module.stride,
-                module.activate_first,
-                padding,
-                separable,
-                conv,
-                name=module.name,
-            )(x, train)
-        if self.deepest_stride >= 32:
-            for number, channels in enumerate(EXIT_CHANNELS, start=1):
-                width = thin_channels(channels, self.alpha)
-                x = relu(separable(width, name=f"exit_separable{number}")(x, train))
-            endpoints[32] = x  # [n, h/32, w/32, 2048]
-        if self.out_strides is not None:
-            return {stride: endpoints[stride] for stride in self.out_strides}
-        return self.classify(x, train)
+    def build(self, place: Place, unit: MakeUnit) -> Layer:
+        """Make the layer of a block."""
+        name, row, padding = place.name, place.row, self.window_padding
+        separable = partial(
+            SeparableConv, order=self.order, padding=padding, unit=unit, dtype=self.dtype
+        )
+        if isinstance(row, Module):
+            channels = tuple(map(self.width, row.channels))
+            return XceptionModule(
+                channels, row.stride, row.activate_first, padding, separable, unit, name=name
+            )
+        if name.startswith("exit"):
+            return separable(self.width(row), activation=relu, name=name)
+        crop = {"padding": "VALID", "stride": place.stride}
+        return unit(self.width(row), 3, activation=relu, name=name, **crop)

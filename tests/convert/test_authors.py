@@ -125,7 +125,7 @@ def test_a_unit_of_shufflenet_v1_trains_as_theirs(channels, groups):
     """Of stride 1: one of stride 2 rectifies what is not negative in ours, and leaves it theirs."""
     theirs = ShuffleUnitV1(channels, channels, groups, first=False, stride=1)
     ours = ShuffleNetUnit(
-        channels, groups, variant="megvii", conv=partial(ConvNorm, dtype=np.float64)
+        channels, groups, variant="megvii", unit=partial(ConvNorm, dtype=np.float64)
     )
     layers = {layer: (branch, place) for layer, branch, place in shufflenet_v1._LAYERS}
     pair = block(theirs, ours, channels, names=unit_name(layers))
@@ -136,7 +136,7 @@ def test_a_unit_of_shufflenet_v1_trains_as_theirs(channels, groups):
 def test_a_unit_of_shufflenet_v2_trains_as_theirs(channels, features):
     stride = 2 if channels != features else 1
     theirs = ShuffleUnitV2(channels // (3 - stride), features, stride)
-    ours = ShuffleUnit(features, stride, variant="megvii", conv=partial(ConvNorm, dtype=np.float64))
+    ours = ShuffleUnit(features, stride, variant="megvii", unit=partial(ConvNorm, dtype=np.float64))
     layers = {
         **{layer: ("branch_main", place) for layer, place in shufflenet_v2._MAIN},
         **{layer: ("branch_proj", place) for layer, place in shufflenet_v2._SHORTCUT},

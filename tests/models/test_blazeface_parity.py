@@ -145,7 +145,7 @@ def test_block_agrees(given, channels, squeezed, stride, kernel, size, shortcut)
     conv = partial(
         ConvNorm, padding="SAME", norm_momentum=0.99, norm_epsilon=1e-3, dtype=np.float64
     )
-    ours = BlazeBlock(channels, squeezed, stride, kernel, shortcut, conv=conv)
+    ours = BlazeBlock(channels, squeezed, stride, kernel, shortcut, unit=conv)
     theirs = Blaze(given, channels, squeezed, stride, kernel, shortcut)
     assert_block_agrees(block(theirs, ours, given, size), (3, size, size, given))
 

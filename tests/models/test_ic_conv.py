@@ -7,8 +7,7 @@ from jax import lax
 import flaxmobile
 from flaxmobile import create_backbone, create_model, summarize
 from flaxmobile.errors import InputError
-from flaxmobile.layers.ic_conv import ICConv
-from flaxmobile.models.ic_conv import BASES
+from flaxmobile.models.ic_conv import BASES, ICConv
 from tests.networks import QUICK, abstract, random_variables, randomised
 
 bases = pytest.mark.parametrize("base", BASES)

@@ -15,8 +15,7 @@ from torchvision.models import resnet50
 
 from flaxmobile import create_model
 from flaxmobile.layers import ConvNorm
-from flaxmobile.layers.ic_conv import ICConvNorm
-from flaxmobile.models.ic_conv import Bottleneck
+from flaxmobile.models.ic_conv import Bottleneck, ICConv
 from tests.models.parity import (
     NUM_CLASSES,
     assert_block_agrees,
@@ -188,9 +187,15 @@ def test_bottleneck_agrees(channels, stride, size):
         if kernel_size == 1:
             return unit(features, **options)
         mixed = tuple(map(tuple, dilations))
-        return ICConvNorm(features, kernel_size, dilations=mixed, dtype=np.float64, **options)
+        return ConvNorm(
+            features,
+            kernel_size,
+            convolution=partial(ICConv, dilations=mixed),
+            dtype=np.float64,
+            **options,
+        )
 
-    ours = Bottleneck(8, stride, conv=conv)
+    ours = Bottleneck(8, stride, unit=conv)
     reference = Residual(channels, 8, stride, dilations)
     assert_block_agrees(block(reference, ours, channels), (4, size, size, channels))
 
@@ -201,7 +206,14 @@ def test_bottleneck_agrees(channels, stride, size):
 def test_unit_agrees(groups, stride, size):
     dilations = dilations_of(8, seed=1)
     mixed = tuple(map(tuple, dilations))
-    ours = ICConvNorm(8, 3, stride, groups=groups, dilations=mixed, dtype=np.float64)
+    ours = ConvNorm(
+        8,
+        3,
+        stride,
+        groups=groups,
+        convolution=partial(ICConv, dilations=mixed),
+        dtype=np.float64,
+    )
     reference = Unit(MixedConv(8, 8, stride, groups, dilations))
     assert_block_agrees(block(reference, ours, 8), (4, size, size, 8))
 

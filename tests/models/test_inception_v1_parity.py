@@ -17,11 +17,12 @@ from convert.reading import Reading
 from convert.rules import RULES
 from flaxmobile import create_model, summarize
 from flaxmobile.layers import ConvNorm, to_symmetric_range
+from flaxmobile.layers.branches import Branches
 from flaxmobile.models.inception_v1 import (
     AuxiliaryClassifier,
-    Inception,
     Widths,
     local_response_norm,
+    module,
 )
 from tests.models.inception import Logits, LogitsMap, Unit, rule_at, thin, thinned
 from tests.models.parity import (
@@ -62,13 +63,14 @@ def block_name(path, module="inception3a", theirs="inception3a", prefix=""):
 
 @pytest.mark.parametrize("size", [7, 8])
 def test_module_agrees(size):
-    pair = block(TheirInception(8, *SMALL), Inception(SMALL, conv=UNIT), 8, names=block_name)
+    ours = Branches(module(SMALL, 3), unit=UNIT)
+    pair = block(TheirInception(8, *SMALL), ours, 8, names=block_name)
     assert_block_agrees(pair, (2, size, size, 8))
 
 
 @pytest.mark.parametrize("size", [14, 5, 3])
 def test_auxiliary_classifier_agrees(size):
-    ours = AuxiliaryClassifier(NUM_CLASSES, dropout_rate=0.0, dtype=np.float64, conv=UNIT)
+    ours = AuxiliaryClassifier(NUM_CLASSES, dropout_rate=0.0, dtype=np.float64, unit=UNIT)
     theirs = Logits(InceptionAux(8, NUM_CLASSES, dropout=0.0))
     names = partial(block_name, module="auxiliary1", theirs="aux1", prefix="head")
     assert_block_agrees(block(theirs, LogitsMap(ours), 8, names=names), (2, size, size, 8))
@@ -209,7 +211,7 @@ def test_papers_training_step_agrees():
 
 
 def test_papers_module_agrees():
-    ours = Inception(SMALL, 5, conv=partial(UNIT, folded=True))
+    ours = Branches(module(SMALL, 5), unit=partial(UNIT, folded=True))
     assert_block_agrees(block(PaperModule(8, *SMALL), ours, 8), (2, 7, 7, 8))
 
 

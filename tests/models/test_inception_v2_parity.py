@@ -9,7 +9,8 @@ from torch import nn
 from torch.nn import functional
 
 from flaxmobile.layers import ConvNorm
-from flaxmobile.models.inception_v2 import Inception, Widths
+from flaxmobile.layers.branches import Branches, Max, Mean
+from flaxmobile.models.inception_v2 import Widths, module
 from tests.models.inception import Unit, thin
 from tests.models.parity import (
     NUM_CLASSES,
@@ -138,7 +139,8 @@ def pair(flavour, alpha=0.1):
 def test_module_agrees(pool, size):
     row = (0, 3, 5, 2, 6, 0) if pool == "pass through" else (4, 3, 5, 2, 6, 3)
     theirs = Module(8, *row[:5], pool, row[5])
-    ours = Inception(Widths(*row), max_pooling=pool == "max", conv=UNIT)
+    pooling = Max(3, 1, "symmetric") if pool == "max" else Mean()
+    ours = Branches(module(Widths(*row), pooling), count_padding=False, unit=UNIT)
     assert_block_agrees(block(theirs, ours, 8), (2, size, size, 8))
 
 

@@ -12,15 +12,9 @@ from convert.reading import Reading
 from convert.rules import RULES
 from convert.rules.torchvision.inception_v3 import LAYERS
 from flaxmobile.layers import ConvNorm
-from flaxmobile.models.inception_v3 import (
-    InceptionA,
-    InceptionAux,
-    InceptionB,
-    InceptionC,
-    InceptionD,
-    InceptionE,
-)
-from tests.models.inception import Logits, LogitsMap, rule_at, thinned
+from flaxmobile.layers.branches import Branches, scale
+from flaxmobile.models.inception_v3 import TABLE, InceptionAux
+from tests.models.inception import Logits, LogitsMap, rule_at, thin, thinned
 from tests.models.parity import (
     NUM_CLASSES,
     assert_block_agrees,
@@ -63,20 +57,22 @@ def block_name(path, module):
 
 UNIT = partial(ConvNorm, norm_epsilon=1e-3, dtype=np.float64)
 BLOCKS = {
-    "mixed5b": (inception.InceptionA, InceptionA, {"pool_features": 32}, {"pool_channels": 32}),
-    "mixed6a": (inception.InceptionB, InceptionB, {}, {}),
-    "mixed6b": (inception.InceptionC, InceptionC, {"channels_7x7": 160}, {"channels7x7": 160}),
-    "mixed7a": (inception.InceptionD, InceptionD, {}, {}),
-    "mixed7b": (inception.InceptionE, InceptionE, {}, {}),
+    "mixed5b": (inception.InceptionA, {"pool_features": 32}),
+    "mixed6a": (inception.InceptionB, {}),
+    "mixed6c": (inception.InceptionC, {"channels_7x7": 160}),
+    "mixed7a": (inception.InceptionD, {}),
+    "mixed7b": (inception.InceptionE, {}),
 }
 
 
 @pytest.mark.parametrize(("module", "size"), [(m, 7) for m in BLOCKS] + [("mixed6a", 8)])
 def test_block_agrees(module, size):
-    theirs, ours, their_options, our_options = BLOCKS[module]
-    network = thinned(theirs(24, **their_options), ALPHA, size, 24)
+    theirs, options = BLOCKS[module]
+    network = thinned(theirs(24, **options), ALPHA, size, 24)
     names = partial(block_name, module=module)
-    pair = block(network, ours(ALPHA, conv=UNIT, **our_options), 24, names=names)
+    branches = next(row for name, row, *_ in TABLE if name == module)
+    ours = Branches(scale(branches, partial(thin, alpha=ALPHA)), unit=UNIT)
+    pair = block(network, ours, 24, names=names)
     assert_block_agrees(pair, (2, size, size, 24))
 
 
@@ -88,7 +84,7 @@ def test_auxiliary_classifier_agrees(size):
 
     aux = "auxiliary"
     theirs = Logits(thinned(inception.InceptionAux(24, NUM_CLASSES), ALPHA, 17, 24))
-    ours = LogitsMap(InceptionAux(ALPHA, conv=UNIT, num_classes=NUM_CLASSES, dtype=np.float64))
+    ours = LogitsMap(InceptionAux(NUM_CLASSES, ALPHA, np.float64, UNIT))
     assert_block_agrees(block(theirs, ours, 24, names=names), (2, size, size, 24))
 
 

@@ -75,7 +75,7 @@ RESIDUAL_BLOCKS = {
 def test_block_agrees(name):
     build, branches, channels = {**V4_BLOCKS, **MIXED_BLOCKS}[name]
     table = {**v4_names._LAYERS, **resnet_names._MIXED}[name]
-    pair = block(build(THEIRS), Branches(branches, conv=CONV), channels, 7, names_from(table))
+    pair = block(build(THEIRS), Branches(branches, unit=CONV), channels, 7, names_from(table))
     assert_block_agrees(pair, (2, 7, 7, channels))
 
 
@@ -86,7 +86,7 @@ def test_residual_block_agrees(name, last):
     options = {"no_relu": True} if last and name == "block8" else {}
     activation = not options
     theirs = build(scale, conv_block=THEIRS, **options)
-    ours = ResidualBranches(branches, scale, activation=activation, conv=CONV, dtype=np.float64)
+    ours = ResidualBranches(branches, scale, activation=activation, unit=CONV, dtype=np.float64)
     pair = block(theirs, ours, channels, 5, names_from(resnet_names._RESIDUAL[name]))
     assert_block_agrees(pair, (2, 5, 5, channels))
 

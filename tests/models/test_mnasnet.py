@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import linen as nn
 from torchvision.models import mnasnet
 
 from convert.rules import RULES
@@ -22,7 +21,7 @@ from tests.models.parity import (
     block,
     published,
 )
-from tests.networks import QUICK, abstract, random_variables
+from tests.networks import QUICK, abstract, numbered_blocks, random_variables
 
 RULE = RULES["torchvision", "mnasnet"]
 TABLE = [  # torchvision: expansion, kernel, channels, blocks, stride
@@ -62,7 +61,7 @@ def test_block_agrees(channels, features, kernel, stride, expansion):
         expansion,
         kernel,
         stride=stride,
-        conv=partial(ConvNorm, norm_momentum=0.9997, dtype=np.float64),
+        unit=partial(ConvNorm, norm_momentum=0.9997, dtype=np.float64),
     )
     pair = block(theirs, ours, channels, names=block_name)
     assert_block_agrees(pair, (3, 11, 11, channels))
@@ -87,26 +86,10 @@ def test_training_step_agrees():
     assert_training_step_agrees(pair(0.25), 64)
 
 
-def blocks_of(model, size=64):
-    """The network's blocks in the order of execution, as (stage, block) -> module."""
-    found = {}
-
-    def record(call, args, kwargs, context):
-        if isinstance(context.module, MBConv) and context.method_name == "__call__":
-            stage, number = context.module.name.removeprefix("stage").split("_block")
-            found[int(stage), int(number)] = context.module
-        return call(*args, **kwargs)
-
-    images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
-    with nn.intercept_methods(record):
-        jax.eval_shape(model.init, jax.random.key(0), images)
-    return found
-
-
 def test_network_is_torchvisions_table():
     found = {
         place: (b.expansion, b.kernel_size, b.features, b.stride, b.dilation, b.shortcut)
-        for place, b in blocks_of(create_model("mnasnet")).items()
+        for place, b in numbered_blocks(create_model("mnasnet")).items()
     }
     assert found == {
         (stage, block): (t, k, c, s if block == 1 else 1, 1, t > 1 and (s == 1 or block > 1))

@@ -65,7 +65,7 @@ def test_block_agrees_with_torch(size, stride, dilation, multiplier):
             return x
 
     ours = DepthwiseSeparable(
-        10, stride, dilation, multiplier, conv=partial(ConvNorm, dtype=np.float64)
+        10, stride, dilation, multiplier, unit=partial(ConvNorm, dtype=np.float64)
     )
     names = "{0[0]}.0.{0[1]}".format
     reference = block(Block(), ours, 6, names=lambda path: names(path.split("/")))

@@ -5,14 +5,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import linen as nn
 from jax import lax
 
 from flaxmobile import create_backbone, create_model, fold_batch_norm, summarize
 from flaxmobile.errors import InputError
 from flaxmobile.layers import ConvNorm, round_channels
 from flaxmobile.models.mobilenet_v2 import SHORTCUTS, InvertedResidual
-from tests.networks import QUICK, random_variables, randomised
+from tests.networks import QUICK, numbered_blocks, random_variables, randomised
 
 
 def normal(*shape):
@@ -79,24 +78,8 @@ def test_an_unknown_shortcut_names_the_nearest():
         create_model("v2", shortcut="bottelneck")
 
 
-def blocks_of(model, size=64):
-    """The network's blocks in the order of execution, as (stage, block) -> module."""
-    found = {}
-
-    def record(call, args, kwargs, context):
-        if isinstance(context.module, InvertedResidual) and context.method_name == "__call__":
-            stage, block = context.module.name.removeprefix("stage").split("_block")
-            found[int(stage), int(block)] = context.module
-        return call(*args, **kwargs)
-
-    images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
-    with nn.intercept_methods(record):
-        jax.eval_shape(model.init, jax.random.key(0), images)
-    return found
-
-
 def test_network_is_table_2():
-    blocks = blocks_of(create_model("v2"))
+    blocks = numbered_blocks(create_model("v2"))
     rows = [  # stage: t, c, n, s
         (1, 1, 16, 1, 1),
         (2, 6, 24, 2, 2),
@@ -121,7 +104,7 @@ def test_network_is_table_2():
 @pytest.mark.parametrize("shortcut", SHORTCUTS)
 @pytest.mark.parametrize("output_stride", [8, 32])
 def test_ablations_reach_every_block_but_the_first_of_a_stage_that_shrinks(shortcut, output_stride):
-    blocks = blocks_of(
+    blocks = numbered_blocks(
         create_model("v2", shortcut=shortcut, linear=False, output_stride=output_stride)
     )
     shrinking = {(stage, 1) for stage in (2, 3, 4, 6)}
@@ -238,7 +221,7 @@ def test_a_split_block_gives_the_whole_ones_output(stride, shortcut, linear, pad
         stride=stride,
         shortcut=shortcut,
         linear=linear,
-        conv=partial(ConvNorm, padding=padding, folded=folded),
+        unit=partial(ConvNorm, padding=padding, folded=folded),
     )
     expected = jax.jit(block.apply)(variables, x)
     for split in (2, 3, 48):

@@ -78,7 +78,7 @@ def test_block_agrees(alpha, name, stride, shortcut, size):
         round_channels(stage.channels * alpha),
         stage.expansion,
         stride,
-        conv=partial(ConvNorm, dtype=np.float64),
+        unit=partial(ConvNorm, dtype=np.float64),
     )
     channels = theirs.conv[0][0].in_channels
     names = partial(block_name, expansion=stage.expansion)

@@ -6,13 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import linen as nn
 
 from flaxmobile import create_backbone, create_model, summarize
 from flaxmobile.errors import InputError
 from flaxmobile.layers import hard_swish, relu
-from flaxmobile.models.mobilenet_v3 import LAST_CHANNELS, SqueezedInvertedResidual
-from tests.networks import abstract, randomised
+from flaxmobile.models.mobilenet_v3 import LAST_CHANNELS
+from tests.networks import abstract, blocks_of, randomised
 
 ORACLES = json.loads((Path(__file__).parents[1] / "data" / "oracles.json").read_text())
 TABLE = [
@@ -55,20 +54,10 @@ every_size = pytest.mark.parametrize(
 )
 
 
-def blocks_of(model, size=64):
-    """The network's blocks in the order of execution."""
-    found = []
-
-    def record(call, args, kwargs, context):
-        is_block = isinstance(context.module, SqueezedInvertedResidual)
-        if is_block and context.method_name == "__call__":
-            found.append(context.module)
-        return call(*args, **kwargs)
-
-    images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
-    with nn.intercept_methods(record):
-        jax.eval_shape(model.init, jax.random.key(0), images)
-    return found
+def bottlenecks(model):
+    """The network's blocks between the stem and the last convolution."""
+    _, *blocks, _ = blocks_of(model).values()
+    return blocks
 
 
 @every_size
@@ -76,7 +65,7 @@ def test_network_is_the_papers_table(name, table, hidden):
     model = create_model(name)
     assert [
         (b.kernel, b.expanded, b.features, b.squeeze, b.activation, b.stride)
-        for b in blocks_of(model)
+        for b in bottlenecks(model)
     ] == table
     params = abstract(model)["params"]
     assert params["stem"]["conv"]["kernel"].shape == (3, 3, 3, 16)
@@ -103,7 +92,7 @@ def test_squeeze_excite_keeps_a_quarter_of_the_expanded_channels(name, table, hi
 @every_size
 def test_minimalistic_has_no_squeeze_no_swish_and_no_wide_kernel(name, table, hidden):
     model = create_model(name, minimalistic=True)
-    for found, (_, expanded, features, _, _, stride) in zip(blocks_of(model), table, strict=True):
+    for found, (_, expanded, features, _, _, stride) in zip(bottlenecks(model), table, strict=True):
         assert (found.kernel, found.squeeze, found.activation) == (3, False, relu)
         assert (found.expanded, found.features, found.stride) == (expanded, features, stride)
     images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
@@ -114,7 +103,7 @@ def test_minimalistic_has_no_squeeze_no_swish_and_no_wide_kernel(name, table, hi
 
 @every_size
 def test_a_reduced_tail_has_half_of_the_channels_from_the_last_stride_on(name, table, hidden):
-    plain, reduced = (blocks_of(create_model(name, reduced_tail=flag)) for flag in (False, True))
+    plain, reduced = (bottlenecks(create_model(name, reduced_tail=flag)) for flag in (False, True))
     tail = max(i for i, row in enumerate(table) if row[-1] == 2)
     for place, (a, b) in enumerate(zip(plain, reduced, strict=True)):
         assert b.features == a.features // (2 if place >= tail else 1)
@@ -138,7 +127,7 @@ def test_width_multiplier(alpha, last_channel, stem, widths, last, hidden):
     model = create_model("v3-small", alpha=alpha, last_channel=last_channel)
     params = abstract(model)["params"]
     assert params["stem"]["conv"]["kernel"].shape[-1] == stem
-    assert [(b.expanded, b.features) for b in blocks_of(model)[:4]] == widths
+    assert [(b.expanded, b.features) for b in bottlenecks(model)[:4]] == widths
     assert params["hidden"]["kernel"].shape == (last, hidden)
 
 
@@ -188,8 +177,8 @@ def test_other_options_are_refused(name, options, message):
 
 @pytest.mark.parametrize(("name", "first"), [("v3-large", 12), ("v3-small", 8)])
 def test_a_dilated_last_stage_is_dilated_from_its_first_block_on(name, first):
-    dilated = blocks_of(create_model(name, dilated=True, output_stride=16))
-    atrous = blocks_of(create_model(name, output_stride=16))
+    dilated = bottlenecks(create_model(name, dilated=True, output_stride=16))
+    atrous = bottlenecks(create_model(name, output_stride=16))
     assert [b.stride for b in dilated] == [b.stride for b in atrous]
     count = len(dilated) - first
     assert [b.dilation for b in dilated] == [1] * first + [2] * count

@@ -79,7 +79,7 @@ def test_block_agrees(channels, expanded, features, kernel, stride, squeeze, dil
         squeeze=squeeze,
         shortcut=stride == 1,
         activation=hard_swish if activation == "HS" else relu,
-        conv=partial(ConvNorm, norm_epsilon=1e-3, norm_momentum=0.99, dtype=np.float64),
+        unit=partial(ConvNorm, norm_epsilon=1e-3, norm_momentum=0.99, dtype=np.float64),
         dtype=np.float64,
     )
     layers = ["expand"] * (expanded != channels) + ["depthwise"] + ["squeeze"] * squeeze

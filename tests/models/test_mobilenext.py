@@ -59,7 +59,7 @@ def test_block_agrees(channels, features, stride, reduction, keep_3x3, multiplie
         stride=stride,
         keep_3x3=keep_3x3,
         identity_tensor_multiplier=multiplier,
-        conv=partial(ConvNorm, dtype=np.float64),
+        unit=partial(ConvNorm, dtype=np.float64),
     )
     assert_block_agrees(block(theirs, ours, channels), (3, 11, 11, channels))
 

@@ -118,7 +118,7 @@ def test_unit_agrees(channels, features, groups, first, size):
         groups,
         first_groups=first,
         stride=2 if downsamples else 1,
-        conv=partial(ConvNorm, dtype=np.float64),
+        unit=partial(ConvNorm, dtype=np.float64),
     )
     assert_block_agrees(block(theirs, ours, channels), (3, size, size, channels))
 
@@ -215,14 +215,14 @@ def test_padding_reaches_the_pools():
     """A constant image stays one where the mean leaves padded pixels out."""
     x = np.ones((1, 8, 8, 8), np.float32)
     counted, left_out = (
-        ShuffleNetUnit(16, 2, stride=2, padding=padding, conv=partial(ConvNorm, padding=padding))
+        ShuffleNetUnit(16, 2, stride=2, padding=padding, unit=partial(ConvNorm, padding=padding))
         for padding in ("symmetric", "SAME")
     )
     variables = counted.init(jax.random.key(0), x)
     assert counted.apply(variables, x)[0, 0, 0, 0] == pytest.approx(4 / 9)
     np.testing.assert_allclose(left_out.apply(variables, x)[..., :8], 1, rtol=1e-6)
     same = create_model("shufflenet_v1", padding="same", alpha=0.25, num_classes=5)
-    assert same.conv_norm().keywords["padding"] == "SAME"
+    assert same.unit().keywords["padding"] == "SAME"
 
 
 @pytest.mark.parametrize("groups", [0, 5, 6, 16, -1])

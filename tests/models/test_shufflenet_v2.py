@@ -54,7 +54,7 @@ def unit_name(path):
 @pytest.mark.parametrize(("channels", "features", "stride"), [(12, 12, 1), (12, 12, 2), (6, 20, 2)])
 def test_unit_agrees(channels, features, stride):
     theirs = shufflenetv2.InvertedResidual(channels, features, stride)
-    ours = ShuffleUnit(features, stride, conv=partial(ConvNorm, dtype=np.float64))
+    ours = ShuffleUnit(features, stride, unit=partial(ConvNorm, dtype=np.float64))
     pair = block(theirs, ours, channels, names=unit_name)
     assert_block_agrees(pair, (3, 11, 11, channels))
 

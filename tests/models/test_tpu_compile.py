@@ -111,7 +111,7 @@ def test_every_block_trains_on_a_tpu(chips, how, name):
     axis_name = "data" if how == "pmap" else None
     options = {"dtype": DTYPE, "axis_name": axis_name}
     is_unit = build.func is ConvNorm
-    block = build(**options) if is_unit else build(conv=partial(ConvNorm, **options))
+    block = build(**options) if is_unit else build(unit=partial(ConvNorm, **options))
     # As large as in a network: programs on a few kilobytes differ by how XLA places them on chip.
     x = jax.ShapeDtypeStruct((CHIPS * PER_CHIP, 28, 28, 3 if is_unit else CHANNELS), DTYPE)
     variables = jax.eval_shape(block.init, jax.random.key(0), x)

@@ -13,7 +13,7 @@ from torch import nn
 from convert.rules import RULES
 from flaxmobile import InputError, create_backbone, create_model
 from flaxmobile.layers import ConvNorm
-from flaxmobile.models.xception import SeparableConv, XceptionModule, named_modules
+from flaxmobile.models.xception import SeparableConv, XceptionModule, modules
 from tests.models.parity import (
     NUM_CLASSES,
     assert_block_agrees,
@@ -25,7 +25,7 @@ from tests.models.parity import (
 from tests.networks import abstract
 
 RULE = RULES["timm", "xception"]
-DOUBLE = {"conv": partial(ConvNorm, dtype=np.float64), "dtype": np.float64}
+DOUBLE = {"unit": partial(ConvNorm, dtype=np.float64), "dtype": np.float64}
 
 
 @cache
@@ -71,7 +71,7 @@ def test_module_agrees(channels, features, stride, start_with_relu, grow_first, 
         stride,
         start_with_relu,
         separable=partial(SeparableConv, **DOUBLE),
-        conv=DOUBLE["conv"],
+        unit=DOUBLE["unit"],
     )
     names = partial(block_name, start_with_relu=start_with_relu)
     pair = block(theirs, ours, channels, size, names)
@@ -108,7 +108,7 @@ def test_whole_network_agrees_in_logits():
 
 
 def test_the_middle_flow_repeats_as_often_as_asked():
-    names = [module.name for module in named_modules(2)]
+    names = [module.name for module in modules(2)]
     assert names == ["entry1", "entry2", "entry3", "middle1", "middle2", "exit"]
     params = abstract(create_model("xception", middle_blocks=2, alpha=0.1))["params"]
     assert {"middle1", "middle2"} <= set(params)

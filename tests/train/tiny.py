@@ -7,10 +7,8 @@ SIGNAL_AT="STEP NUMBER" in the environment it sends itself a signal as soon as t
 import os
 import sys
 
-from flax import linen as nn
-
 from flaxmobile import registry
-from flaxmobile.layers import Network, relu6
+from flaxmobile.layers import Block, Network, relu6
 from flaxmobile.models.mobilenet_v2 import InvertedResidual
 from train.reporting import Reporter
 
@@ -18,12 +16,13 @@ from train.reporting import Reporter
 class Tiny(Network):
     alpha: float = 1.0
 
-    @nn.compact
-    def __call__(self, images, train=False):
-        conv = self.conv_norm()
-        x = conv(8, 3, stride=4, activation=relu6, name="stem")(self.check_images(images), train)
-        x = InvertedResidual(8, expansion=2, conv=conv, name="block")(x, train)
-        return self.classify(x, train)
+    def blocks(self):
+        return [Block("stem", stride=4), Block("block")]
+
+    def build(self, place, unit):
+        if place.name == "stem":
+            return unit(8, 3, stride=4, activation=relu6, name="stem")
+        return InvertedResidual(8, expansion=2, unit=unit, name="block")
 
 
 SPEC = registry.Spec(Tiny, aliases=("t",), year=2026, params=0, macs=0, paper="none")

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from convert.layouts import TORCH
 from convert.rule import Options, Rule
-from flaxmobile.layers import round_channels
+from flaxmobile.layers import Block, round_channels
 from flaxmobile.models import mobilenext
 from flaxmobile.preprocessing import Preprocessing
 
@@ -15,14 +15,13 @@ _SLOTS = {"depthwise1": 3, "reduce": 2, "expand": 3, "depthwise2": 2}
 def _modules(options: Options) -> Iterator[tuple[str, str]]:
     yield "stem/conv", "features.0.0"
     yield "stem/norm", "features.0.1"
-    for index, block in enumerate(mobilenext.named_blocks(options["alpha"]), start=1):
-        first, last = mobilenext.depthwise_of(
-            block.given,
-            block.features,
-            block.stage.reduction,
-            block.stride,
-            block.stage.keep_3x3,
+    channels = round_channels(mobilenext.STEM_CHANNELS * options["alpha"])
+    for index, block in enumerate(_blocks(options), start=1):
+        row = block.row
+        first, last = mobilenext.has_depthwise(
+            channels, row.channels, row.reduction, block.stride, row.keep_3x3
         )
+        channels = row.channels
         place = 0
         for layer in ("depthwise1",) * first + ("reduce", "expand") + ("depthwise2",) * last:
             theirs = f"features.{index}.conv"
@@ -32,11 +31,14 @@ def _modules(options: Options) -> Iterator[tuple[str, str]]:
     yield "classifier", "classifier.1"
 
 
+def _blocks(options: Options) -> list[Block]:
+    _, *blocks = mobilenext.MobileNeXt(alpha=options["alpha"]).blocks()
+    return blocks
+
+
 def _widths(options: Options) -> Mapping[str, int]:
     alpha = options["alpha"]
-    widths = {
-        f"{block.name}/expand/conv": block.features for block in mobilenext.named_blocks(alpha)
-    }
+    widths = {f"{block.name}/expand/conv": block.row.channels for block in _blocks(options)}
     return {"stem/conv": round_channels(mobilenext.STEM_CHANNELS * alpha), **widths}
 
 

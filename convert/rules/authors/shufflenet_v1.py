@@ -17,7 +17,7 @@ _LAYERS = (
 
 def _modules(options: Options) -> Iterator[tuple[str, str]]:
     yield from conv_norm("stem", "first_conv", 0)
-    for ours, theirs in units(shufflenet_v1.BLOCKS):
+    for ours, theirs in units(shufflenet_v1.UNITS):
         for layer, branch, place in _LAYERS:
             yield from conv_norm(f"{ours}/{layer}", f"{theirs}.{branch}", place)
     yield "classifier", "classifier.0"

@@ -14,7 +14,7 @@ _SHORTCUT = (("shortcut_depthwise", 0), ("shortcut_pointwise", 2))
 
 def _modules(options: Options) -> Iterator[tuple[str, str]]:
     yield from conv_norm("stem", "first_conv", 0)
-    for ours, theirs in units(shufflenet_v2.BLOCKS):
+    for ours, theirs in units(shufflenet_v2.UNITS):
         for layer, place in _MAIN:
             yield from conv_norm(f"{ours}/{layer}", f"{theirs}.branch_main", place)
         if ours.endswith("_block1"):

@@ -24,15 +24,20 @@ def _modules(options: Options) -> Iterator[tuple[str, str]]:
     for number, ours in enumerate(_STEM):
         yield from numbered_conv_norm(ours, number)
     made = len(_STEM)
-    for _, block, layers, scale in inception_resnet_v2.named_blocks(options["repeats"]):
+    network = inception_resnet_v2.InceptionResNetV2(repeats=options["repeats"])
+    for block, row, *_ in network.blocks():
+        is_residual = isinstance(row, inception_resnet_v2.Residual)
+        if not is_residual and not block.startswith("mixed"):
+            continue
+        layers = row.branches if is_residual else row
         branches = [[unit.name for unit in row if isinstance(unit, Unit)] for row in layers]
         branches = [branch for branch in branches if branch]  # the pooling has no unit
         numbers = {name: number for number, name in enumerate(units_of(branches), start=made)}
         made += len(numbers)
         for name in by_depth(branches):
-            place = f"{block}/branches" if scale else block
+            place = f"{block}/branches" if is_residual else block
             yield from numbered_conv_norm(f"{place}/{name}", numbers[name])
-        if scale:
+        if is_residual:
             yield f"{block}/widen", f"{block}_conv"
     yield from conv_norm("conv7b", "conv_7b", "conv_7b_bn")
     yield "classifier", "predictions"

@@ -53,7 +53,9 @@ def _modules(options: Options) -> Iterator[tuple[str, str]]:
     for number, ours in enumerate(_STEM):
         yield from numbered_conv_norm(ours, number)
     made = len(_STEM)
-    for _, module, _ in inception_v3.BLOCKS:
+    for module, *_ in inception_v3.TABLE:
+        if not module.startswith("mixed"):
+            continue
         branches = _BRANCHES.get(module) or _BRANCHES[module[:-1]]
         numbers = {name: number for number, name in enumerate(units_of(branches), start=made)}
         made += len(numbers)

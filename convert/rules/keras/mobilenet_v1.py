@@ -12,6 +12,7 @@ from convert.layouts import KERAS
 from convert.rule import Options, Rule
 from convert.rules.keras.blocks import by_order, conv_norm
 from convert.rules.keras.presets import preset
+from flaxmobile.layers import stage_blocks
 from flaxmobile.models import mobilenet_v1
 
 _LAYERS = {"depthwise": "conv_dw", "pointwise": "conv_pw"}
@@ -20,7 +21,7 @@ _AS_CONVOLUTIONS = ("classifier",)
 
 def _modules(options: Options) -> Iterator[tuple[str, str]]:
     yield from conv_norm("stem", "conv1", "conv1_bn")
-    for number, (block, *_) in enumerate(mobilenet_v1.named_blocks(), start=1):
+    for number, (block, *_) in enumerate(stage_blocks(mobilenet_v1.STAGES), start=1):
         for ours, theirs in _LAYERS.items():
             name = f"{theirs}_{number}"
             yield from conv_norm(f"{block}/{ours}", name, f"{name}_bn")
@@ -31,10 +32,10 @@ def _widths(options: Options) -> Mapping[str, int]:
     scale = partial(mobilenet_v1.scale, alpha=options["alpha"], whole=options["whole_widths"])
     stem = scale(mobilenet_v1.STEM_CHANNELS)
     pointwise = {
-        f"{block}/pointwise/conv": scale(channels)
-        for block, channels, _ in mobilenet_v1.named_blocks()
+        f"{block.name}/pointwise/conv": scale(block.row.channels)
+        for block in stage_blocks(mobilenet_v1.STAGES)
     }
-    first = next(block for block, *_ in mobilenet_v1.named_blocks())
+    first = next(block for block, *_ in stage_blocks(mobilenet_v1.STAGES))
     multiplied = {f"{first}/depthwise/conv": stem * options["depth_multiplier"]}
     return {"stem/conv": stem, **multiplied, **pointwise}
 

@@ -22,7 +22,7 @@ def _modules(table: Table, options: Options) -> Iterator[tuple[str, str]]:
     for index, block in enumerate(scale_as(table, options).blocks):
         theirs = f"expanded_conv_{index}" if index else "expanded_conv"
         for layer in ("expand", "depthwise", "project")[index == 0 :]:
-            if layer == "project" and block.stage.squeeze and not options["minimalistic"]:
+            if layer == "project" and block.row.stage.squeeze and not options["minimalistic"]:
                 yield f"{block.name}/squeeze/reduce", f"{theirs}_squeeze_excite_conv"
                 yield f"{block.name}/squeeze/expand", f"{theirs}_squeeze_excite_conv_1"
             name = f"{theirs}_{layer}"

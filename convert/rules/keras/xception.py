@@ -15,7 +15,7 @@ def _modules(options: Options) -> Iterator[tuple[str, str]]:
         name = f"block1_conv{number}"
         yield from conv_norm(f"stem_conv{number}", name, f"{name}_bn")
     shortcuts = 0
-    for block, module in enumerate(xception.named_modules(options["middle_blocks"]), start=2):
+    for block, module in enumerate(xception.modules(options["middle_blocks"]), start=2):
         for number in range(1, len(module.channels) + 1):
             yield from _separable(f"{module.name}/separable{number}", block, number)
         if module.stride > 1:

@@ -75,8 +75,8 @@ _STEM = ("stem_conv1", "stem_conv2", "stem_conv3")
 def _modules(options: Options) -> Iterator[tuple[str, str]]:
     for index, ours in enumerate(_STEM):
         yield from conv_norm_act(ours, f"features.{index}")
-    blocks = inception_v4.named_blocks(options["repeats"])
-    for index, (_, block, _) in enumerate(blocks, start=len(_STEM)):
+    blocks = inception_v4.InceptionV4(repeats=options["repeats"]).blocks()[len(_STEM) :]
+    for index, (block, *_) in enumerate(blocks, start=len(_STEM)):
         kind = block if block in _LAYERS else block.rstrip("0123456789")
         for ours, theirs in _LAYERS[kind].items():
             yield from conv_norm_act(f"{block}/{ours}", f"features.{index}.{theirs}")

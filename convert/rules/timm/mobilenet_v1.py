@@ -5,14 +5,14 @@ from collections.abc import Iterator, Mapping
 from convert.layouts import TORCH
 from convert.rule import Options, Rule
 from convert.rules.timm.files import HALF, preset
-from flaxmobile.layers import round_channels
+from flaxmobile.layers import round_channels, stage_blocks
 from flaxmobile.models import mobilenet_v1
 
 
 def _modules(options: Options) -> Iterator[tuple[str, str]]:
     yield "stem/conv", "conv_stem"
     yield "stem/norm", "bn1"
-    for ours, _, _ in mobilenet_v1.named_blocks():
+    for ours, *_ in stage_blocks(mobilenet_v1.STAGES):
         stage, block = ours.removeprefix("stage").split("_block")
         theirs = f"blocks.{int(stage) - 1}.{int(block) - 1}"
         yield f"{ours}/depthwise/conv", f"{theirs}.conv_dw"
@@ -25,7 +25,8 @@ def _modules(options: Options) -> Iterator[tuple[str, str]]:
 def _widths(options: Options) -> Mapping[str, int]:
     alpha = options["alpha"]
     channels = {
-        f"{name}/pointwise/conv": channels for name, channels, _ in mobilenet_v1.named_blocks()
+        f"{block.name}/pointwise/conv": block.row.channels
+        for block in stage_blocks(mobilenet_v1.STAGES)
     }
     channels["stem/conv"] = mobilenet_v1.STEM_CHANNELS
     return {module: round_channels(width * alpha) for module, width in channels.items()}

@@ -24,7 +24,7 @@ def _modules(table: Table, options: Options) -> Iterator[tuple[str, str]]:
         ours, theirs = block.name, f"blocks.{int(stage) - 1}.{int(number) - 1}"
         layers = _FIRST_BLOCK if stage == "1" else _BLOCK
         for position, (layer, conv) in enumerate(layers.items(), start=1):
-            if layer == "project" and block.stage.squeeze and not options["minimalistic"]:
+            if layer == "project" and block.row.stage.squeeze and not options["minimalistic"]:
                 yield f"{ours}/squeeze/reduce", f"{theirs}.se.conv_reduce"
                 yield f"{ours}/squeeze/expand", f"{theirs}.se.conv_expand"
             yield f"{ours}/{layer}/conv", f"{theirs}.{conv}"

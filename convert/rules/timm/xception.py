@@ -12,7 +12,7 @@ def _modules(options: Options) -> Iterator[tuple[str, str]]:
     for number in (1, 2):
         yield f"stem_conv{number}/conv", f"conv{number}"
         yield f"stem_conv{number}/norm", f"bn{number}"
-    for index, module in enumerate(xception.named_modules(options["middle_blocks"]), start=1):
+    for index, module in enumerate(xception.modules(options["middle_blocks"]), start=1):
         theirs = f"block{index}"
         if module.stride > 1:
             yield f"{module.name}/shortcut/conv", f"{theirs}.skip"

@@ -21,10 +21,9 @@ _LAYERS = {
 def _modules(options: Options) -> Iterator[tuple[str, str]]:
     for ours, theirs in (("stem", "conv1"), ("conv2_reduce", "conv2"), ("conv2", "conv3")):
         yield from basic_conv(ours, theirs)
-    for modules in inception_v1.STAGES.values():
-        for module in modules:
-            for ours, theirs in _LAYERS.items():
-                yield from basic_conv(f"{module}/{ours}", f"{module}.{theirs}")
+    for module in (block.name for block in inception_v1.TABLE if "inception" in block.name):
+        for ours, theirs in _LAYERS.items():
+            yield from basic_conv(f"{module}/{ours}", f"{module}.{theirs}")
     if options["aux_logits"]:
         for ours, theirs in (("auxiliary1", "aux1"), ("auxiliary2", "aux2")):
             yield from basic_conv(f"{ours}/project", f"{theirs}.conv")

@@ -76,7 +76,7 @@ LAYERS = {
 def _modules(options: Options) -> Iterator[tuple[str, str]]:
     for ours, theirs in _STEM.items():
         yield from basic_conv(ours, theirs)
-    for _, module, _ in inception_v3.BLOCKS:
+    for module in (block.name for block in inception_v3.TABLE if "mixed" in block.name):
         for ours, theirs in LAYERS[module].items():
             name = module.replace("mixed", "Mixed_")
             yield from basic_conv(f"{module}/{ours}", f"{name}.{theirs}")

@@ -21,10 +21,10 @@ def _modules(table: Table, options: Options) -> Iterator[tuple[str, str]]:
     given = scaled.stem
     for index, block in enumerate(scaled.blocks, start=1):
         ours, theirs = block.name, f"features.{index}.block"
-        layers = ["depthwise", *["squeeze"] * block.stage.squeeze, "project"]
-        if block.expanded != given:
+        layers = ["depthwise", *["squeeze"] * block.row.stage.squeeze, "project"]
+        if block.row.expanded_channels != given:
             layers.insert(0, "expand")
-        given = block.features
+        given = block.row.channels
         for position, layer in enumerate(layers):
             if layer == "squeeze":
                 yield f"{ours}/squeeze/reduce", f"{theirs}.{position}.fc1"
@@ -41,8 +41,8 @@ def widths(table: Table, options: Options) -> Mapping[str, int]:
     scaled = scale_as(table, options)
     channels = {"stem/conv": scaled.stem, "last/conv": scaled.last, "hidden": scaled.hidden}
     for block in scaled.blocks:
-        channels[f"{block.name}/depthwise/conv"] = block.expanded
-        channels[f"{block.name}/project/conv"] = block.features
+        channels[f"{block.name}/depthwise/conv"] = block.row.expanded_channels
+        channels[f"{block.name}/project/conv"] = block.row.channels
     return channels
 
 

@@ -19,7 +19,7 @@ _TRANSFORM = (
 
 def _modules(options: Options) -> Iterator[tuple[str, str]]:
     yield from conv_norm("stem", "conv1")
-    for number, blocks in enumerate(shufflenet_v2.BLOCKS, start=2):
+    for number, blocks in enumerate(shufflenet_v2.UNITS, start=2):
         for block in range(1, blocks + 1):
             ours, theirs = f"stage{number}_block{block}", f"stage{number}.{block - 1}"
             for layer, branch, index in (*(_SHORTCUT if block == 1 else ()), *_TRANSFORM):

@@ -1,37 +1,29 @@
-"""Blocks that are recomputed: the same step, from less that is kept."""
-
-import contextlib
+"""Recomputed blocks: the same step from fewer residuals."""
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
-from flaxmobile import Preprocessing
 from flaxmobile.layers import AUX_LOGITS
 from flaxmobile.registry import list_models
 from tests.networks import abstract, random_variables, short_model, small_size
-from train.remat import recomputed_blocks
-from train.step import Objective, create_state, train_step
 
 IMAGES = 6
-KEY = jax.random.key(0)
 
 
 def training_pass(model, images, remat):
     """A function of the parameters: logits, statistics and auxiliary logits."""
 
     def apply(params, stats):
-        with recomputed_blocks(images.shape[1]) if remat else contextlib.nullcontext():
-            return model.apply(
-                {"params": params, "batch_stats": stats},
-                images,
-                train=True,
-                mutable=["batch_stats", AUX_LOGITS],
-                rngs={"dropout": jax.random.key(1)},
-            )
+        return model.clone(remat=remat).apply(
+            {"params": params, "batch_stats": stats},
+            images,
+            train=True,
+            mutable=["batch_stats", AUX_LOGITS],
+            rngs={"dropout": jax.random.key(1)},
+        )
 
     return apply
 
@@ -72,18 +64,3 @@ def test_gradients_and_statistics_stay_the_same(name):
             return jax.jit(jax.value_and_grad(loss_of, has_aux=True))(variables["params"])
 
         chex.assert_trees_all_close(step(remat=True), step(remat=False), rtol=1e-9, atol=1e-9)
-
-
-@pytest.mark.parametrize("remat", [False, True])
-def test_the_training_step_recomputes_where_it_is_asked_to(remat):
-    model = short_model()
-    variables = jax.tree.map(np.asarray, random_variables(model))
-    objective = Objective(
-        model, Preprocessing(64), optax.sgd(0.1), lambda step: jnp.asarray(0.1), remat=remat
-    )
-    images, labels = np.zeros((2, 64, 64, 3), np.uint8), np.zeros(2, np.int32)
-    program = jax.make_jaxpr(lambda state: train_step(objective, state, images, labels, KEY))(
-        create_state(objective, variables)
-    )
-    # A parameter of the primitive, which goes by different names in different versions of JAX.
-    assert ("prevent_cse" in str(program)) == remat
