@@ -37,7 +37,22 @@ abstract = abstract_variables
 
 def blocks_of(model: Network) -> dict[str, Any]:
     """The layer of each of a network's blocks, by name."""
-    return {place.name: model.build(place, model.unit()) for place in model.places()}
+    found = {}
+
+    class Recording(type(model)):
+        def build(self, place, unit):
+            found[place.name] = super().build(place, unit)
+            return found[place.name]
+
+    abstract_variables(with_class(model, Recording))
+    return found
+
+
+def with_class(model: Network, network: type[Network]) -> Network:
+    """The model as an instance of another class."""
+    return network(
+        **{field.name: getattr(model, field.name) for field in dataclasses.fields(model)}
+    )
 
 
 def numbered_blocks(model: Network) -> dict[tuple[int, int], Any]:
@@ -175,8 +190,7 @@ def short_backbone(name: str = "mobilenet_v2", **options):
 
 
 def _shortened(name: str, model: Network) -> Network:
-    fields = {field.name: getattr(model, field.name) for field in dataclasses.fields(model)}
-    return _short_class(name)(**fields)
+    return with_class(model, _short_class(name))
 
 
 @cache
