@@ -41,9 +41,7 @@ def figures(compiled: Any, images: int) -> Figures:
     }
 
 
-def measure(
-    model: Network, size: int, per_chip: int, layers: Layers = nullcontext
-) -> Figures:
+def measure(model: Network, size: int, per_chip: int, layers: Layers = nullcontext) -> Figures:
     """Compile the training step of a network.
 
     Args:
