@@ -30,7 +30,7 @@ if _trace_state is not None:
 
 
 def is_traced(*arguments: Any) -> bool:
-    """Whether a transformation of JAX (jit, grad, vmap, …) is at work on a call.
+    """Tell whether a transformation of JAX (jit, grad, vmap, …) is at work on a call.
 
     The substitute looks for tracers among the arguments, which takes 0.1 ms for a network's.
     """

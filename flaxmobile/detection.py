@@ -1,4 +1,4 @@
-"""From the numbers of a BlazeFace detector to faces.
+"""Faces from the outputs of a BlazeFace detector.
 
 Paper: Bazarevsky et al., "BlazeFace: Sub-millisecond Neural Face Detection on Mobile GPUs", 2019
 (arXiv:1907.05047), sections 3.2 (anchors) and 3.3 (blending in place of suppression). Where it is
@@ -23,6 +23,9 @@ from flaxmobile.models.blazeface import ANCHORS, VARIANTS, BlazeFace
 
 IMAGE_SIZE = 128
 SCORE_CLIP = 100.0  # of the logits, MediaPipe
+
+_OVERSHOOT = 0.25
+"""Pixels outside 0..1 by at most this are clipped: bicubic and Lanczos resizing overshoot."""
 
 
 class Faces(NamedTuple):
@@ -65,7 +68,7 @@ def make_anchors(image_size: int = IMAGE_SIZE, counts: Mapping[int, int] = ANCHO
 
 
 def decode(outputs: dict[str, Array], anchors: Any, image_size: int = IMAGE_SIZE) -> Faces:
-    """Turn the detector's numbers into a candidate per anchor, in shares of the image's side.
+    """Turn the detector's outputs into a candidate per anchor, in shares of the image's side.
 
     Args:
       outputs: the model's {"boxes": [n, anchors, 16], "scores": [n, anchors]}. The 16 numbers are
@@ -122,7 +125,7 @@ def _blend_one(
         same = (overlap(boxes[best], boxes) > iou_threshold) | (places == best)
         same &= left
         weights = jnp.where(same, scores, 0.0)
-        # With nothing left, or scores that are all 0, the sum is 0 and so is the face.
+        # Where no candidate is left, or all scores are 0, the sum is 0 and so is the face.
         weights /= jnp.maximum(weights.sum(), jnp.finfo(scores.dtype).tiny)
         face = Faces(
             jnp.einsum("a,ai->i", weights, boxes, precision="highest"),
@@ -155,14 +158,15 @@ def detect_faces(
 ) -> Faces:
     """Find the faces in one image.
 
-    The image is scaled so that its longer side has the pixels that the model was made for (128, or
-    256 with variant "mediapipe_back"), and stands in the middle of a black square. The detector is
-    compiled once, the scaling once per size of image.
+    The image is scaled so that its longer side has 128 pixels, or 256 with variant
+    "mediapipe_back", and is centred in a black square. The detector is compiled once, the scaling
+    once per size of image.
 
     Args:
       model: `create_model("blazeface", detector=True)`.
       variables: its trained variables.
-      image: [h, w, 3], integers in 0..255 (uint8) or floating point in 0..1; RGB, of any size.
+      image: [h, w, 3], RGB, of any size: uint8, or floating point in 0..1. What an interpolation
+        overshoots is clipped.
       score_threshold: least score of a face, 0 to 1.
       iou_threshold: see `blend`.
       max_faces: most faces to return.
@@ -202,7 +206,7 @@ def detect_faces(
 
 
 def _check_image(image: Any) -> np.ndarray:
-    """Float32 pixels in 0..1."""
+    """Return the pixels as float32 in 0..1."""
     pixels = np.asarray(image)
     if pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
         raise InputError(f"the image has shape {list(pixels.shape)}; accepted: [h, w, 3]")
@@ -212,12 +216,12 @@ def _check_image(image: Any) -> np.ndarray:
         raise InputError(
             f"the image has dtype {pixels.dtype}; accepted: uint8, or floating point in 0..1"
         )
-    if not (pixels.min() >= 0 and pixels.max() <= 1):
+    if not (pixels.min() >= -_OVERSHOOT and pixels.max() <= 1 + _OVERSHOOT):
         raise InputError(
             f"the image's numbers are from {pixels.min():g} to {pixels.max():g}; accepted: 0 to 1 "
             "(or uint8 in 0..255)"
         )
-    return pixels.astype(np.float32)
+    return pixels.astype(np.float32).clip(0, 1)
 
 
 @partial(jax.jit, static_argnums=3)

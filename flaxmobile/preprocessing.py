@@ -1,4 +1,4 @@
-"""From a file to the numbers a network expects; the numbers travel with the weights."""
+"""Preprocessing of images for a network; its settings are stored with the weights."""
 
 import dataclasses
 import io
@@ -49,8 +49,8 @@ class Preprocessing:
       image_size: side of the square crop in pixels.
       resize_size: length of the shorter side before the crop; by default image_size / 0.875, as
         224 out of 256.
-      mean, std: per channel in the network's order, of pixels in 0..1; 0 and 1 / 255 give pixels
-        as they are.
+      mean, std: of pixels in 0..1, per channel in the network's order; 0 and 1 / 255 leave pixels
+        in 0..255.
       interpolation: "bilinear", "bicubic" or "nearest", antialiased as PIL does it.
       channel_order: "RGB", or "BGR" for networks whose first channel is blue.
     """
@@ -63,7 +63,6 @@ class Preprocessing:
     channel_order: str = "RGB"
 
     def __post_init__(self) -> None:
-        """Check the numbers, which may come from a file."""
         if self.interpolation not in INTERPOLATIONS:
             raise unknown("interpolation", self.interpolation, INTERPOLATIONS)
         if self.channel_order not in CHANNEL_ORDERS:

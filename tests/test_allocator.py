@@ -78,18 +78,11 @@ def test_a_buffer_that_is_reused_causes_no_page_faults(call, expected):
     assert (int(run(call, BUFFER)) < 100) == expected
 
 
-@pytest.mark.parametrize(
-    ("calls", "expected"),
-    [
-        ("run_in_calling_thread()", False),
-        ("run_in_calling_thread(); jax.devices(); keep_freed_memory()", True),
-        (TRAIN, True),
-    ],
-    ids=["calling thread", "both", "train"],
-)
-def test_xlas_buffers_are_kept_where_it_runs_in_the_calling_thread(calls, expected):
-    """In every process; `keep_freed_memory` alone does it where chance gives XLA the first heap."""
-    assert all(int(run(calls, XLA)) < 1000 for _ in range(6)) == expected
+def test_training_reuses_the_large_buffers_of_its_programs():
+    """The page faults are thousands fewer than without the allocator's settings."""
+    assert int(run("run_in_calling_thread()", XLA)) > 1000
+    # Of several processes: by chance, XLA's threads may get the heap that keeps them.
+    assert all(int(run(TRAIN, XLA)) < 1000 for _ in range(3))
 
 
 def test_threads_have_heaps_of_their_own():

@@ -267,11 +267,18 @@ def test_the_back_camera_model_sees_256_pixels():
         (np.full((8, 8, 3), 255.0), "from 255 to 255; accepted: 0 to 1"),
         (np.full((8, 8, 3), np.nan), "from nan to nan; accepted: 0 to 1"),
         (np.full((8, 8, 3), -1.0), "from -1 to -1"),
+        (np.full((8, 8, 3), 1.3), "from 1.3 to 1.3"),
     ],
 )
 def test_other_images_are_refused(image, message):
     with pytest.raises(InputError, match=message):
         detect_faces(create_model("blazeface", detector=True), {}, image)
+
+
+@pytest.mark.parametrize("beyond", [1e-6, 0.2])
+def test_what_an_interpolation_overshoots_is_clipped(beyond):
+    image = np.linspace(-beyond, 1 + beyond, 8 * 8 * 3).reshape(8, 8, 3)
+    np.testing.assert_array_equal(letterboxed(image), letterboxed(image.clip(0, 1)))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The command: which networks, against whom, and what to print."""
+"""`flaxmobile bench`: which networks, against which peers, and what to print."""
 
 import dataclasses
 import itertools
@@ -24,6 +24,7 @@ from flaxmobile.command.flags import PICTURES, check_writable, parse, reading_ar
 from flaxmobile.command.options import read_options
 from flaxmobile.cores import usable_cores
 from flaxmobile.errors import InputError, unknown
+from flaxmobile.files import written_at_once
 from flaxmobile.registry import create_model, get_spec, resolve_name
 from flaxmobile.summary import summarize
 
@@ -41,8 +42,8 @@ class Config:
     models: tyro.conf.Positional[tuple[str, ...]] = ("mobilenet_v2",)
     """Names or aliases of networks; `flaxmobile list` shows them."""
     task: Literal["inference", "train", "pipeline", "compile"] = "inference"
-    """inference has its normalization folded; train is a step of SGD with momentum; compile is what
-    it takes until that step can run; pipeline reads JPEG files of 500×375 as training crops."""
+    """inference: normalization is folded. train: a step of SGD with momentum. compile: trace and
+    compile that step. pipeline: read JPEG files of 500×375 as training crops."""
     batch_size: tuple[int, ...] = (1,)
     """Images per call; several values are measured one after the other."""
     image_size: tuple[int, ...] = ()
@@ -55,12 +56,12 @@ class Config:
     rounds: int = 10
     """Measured calls of each candidate."""
     json: Path | None = None
-    """File to write everything to."""
+    """JSON file for all figures."""
     plot: Path | None = None
-    """PNG file for a picture of latency against multiply-adds."""
+    """Picture of latency against multiply-adds: .png, .pdf or .svg."""
 
     def check(self) -> None:
-        """Raise InputError for values that cannot be."""
+        """Raise InputError for values that are not accepted."""
         for peer in self.peers:
             if peer not in PEERS:
                 raise unknown("--against", peer, (*PEERS, "none"))
@@ -81,7 +82,7 @@ class Config:
         return [] if self.against == "none" else self.against.split(",")
 
     def jobs(self, candidate: str) -> list[Job]:
-        """What a candidate has to do."""
+        """List the jobs of a candidate, one for each network, batch size and image size."""
         options = read_options(self.options)
         names = map(resolve_name, self.models)
         return [
@@ -116,7 +117,8 @@ def main(prog: str, argv: Sequence[str]) -> None:
         if len(own) > 1:
             print(f"\n{name}, {growth(own)}")
     if config.json is not None:
-        config.json.write_text(json.dumps({**facts, "results": reports}, indent=2) + "\n")
+        with written_at_once(config.json) as draft:
+            draft.write_text(json.dumps({**facts, "results": reports}, indent=2) + "\n")
     if config.plot is not None:
         plot(config.plot, [_point(job, seconds) for job, seconds in times])
 

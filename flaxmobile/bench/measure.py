@@ -23,7 +23,7 @@ ALLOCATOR = {
     "MALLOC_TOP_PAD_": "500000000",
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
 }
-"""glibc keeps freed memory, in large pages: faults on fresh ones cost more than the arithmetic.
+"""glibc keeps freed memory, in large pages: page faults would cost more than the arithmetic.
 
 Every candidate gets it. MobileNetV2's training step at batch 32 took 52 ms per image without the
 last line, 430,000 faults each time, and 37 with it; torch's 29 and 24. Threads keep heaps of their
@@ -33,17 +33,17 @@ and PyTorch and ONNX Runtime as long as before.
 
 
 _GPU = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-"""JAX would take three quarters of a GPU's memory at its start, whatever the others need."""
+"""Otherwise JAX takes three quarters of a GPU's memory at its start."""
 
 _SECONDS_TO_END = 10
 
 PIPELINE_BATCHES = 24
-"""Batches that a call takes from an input pipeline: many more than any reads ahead."""
+"""Batches of a call of an input pipeline: many more than any pipeline prefetches."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a candidate is to do.
+    """A task for a candidate.
 
     Attributes:
       candidate: a name of `flaxmobile.bench.candidates.CANDIDATES`.
@@ -52,7 +52,7 @@ class Job:
       options: of `create_model`.
       batch_size: images per call.
       image_size: side of the images in pixels.
-      threads: that it may use.
+      threads: how many it may use.
     """
 
     candidate: str
@@ -65,12 +65,12 @@ class Job:
 
     @property
     def images(self) -> int:
-        """Images that a call takes."""
+        """Number of images of a call."""
         return self.batch_size * (PIPELINE_BATCHES if self.task == "pipeline" else 1)
 
 
 class Result(NamedTuple):
-    """What was measured of a candidate.
+    """Measurements of a candidate.
 
     Attributes:
       times: seconds of each measured call, in the order of the rounds.
@@ -99,12 +99,12 @@ class Result(NamedTuple):
 
 
 def expected_path(outputs: Path) -> Path:
-    """Where a candidate saves what it must give, beside what it gave."""
+    """Path at which a candidate saves the outputs expected of it, beside its own."""
     return outputs.with_suffix(".expected.npy")
 
 
 class _Process:
-    """A candidate in a process: answers a line for a line."""
+    """A candidate in a process of its own, which answers each line with a line."""
 
     def __init__(self, job: Job, directory: Path, **settings: str) -> None:
         self.outputs = directory / f"{job.candidate}.npy"
@@ -132,7 +132,7 @@ class _Process:
         )
 
     def answer(self, request: str = "") -> dict[str, Any]:
-        """Send a request, wait for the answer; an empty one waits for the start."""
+        """Send a request and wait for the answer; without one, wait for the start."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         if request:
@@ -153,7 +153,7 @@ class _Process:
         )
 
     def stop(self, seconds: float) -> None:
-        """End the process: by itself when it reads on, else by force."""
+        """Let the process end by itself for some seconds, then kill it."""
         try:
             self._process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
@@ -206,10 +206,10 @@ def measure(jobs: Sequence[Job], rounds: int) -> dict[str, Result]:
 
 
 class Compilation(NamedTuple):
-    """What it takes a candidate to trace and compile.
+    """Times that a candidate needs to trace and compile.
 
     Attributes:
-      first: seconds in a process that finds nothing compiled, in each round.
+      first: seconds of each round in a process that finds no compiled program.
       second: seconds in the next process, which finds the programs on disk.
       memory: see `Result`.
       reason: see `Result`.
@@ -251,12 +251,12 @@ def measure_compilation(jobs: Sequence[Job], rounds: int) -> dict[str, Compilati
 
 
 def _check_same(outputs: Mapping[str, tuple[Path, float]]) -> None:
-    """Every candidate must have computed the numbers of the first, to a share of the largest.
+    """Check that every candidate computed the numbers of the first, to a share of the largest.
 
     A candidate with weights of its own is compared with our network on those weights.
 
     Args:
-      outputs: where each saved what it computed, and that share.
+      outputs: of each candidate, the file of its outputs, and that share.
     """
     names = list(outputs)
     for name in names[1:]:

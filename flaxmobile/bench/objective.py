@@ -1,4 +1,4 @@
-"""What all candidates minimize in training: the cross entropy, by SGD with momentum."""
+"""The objective of all candidates in training: cross entropy, by SGD with momentum."""
 
 import optax
 

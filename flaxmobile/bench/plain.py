@@ -1,4 +1,4 @@
-"""The same networks with plain `flax.linen.Conv` and `BatchNorm`: what a Flax user would write."""
+"""Our networks with plain `flax.linen.Conv` and `BatchNorm`, as a Flax user would write them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ from flaxmobile.ops import make_window
 def plain_layers() -> Iterator[None]:
     """Within, our networks compute with Flax's own layers, on the same variables.
 
-    Initialise outside: only `apply` is replaced.
+    Only `apply` is replaced: initialize outside.
     """
     with nn.intercept_methods(_replace):
         yield

@@ -1,4 +1,4 @@
-"""What was measured, as a table, as JSON and as a picture."""
+"""Measurements as a table, as JSON and as a picture."""
 
 import os
 import platform
@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from flaxmobile.bench.measure import Compilation, Job, Result
+from flaxmobile.files import written_at_once
 from flaxmobile.table import RULE, format_table
 from flaxmobile.versions import installed_versions
 
@@ -16,7 +17,7 @@ _PACKAGES = ("jax", "jaxlib", "flax", "torch", "torchvision", "timm", "onnxrunti
 
 
 def surroundings(threads: int) -> dict[str, Any]:
-    """Versions, processor and threads."""
+    """Collect versions, processor and threads."""
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -27,7 +28,7 @@ def surroundings(threads: int) -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """The processor's name where Linux tells it."""
+    """Return the processor's name, where Linux tells it."""
     info = Path("/proc/cpuinfo")
     if info.is_file():
         for line in info.read_text().splitlines():
@@ -37,7 +38,7 @@ def _processor() -> str:
 
 
 def header(facts: Mapping[str, Any]) -> str:
-    """One paragraph about the machine."""
+    """Describe the machine in two lines."""
     versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
     return (
         f"{facts['processor']}, {facts['threads']} of {facts['cores']} cores, "
@@ -46,7 +47,7 @@ def header(facts: Mapping[str, Any]) -> str:
 
 
 def table(job: Job, results: Mapping[str, Result]) -> str:
-    """One model and task: candidates with times, and how many times faster the first is."""
+    """Lay out one model and task: times, and how many times faster the first candidate is."""
     rows: list[tuple[str, ...] | str] = [
         ("", "ms per image", "spread", "speed-up", "compile", "temporary"),
         RULE,
@@ -69,7 +70,7 @@ def table(job: Job, results: Mapping[str, Result]) -> str:
 
 
 def compilation_table(job: Job, results: Mapping[str, Compilation]) -> str:
-    """One model: seconds of each candidate, and ours as a share of its first process."""
+    """Lay out one model: seconds of each candidate, and ours as a share of its first process."""
     rows: list[tuple[str, ...] | str] = [
         ("", "first process", "our share", "second process", "our share of first", "temporary"),
         RULE,
@@ -99,7 +100,7 @@ def _titled(
 
 
 def growth(times: Sequence[tuple[Job, float]]) -> str:
-    """One line: how far the time of an image and pixel grows over batches and sizes.
+    """Say in a line how far the time of an image and pixel grows over batches and sizes.
 
     Args:
       times: seconds of our calls, of one network.
@@ -119,7 +120,7 @@ def _title(job: Job) -> str:
 
 
 def to_json(job: Job, results: Mapping[str, Result | Compilation]) -> dict[str, Any]:
-    """Plain values of one model and task."""
+    """Return one model and task as plain values."""
     return {
         "model": job.model,
         "options": job.options,
@@ -159,10 +160,10 @@ class Point(NamedTuple):
 
 
 def plot(path: Path, points: Sequence[Point]) -> None:
-    """Latency against multiply-adds: why is a network with fewer of them not faster?
+    """Draw latency against multiply-adds: why is a network with fewer of them not faster?
 
     Args:
-      path: PNG file to write.
+      path: file to write, .png, .pdf or .svg.
       points: one for each network and batch size.
     """
     from matplotlib.figure import Figure
@@ -174,7 +175,7 @@ def plot(path: Path, points: Sequence[Point]) -> None:
         xs, ys = [point.macs / 1e6 for point in own], [point.milliseconds for point in own]
         axes.scatter(xs, ys, label=f"batch {batch_size}")
     names = dict.fromkeys(point.name for point in sorted(points, key=lambda point: point.macs))
-    for number, name in enumerate(names):  # in turn above and below: a family lies side by side
+    for number, name in enumerate(names):  # alternately above and below: a family lies side by side
         ends = sorted(p.milliseconds for p in points if p.name == name)
         macs = max(p.macs for p in points if p.name == name)
         above = number % 2 == 0
@@ -196,4 +197,5 @@ def plot(path: Path, points: Sequence[Point]) -> None:
     axes.margins(0.15, 0.2)
     axes.grid(which="both", alpha=0.3)
     axes.legend(loc="lower right")
-    figure.savefig(path, dpi=150)
+    with written_at_once(path) as draft:
+        figure.savefig(draft, format=path.suffix.lower()[1:], dpi=150)

@@ -32,7 +32,7 @@ Figures = dict[str, float]
 
 
 def figures(compiled: Any, images: int) -> Figures:
-    """Per image of a chip that takes so many: operations, bytes of traffic, temporary bytes."""
+    """Return operations, traffic and temporary memory in bytes, per image of a chip."""
     cost, memory = compiled.cost_analysis(), compiled.memory_analysis()
     return {
         "flops": cost["flops"] / images,

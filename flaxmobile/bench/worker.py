@@ -14,17 +14,17 @@ from flaxmobile.bench.candidates.base import tolerance
 from flaxmobile.bench.measure import Job, expected_path
 
 _MIN_SECONDS = 0.2
-"""Calls that are shorter are measured several at a time, after as many that are not measured: while
-the others had their turn, caches and the processor's clock have forgotten this one."""
+"""Shorter calls are measured several at a time, after as many that are not measured: caches and the
+processor's clock must get used to this candidate again after the others."""
 
 
 def main() -> None:
     """Build the candidate, save its outputs, and time a call for every line on stdin.
 
-    For the task "compile", say what compiling took and end.
+    The task "compile" ends after compilation.
     """
     job, outputs = Job(**json.loads(sys.argv[1])), sys.argv[2]
-    # What libraries print must not get between the answers.
+    # Libraries print to stdout too: answers get a copy of it, all else goes to stderr.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def _seconds(candidate: Candidate, calls: int) -> float:
-    """Seconds of some calls: one after the other, or on an accelerator as a queue of them."""
+    """Time some calls: one after the other, or on an accelerator as a queue of them."""
     queued = jax.default_backend() != "cpu"
     begin = time.perf_counter()
     for number in range(1, calls + 1):

@@ -1,4 +1,4 @@
-"""`flaxmobile list`: what there is."""
+"""`flaxmobile list`: the networks."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""`flaxmobile predict`: what is in these images?"""
+"""`flaxmobile predict`: classify image files."""
 
 import dataclasses
 import json
@@ -34,14 +34,14 @@ class Config:
     weights: Annotated[Path, tyro.conf.arg(metavar="DIR")]
     """Weights directory: `best` of a training run, or what `python -m convert` wrote."""
     top: int = 5
-    """How many classes to show for each image."""
+    """Number of classes to show for each image."""
     json: bool = False
     """Print a JSON array for machines instead of the table."""
     plot: Annotated[Path | None, tyro.conf.arg(metavar="FILE.png")] = None
     """Draw each image beside a bar chart of its classes."""
 
     def check(self) -> None:
-        """Raise InputError for what cannot be."""
+        """Raise InputError for values that are not accepted."""
         if not self.images:
             raise InputError("no IMAGE was given")
         if self.top < 1:
@@ -68,7 +68,7 @@ def main(prog: str, argv: Sequence[str]) -> None:
     config = parse(Config, argv, prog)
     with reading_arguments(prog):
         config.check()
-    for path in config.images:  # before the long work; whether they can be read shows as it goes
+    for path in config.images:  # before the long work; images that cannot be read fail later
         if not path.exists():
             raise InputError(f"{path} cannot be read: there is no such file")
     weights = open_weights(config.weights)

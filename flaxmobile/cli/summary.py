@@ -1,4 +1,4 @@
-"""`flaxmobile summary MODEL`: where a network's parameters and multiply-adds are."""
+"""`flaxmobile summary MODEL`: a network's parameters and multiply-adds, layer by layer."""
 
 import dataclasses
 import json
@@ -21,7 +21,7 @@ class Config:
     alpha: float | None = None
     """Width multiplier; by default the network's."""
     image_size: int | None = None
-    """Side of the input in pixels; by default the size that the network's accuracy is given at."""
+    """Side of the input in pixels; by default that of the paper's accuracy."""
     num_classes: int | None = None
     """Width of the classifier, 0 for none; by default the network's."""
     options: tuple[str, ...] = ()

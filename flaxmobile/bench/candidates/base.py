@@ -1,4 +1,4 @@
-"""What every candidate is, and what all of them are given."""
+"""The interface of candidates, and the network and images that all of them get."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ _ORIGINS = ("torchvision", "timm")
 
 
 class Missing(Exception):  # noqa: N818
-    """A candidate that cannot take part, and why."""
+    """Raised by a candidate that cannot take part; says why."""
 
 
 class Candidate(ABC):
@@ -37,9 +37,9 @@ class Candidate(ABC):
         return np.asarray(outputs)
 
     def expected(self) -> np.ndarray | None:
-        """What the first call must give, where that is not what our candidate gives.
+        """Return the outputs expected of the first call, for a peer with weights of its own.
 
-        For a peer that cannot have the weights of the others.
+        None where they are those of our candidate.
         """
         return None
 
@@ -49,7 +49,7 @@ class Candidate(ABC):
 
 
 def data(job: Job) -> tuple[np.ndarray, np.ndarray]:
-    """The same images [n, s, s, 3] and labels [n] for every candidate."""
+    """Make images [n, s, s, 3] and labels [n], the same for every candidate."""
     rng = np.random.default_rng(1)
     shape = (job.batch_size, job.image_size, job.image_size, 3)
     images = rng.normal(size=shape).astype(np.float32)
@@ -57,12 +57,12 @@ def data(job: Job) -> tuple[np.ndarray, np.ndarray]:
 
 
 def dtype(job: Job) -> Any:
-    """Type of the network's arithmetic; its parameters are in float32 or wider."""
+    """Return the type of the network's arithmetic; parameters are float32 or wider."""
     return jnp.dtype(create_model(job.model, **job.options).dtype)
 
 
 def tolerance(job: Job) -> float:
-    """By what share of the largest output a candidate may differ from the first.
+    """Return the error that is accepted of a candidate, as a share of the largest output.
 
     In bfloat16 MobileNetV2's logits differ by 4 to 11 percent from those in float32, with plain
     Flax, torch and us alike. float16 has 3 bits more, and so has what a GPU makes of float32 to
@@ -79,9 +79,9 @@ def tolerance(job: Job) -> float:
 
 
 def network(job: Job) -> tuple[Any, Any]:
-    """Our network without dropout, and weights like a trained network's.
+    """Make our network without dropout, and weights like a trained network's.
 
-    Where torchvision or timm has the network, under the options of theirs, such as the padding.
+    It gets the options of torchvision's or timm's network, such as the padding, where there is one.
     """
     fixed: Mapping[str, Any] = next(
         (RULES[key].options for key in RULES if key in product(_ORIGINS, [job.model])), {}

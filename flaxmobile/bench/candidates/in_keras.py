@@ -82,7 +82,7 @@ class KerasNetwork(Candidate):
         return np.asarray(self._network.train_on_batch(images, labels))
 
     def expected(self) -> np.ndarray:
-        """What our network gives for the same weights."""
+        """Return the outputs of our network with the same weights."""
         model, variables = self._ours
         if self._job.task == "inference":
             return np.asarray(jax.jit(model.apply)(variables, self._arrays[0]))

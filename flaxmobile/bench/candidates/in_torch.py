@@ -33,13 +33,13 @@ class TorchNetwork(Candidate):
     def __init__(self, job: Job, compiled: bool = False) -> None:
         if job.task == "compile" and not compiled:
             raise Missing("eager torch compiles nothing")
-        network = torch_network(job)
+        module = torch_network(job)
         import torch
 
         torch.set_num_threads(job.threads)
         torch.backends.cudnn.benchmark = True
         device = _torch_device(torch.cuda.is_available())
-        network = network.to(device, memory_format=torch.channels_last)
+        module = module.to(device, memory_format=torch.channels_last)
         images, labels = data(job)
         # permuted, they are channels_last already
         self._images = torch.tensor(images, device=device).permute(0, 3, 1, 2)
@@ -47,10 +47,10 @@ class TorchNetwork(Candidate):
         half = dtype(job).itemsize == 2
         narrow = getattr(torch, dtype(job).name) if half else torch.bfloat16
         self._autocast = torch.autocast(device, narrow, enabled=half)
-        self._optimizer = torch.optim.SGD(network.parameters(), LEARNING_RATE, MOMENTUM)
+        self._optimizer = torch.optim.SGD(module.parameters(), LEARNING_RATE, MOMENTUM)
         self._compiled, self._train = compiled, job.task != "inference"
-        network.train(self._train)
-        self._network = torch.compile(network) if compiled else network
+        module.train(self._train)
+        self._network = torch.compile(module) if compiled else module
 
     def prepare(self) -> None:
         """Compile, which torch does in the first call, and take its step back."""
@@ -76,12 +76,12 @@ class TorchNetwork(Candidate):
         return loss.detach()
 
     def fetch(self, outputs: Any) -> np.ndarray:
-        """From its device."""
+        """Copy them from their device."""
         return outputs.float().cpu().numpy()
 
 
 def _torch_device(has_cuda: bool) -> str:
-    """Where torch runs beside JAX."""
+    """Return the device on which torch runs beside JAX."""
     if (backend := jax.default_backend()) == "cpu":
         return "cpu"
     if backend == "gpu" and has_cuda:
@@ -123,7 +123,7 @@ class OnnxRuntime(Candidate):
             raise Missing("ONNX Runtime does not train")
         if jax.default_backend() != "cpu" or dtype(job) != jnp.float32:
             raise Missing("ONNX Runtime takes part in float32 on a CPU")
-        network = torch_network(job).eval()
+        module = torch_network(job).eval()
         try:
             import onnxruntime
             import torch
@@ -133,7 +133,7 @@ class OnnxRuntime(Candidate):
 
         images = np.ascontiguousarray(data(job)[0].transpose(0, 3, 1, 2))
         graph = BytesIO()
-        torch.onnx.export(network, (torch.tensor(images),), graph, dynamo=False)
+        torch.onnx.export(module, (torch.tensor(images),), graph, dynamo=False)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = job.threads
         self._session = onnxruntime.InferenceSession(graph.getvalue(), options)

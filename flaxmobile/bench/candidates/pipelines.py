@@ -1,4 +1,4 @@
-"""JPEG files in class folders to batches of augmented training crops."""
+"""Input pipelines, from JPEG files in class folders to batches of augmented training crops."""
 
 import itertools
 import tempfile
@@ -15,8 +15,8 @@ from flaxmobile.preprocessing import Preprocessing
 _PHOTOGRAPHS, _SIZE = 256, (500, 375)
 
 _NAMES = 64
-"""Of each photograph: a data set of 16,384 records. Neither pipeline is at its best in short
-epochs: torch's begins each anew, and Grain's shuffle tries many indices."""
+"""Names of each photograph, which make a data set of 16,384 records. Short epochs are slow in both
+pipelines: torch restarts its iterator, and Grain's shuffle tries many indices."""
 
 
 def photographs() -> Path:
@@ -38,7 +38,7 @@ def photographs() -> Path:
 
 
 class Pipeline(Candidate):
-    """Endless batches."""
+    """A candidate that takes batches without end."""
 
     batches: Any
 
@@ -49,7 +49,7 @@ class Pipeline(Candidate):
         return np.asarray(self.shape(batch))
 
     def shape(self, batch: Any) -> tuple[int, ...]:
-        """[n, s, s, 3], however the pipeline orders it."""
+        """Return [n, s, s, 3] for a batch, in whatever order its axes are."""
         raise NotImplementedError
 
 
@@ -70,7 +70,7 @@ class Ours(Pipeline):
         )
 
     def shape(self, batch: Any) -> tuple[int, ...]:
-        """Of an array [n, s, s, 3]."""
+        """Return the shape of an array [n, s, s, 3]."""
         return batch["image"].shape
 
 
@@ -103,6 +103,6 @@ class Torch(Pipeline):
         self.batches = iter(batch for _ in itertools.count() for batch in loader)
 
     def shape(self, batch: Any) -> tuple[int, ...]:
-        """Of a tensor [n, 3, s, s]."""
+        """Return [n, s, s, 3] for a tensor [n, 3, s, s]."""
         count, channels, *sides = batch[0].shape
         return count, *sides, channels
