@@ -9,7 +9,7 @@ import numpy as np
 from flax import linen as nn
 
 from flaxmobile.layers import BatchNorm, Conv
-from flaxmobile.layers.ic_conv import ICConv
+from flaxmobile.models.ic_conv import ICConv
 from flaxmobile.ops import make_window
 
 

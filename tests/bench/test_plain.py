@@ -3,9 +3,9 @@
 import jax
 import numpy as np
 import pytest
-from flaxmobile.layers.ic_conv import ICConv
 
 from flaxmobile.bench.plain import plain_layers
+from flaxmobile.models.ic_conv import ICConv
 
 
 @pytest.mark.parametrize(("groups", "use_bias"), [(1, True), (4, False)])
