@@ -177,7 +177,7 @@ def test_an_accelerator_takes_the_batch_as_one(monkeypatch):
         ("mobilenet_v3_large", r"(stage3_block\d)/depthwise/conv", "multiply"),
     ],
 )
-def test_what_is_used_twice_is_materialize_on_cpu(name, layers, operation):
+def test_what_is_used_twice_is_computed_once(name, layers, operation):
     """ShuffleNet's units, by three groups' products and a sum; what a gate sees and scales."""
     model = short_model(name)
     images = jax.ShapeDtypeStruct((1, 64, 64, 3), np.float32)

@@ -128,16 +128,10 @@ def test_statistics_in_float32_agree_with_torchs_in_float64(alpha, size):
     assert_all_close(back({**variables, **updates}), statistics_of(network), 1e-5)
 
 
-@pytest.mark.parametrize("multiplier", [1, 2])
-@pytest.mark.parametrize(("kernel", "dilation"), [(3, 1), ((1, 5), 1), (3, 2)])
-@pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("size", [8, 9])
-def test_the_reference_depthwise_is_torchs_own(size, stride, kernel, dilation, multiplier):
+def test_the_reference_depthwise_is_torchs_own():
     torch.manual_seed(0)
-    conv = torch.nn.Conv2d(
-        6, 6 * multiplier, kernel, stride, 1, groups=6, dilation=dilation
-    ).double()
-    x = torch.randn(2, 6, size, size, dtype=torch.float64, requires_grad=True)
+    conv = torch.nn.Conv2d(6, 12, (3, 5), 2, 1, groups=6, dilation=2).double()
+    x = torch.randn(2, 6, 13, 14, dtype=torch.float64, requires_grad=True)
     results = []
     for form in (conv, partial(shifted_depthwise, conv)):
         y = form(x)

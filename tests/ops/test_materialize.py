@@ -21,7 +21,7 @@ def test_values_and_gradients_are_those_of_the_argument():
     np.testing.assert_allclose(gradient, jnp.cos(x), atol=1e-6)
 
 
-def test_it_is_materialize_on_cpu_for_both_uses():
+def test_it_is_computed_once_for_both_uses():
     once = jax.jit(twice_used, compiler_options=inference_options())
     text = once.lower(jnp.zeros((512, 8))).compile().as_text()
     assert text.count(" maximum(") == 1
