@@ -24,7 +24,7 @@ _native: ContextVar[bool] = ContextVar("native_forms", default=False)
 
 
 class Forms(NamedTuple):
-    """The same operation written for the CPU and for accelerators (TPU, GPU).
+    """Implementations of one operation for the CPU and for accelerators (TPU, GPU).
 
     Attributes:
       cpu: the form whose gradients are fast on a CPU.
@@ -53,20 +53,23 @@ def native_forms(enabled: bool = True) -> Iterator[None]:
 
 
 def is_native() -> bool:
-    """Whether `native_forms` is in force. To be read on entry: gradients are traced later."""
+    """Whether `native_forms` is active.
+
+    Read it when an operation is called: gradients are traced after the context has exited.
+    """
     return _native.get()
 
 
 def apply_form(forms: Forms, static: Hashable, *arrays: Array) -> Any:
     """Compute the operation in the form that suits the platform it is lowered for.
 
-    Differentiable in reverse mode only, but under `native_forms` in both. It has a custom VJP
-    because differentiating through `platform_dependent` would save the residuals of every
+    Differentiable in reverse mode only (under `native_forms` in forward mode too): it has a custom
+    VJP, because differentiating through `platform_dependent` would save the residuals of every
     platform's form.
 
     Args:
       forms: the operation's forms.
-      static: what they take first: geometry, say.
+      static: first argument of the forms, such as a convolution's geometry.
       *arrays: images, whose first axis is the batch, and weights.
 
     Returns:
@@ -100,9 +103,9 @@ def _forward(forms: Forms, static: Hashable, *arrays: Array) -> tuple[Array, tup
 
 
 def _backward(
-    forms: Forms, static: Hashable, saved: tuple[Array, ...], dy: Array
+    forms: Forms, static: Hashable, residuals: tuple[Array, ...], dy: Array
 ) -> tuple[Array, ...]:
-    return _gradients(forms, static, dy, *saved)
+    return _gradients(forms, static, dy, *residuals)
 
 
 _apply.defvjp(_forward, _backward)

@@ -76,7 +76,7 @@ def test_parameters_and_outputs_are_those_of_flax(options, dtype):
     ],
 )
 def test_kernels_start_as_torchvisions(module, channels, torch_shape):
-    """Whose fan-out counts all output channels, also of a depthwise convolution."""
+    """torchvision's fan-out counts all output channels, also of a depthwise convolution."""
     torch.manual_seed(0)
     peer = torch.nn.init.kaiming_normal_(torch.empty(torch_shape), mode="fan_out")
     kernel = module.init(jax.random.key(0), jnp.zeros((1, 3, 3, channels)))["params"]["kernel"]
@@ -155,7 +155,7 @@ def training(unit, variables, x):
     ids=str,
 )
 def test_second_derivatives_are_those_of_plain_layers(options):
-    """Of a penalty on the gradients of the images and of the parameters."""
+    """The second derivatives are a penalty's on the gradients of images and parameters."""
     with jax.enable_x64(True):
         unit = ConvNorm(**options, activation=jnp.tanh, dtype=np.float64)
         x = np.float64(normal(3, 6, 5, 4))
@@ -177,7 +177,7 @@ def test_second_derivatives_are_those_of_plain_layers(options):
 
 @pytest.mark.parametrize("kept", ["bfloat16", "float32", "float64"])
 @pytest.mark.parametrize("features", [6, 16])
-def test_gradients_have_the_types_of_what_they_are_of(features, kept):
+def test_gradients_have_the_types_of_their_variables(features, kept):
     with jax.enable_x64(True):
         for computed in ("bfloat16", "float32", "float64"):
             unit, x = ConvNorm(features, dtype=computed), jnp.asarray(normal(2, 6, 6, 4), computed)
@@ -188,8 +188,8 @@ def test_gradients_have_the_types_of_what_they_are_of(features, kept):
             assert (types, of_x.dtype) == ({kept}, computed)
 
 
-def test_a_number_of_images_that_is_not_known_trains():
-    """Of one pixel each: then it may be one value of a channel, which has no unbiased variance."""
+def test_a_symbolic_number_of_images_trains():
+    """With images of one pixel a channel may have one value, and no unbiased variance."""
     unit = ConvNorm(16)
     variables = randomised(jax.eval_shape(unit.init, KEY, normal(1, 1, 1, 4)))
     images = jax.ShapeDtypeStruct((*export.symbolic_shape("count"), 1, 1, 4), np.float32)

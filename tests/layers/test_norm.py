@@ -83,7 +83,7 @@ def test_inference_is_the_default(images, variables):
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize(("momentum", "epsilon"), [(0.1, 1e-5), (0.01, 1e-3)])
 def test_equals_torch(images, variables, training, momentum, epsilon):
-    """In value, statistics and all three gradients; torch's momentum is the share of the new."""
+    """Value, statistics and all three gradients; torch's momentum is the weight of the new."""
     peer = torch.nn.BatchNorm2d(6, eps=epsilon, momentum=momentum).train(training)
     names = {"weight": "scale", "bias": "bias"}
     peer.load_state_dict(

@@ -31,7 +31,7 @@ def assert_agrees(ours, theirs, x):
 
 
 def tensorflow_pads(size, kernel, stride):
-    """What is odd goes to the right and below."""
+    """Odd padding goes to the right and bottom."""
     missing = [max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in size]
     return [(lack // 2, lack - lack // 2) for lack in missing]
 

@@ -52,7 +52,7 @@ def test_values_and_gradients_are_the_formulas(shape, native):
 
 
 @pytest.mark.parametrize(("platform", "barriers"), [("cpu", 0), ("cuda", 0), ("tpu", 1)])
-def test_a_tpu_alone_saves_packed_residuals(platform, barriers):
+def test_only_a_tpu_saves_packed_residuals(platform, barriers):
     def loss(x, scale, bias):
         return jnp.sin(normalize(NormSettings(EPSILON, np.float32, None), x, scale, bias)[0]).sum()
 

@@ -1,4 +1,4 @@
-"""An expansion normalized by its input: the numbers of its output, in fewer passes."""
+"""Normalization of an expansion from its input: the same results in fewer passes."""
 
 import re
 from functools import partial
@@ -18,7 +18,7 @@ CHANNELS, FEATURES = 6, 24
 
 
 def by_output(norm, variables, x, kernel):
-    """What is defined: the convolution, and then its normalization."""
+    """Apply the definition: the convolution, then its normalization."""
     y = pointwise_conv(x, kernel.astype(x.dtype))
     return norm.apply(variables, y, False, mutable=["batch_stats"])
 
@@ -58,7 +58,7 @@ def as_type(tree, dtype):
 
 
 def assert_close(found, expected, tolerance):
-    """Within a share of the largest value of each array."""
+    """Compare to a fraction of the largest value of each array."""
 
     def compare(a, b):
         a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
@@ -88,7 +88,7 @@ def test_an_accelerators_results_are_the_same(given, platform, monkeypatch):
 
 @pytest.mark.parametrize("size", [1, 1e-3])
 def test_float32_is_as_close(given, size):
-    """Of channels of much or little variance; where x is far from 0, both lose digits by that."""
+    """Channels have a large or small variance; far from 0 both ways lose digits."""
     variables, x, kernel, ramp = given
     given = variables, x, size * kernel, ramp
     bound = 1e-6 * (1 + float(np.square(x.mean((0, 1, 2))).max()))
@@ -99,7 +99,7 @@ def test_float32_is_as_close(given, size):
 
 
 def test_channels_that_cancel_keep_the_digits_of_what_they_cancel(given):
-    """Of two channels 1e-3 apart, the difference has a millionth of their variance."""
+    """The difference of two channels 1e-3 apart has a millionth of their variance."""
     variables, x, kernel, ramp = given
     x[..., 1] = x[..., 0] + 1e-3 * x[..., 1]
     kernel[..., :2, 0] = [[[1, -1]]]
@@ -174,7 +174,7 @@ def test_constant_channels_give_no_nan(given):
     ids=str,
 )
 def test_which_units_are_normalized_by_their_input(given, options, by_input):
-    """With the results of a convolution and its normalization, whichever way."""
+    """Either way the results are those of a convolution and its normalization."""
     x = given[1]
     unit = ConvNorm(**options, activation=relu6, dtype=np.float64)
 
@@ -210,8 +210,8 @@ def test_which_units_are_normalized_by_their_input(given, options, by_input):
         assert_close(found, expected, 1e-12)
 
 
-def test_a_wide_map_is_read_by_its_sum_and_two_products_alone():
-    """In the backward pass, on a CPU; by its output, the normalization reads two maps twice."""
+def test_a_wide_map_is_read_only_by_its_sum_and_two_products():
+    """Normalization by the output reads two maps twice more in a CPU's backward pass."""
     x, kernel = jnp.zeros((8, 28, 28, 32)), jnp.zeros((1, 1, 32, 192))
     leaves = jnp.ones(192)
     variables = {
@@ -228,8 +228,8 @@ def test_a_wide_map_is_read_by_its_sum_and_two_products_alone():
     assert maps > 3
 
 
-def test_training_takes_no_form_of_inference():
-    """Which sums up few channels one by one, and would be computed again for each use."""
+def test_training_does_not_use_the_inference_form():
+    """The inference form sums few channels one by one: each use would recompute it."""
     x, kernel = np.zeros((1, 28, 28, 16), np.float32), np.zeros((1, 1, 16, 64), np.float32)
     leaves = np.ones(64, np.float32)
     variables = {

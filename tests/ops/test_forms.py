@@ -28,7 +28,7 @@ def apply(op, case):
 
 
 def operations(op, case, platform, gradients) -> Counter:
-    """How often each StableHLO operation stands in the program lowered for a platform."""
+    """Count the StableHLO operations of the program lowered for a platform."""
     x, kernel, dy = (jax.ShapeDtypeStruct(a.shape, a.dtype) for a in case.arrays())
     conv = apply(op, case)
     if gradients:
@@ -67,8 +67,8 @@ def test_few_pixels_are_multiplied_in_three_parts():
         assert operations(pointwise_conv, other, "cpu", gradients=False)["dot_general"] == 1
 
 
-def test_a_depthwise_convolution_reads_the_padded_map_alone():
-    """Not for its middle tap what was padded, of which the activation would be computed again."""
+def test_a_depthwise_convolution_reads_only_the_padded_map():
+    """If the middle tap read the map before padding, its activation would be computed twice."""
 
     def filtered(x, kernel):
         return depthwise_conv(jnp.clip(x, 0, 6), kernel)
@@ -102,7 +102,7 @@ def compile_layer(conv, case):
 
 
 @pytest.mark.parametrize(("strides", "copies"), [(1, 4.0), (2, 2.0)])
-def test_training_a_layer_writes_no_copy_of_the_activations_per_tap(strides, copies):
+def test_training_a_layer_materializes_no_copy_of_the_activations_per_tap(strides, copies):
     """Measured: 3.9 inputs of temporary memory at stride 1, 1.9 at stride 2.
 
     Differentiating the sum of slices automatically takes 8.1 and 3.1, a copy for almost every tap.

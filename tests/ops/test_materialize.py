@@ -1,4 +1,4 @@
-"""`materialize_on_cpu`: how often the CPU computes what is used twice."""
+"""`materialize_on_cpu`: how often the CPU computes a value that is used twice."""
 
 import jax
 import jax.numpy as jnp

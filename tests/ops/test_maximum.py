@@ -61,7 +61,7 @@ def test_without_a_gradient_values_are_those_of_the_native_form(name, options):
 
 
 def test_inference_reads_a_biased_product_where_it_is():
-    """No map with a margin, nor what a tap sees, is written: the product and the result alone."""
+    """Only the product and the result are materialized: no padded map, no pixels of a tap."""
     size, window, x = problem("Inception v2", np.float32)
     kernel = jnp.ones((x.shape[-1], 64), x.dtype)
 
@@ -92,7 +92,7 @@ def test_vmap():
 
 
 @pytest.mark.parametrize(("platform", "native"), [("cpu", 0), ("cuda", 1), ("tpu", 1)])
-def test_a_cpu_alone_slices_and_gathers(platform, native):
+def test_only_a_cpu_slices_and_gathers(platform, native):
     size, window, x = problem("BlazeFace", np.float32)
     step = jax.jit(lambda x: with_gradient(partial(window_max, size, window), x))
     text = jax.export.export(step, platforms=[platform])(x).mlir_module()

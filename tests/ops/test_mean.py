@@ -46,8 +46,8 @@ def test_what_is_not_finite_stays_in_its_image_and_channel(value):
     np.testing.assert_array_equal(np.isfinite(found), [[False, True], [True, True]])
 
 
-def test_a_cpu_does_not_compute_the_image_in_the_sum():
-    """XLA's own reduction takes the 25 taps of a convolution in, and is then not vectorized."""
+def test_a_cpu_does_not_fuse_the_image_into_the_sum():
+    """XLA's reduction would fuse with the 25 taps of a convolution, and not be vectorized."""
 
     def mean(x, kernel):
         return global_mean(jax.nn.relu(depthwise_conv(x, kernel)))
@@ -59,7 +59,7 @@ def test_a_cpu_does_not_compute_the_image_in_the_sum():
 
 
 @pytest.mark.parametrize(("platform", "products"), [("cpu", 1), ("cuda", 0), ("tpu", 0)])
-def test_a_cpu_alone_multiplies(platform, products):
+def test_only_a_cpu_multiplies(platform, products):
     export = jax.export.export(jax.jit(global_mean), platforms=[platform])
     text = export(jax.ShapeDtypeStruct((2, 4, 4, 3), np.float32)).mlir_module()
     assert text.count("stablehlo.dot_general") == products

@@ -1,4 +1,4 @@
-"""The geometry of gradients that are gathered; their values are tested with the operations."""
+"""Geometry of gradients through windows; their values are tested with the operations."""
 
 import pytest
 

@@ -52,7 +52,7 @@ def test_what_is_not_finite_is_not_hidden(value):
 
 
 def test_a_large_map_is_read_once_on_a_cpu():
-    """By one operation, where a plain program has one for each sum."""
+    """One operation reads it; in a plain program each sum has its own."""
     x = jnp.zeros((8, 56, 56, 24))
 
     def readers(function):
