@@ -67,7 +67,7 @@ def train(config: Config) -> int:
 
 
 class Trainer:
-    """Steps, validation and saving, from a state on."""
+    """The steps, validations and checkpoints of a run, from a state on."""
 
     def __init__(
         self,
@@ -93,9 +93,10 @@ class Trainer:
         run, progress = self.run, self.progress
         put, key = run.parallel.put_batch, jax.random.key(run.config.seed)
         self.lines.start_clock(progress.step)
-        validated = progress.validated == progress.step
-        if run.ends_epoch(progress.step) and not validated and not self.signals.received:
-            self.validate()  # a signal stopped the run between this step and its validation
+        # A signal may have stopped the run between a step and its validation.
+        due = run.ends_epoch(progress.step) and progress.validated < progress.step
+        if due and not self.signals.received:
+            self.validate()
         if self.signals.received:
             self.save()
             return
@@ -116,7 +117,7 @@ class Trainer:
         self.checkpoints.wait()
 
     def batches(self) -> Batches:
-        """Read batches from here on; the state is saved where a file cannot be read."""
+        """Read batches from this step on; save the state if an unreadable file stops the run."""
         run, config = self.run, self.run.config
         batches = train_batches(
             run.dataset,
@@ -157,7 +158,7 @@ class Trainer:
         self.lines.start_clock(progress.step)
 
     def save(self, result: dict[str, float] | None = None) -> None:
-        """Write a checkpoint in the background, with the result of its validation if it has one."""
+        """Begin to write a checkpoint, with the result of its validation where there was one."""
         self.lines.flush()
         self.checkpoints.save(self.run.parallel.get(self.state), self.progress, result)
 

@@ -1,4 +1,4 @@
-"""What a training step needs on a TPU slice that is not there: `--plan v5e:2x2`."""
+"""Memory and operations of a training step on a TPU slice, without the TPU: `--plan v5e:2x2`."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ def plan(config: Config) -> int:
     """Compile the training step for a topology and print memory and operations per chip.
 
     Raises:
-      InputError: libtpu is not installed, or the topology is unknown to it.
+      InputError: libtpu is not installed, or does not know the topology.
     """
     devices = topology_devices(str(config.plan))
     run = prepare(config, devices)
@@ -44,9 +44,9 @@ def compile_train_step(parallel: Parallel, objective: Objective, shape: tuple[in
     """Compile the training step for devices that need not exist.
 
     Args:
-      parallel: spreads the step over the devices.
-      objective: what is minimized.
-      shape: [n, h, w, 3] of the images of all devices.
+      parallel: the devices.
+      objective: the network, its loss and its optimizer.
+      shape: [n, h, w, 3] of the images on all devices together.
     """
     lowered = parallel.train_step(objective).lower(
         parallel.shape_state(abstract_state(objective)),

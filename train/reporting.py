@@ -42,7 +42,7 @@ def describe(run: Run, output: Path, state: TrainState, first_step: int) -> str:
 
 
 class Reporter:
-    """Writes the reports of a run into its directory."""
+    """The reports in the directory of a run, and the progress bar."""
 
     def __init__(self, directory: Path, progress: Progress, total_steps: int) -> None:
         """Begin where the run stands, and drop what an interrupted part wrote beyond that.
@@ -167,7 +167,7 @@ def read_metrics(path: Path) -> list[Line]:
 
 def plot_curves(metrics: Path, picture: Path) -> None:
     """Draw loss and accuracy over steps for each split."""
-    from matplotlib.figure import Figure  # slow to import, and only this needs it
+    from matplotlib.figure import Figure  # slow to import
 
     lines = read_metrics(metrics)
     figure = Figure(figsize=(10, 4), layout="constrained")
@@ -196,5 +196,5 @@ def _truncate(path: Path, progress: Progress) -> None:
 
 
 def is_finite(line: Line) -> bool:
-    """Whether every number of a line is finite."""
+    """Tell whether every number of a line is finite."""
     return all(math.isfinite(value) for value in line.values() if isinstance(value, float))

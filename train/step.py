@@ -23,10 +23,10 @@ class TrainState:
     """Everything that a step changes.
 
     Attributes:
-      step: how many steps were taken, int32.
+      step: number of steps taken, int32.
       params: all parameters of the network.
       batch_stats: its running statistics.
-      opt_state: of the trained parameters.
+      opt_state: state of the optimizer, for the trained parameters.
       ema: moving average of {"params", "batch_stats"}; None where it is off.
     """
 
@@ -38,7 +38,7 @@ class TrainState:
 
     @property
     def variables(self) -> dict[str, Tree]:
-        """The variables to evaluate and to keep: the moving average where there is one."""
+        """Variables to evaluate and to save: the moving average where there is one."""
         return self.ema or {"params": self.params, "batch_stats": self.batch_stats}
 
 
@@ -68,7 +68,12 @@ class Objective:
 
 
 def create_state(objective: Objective, variables: dict[str, Tree]) -> TrainState:
-    """Begin at the given variables."""
+    """Make the state before the first step.
+
+    Args:
+      objective: gives the optimizer.
+      variables: {"params": …, "batch_stats": …} to start from.
+    """
     trained, _ = _split(objective, variables["params"])
     return TrainState(
         step=jnp.zeros((), jnp.int32),
@@ -96,7 +101,7 @@ def train_step(
       state: before the step.
       images: uint8 [n, h, w, 3].
       labels: int32 [n].
-      key: of the run; the step's number is folded in.
+      key: the run's random key; the step's number is folded in.
 
     Returns:
       The state after the step, and the loss, accuracy and top5 (where there are more than 5
@@ -156,17 +161,17 @@ def eval_step(
 
 
 def _split(objective: Objective, params: Tree) -> tuple[Tree, Tree]:
-    """Divide the parameters into trained and frozen ones, so that the latter stay to the bit."""
+    """Split the parameters into trained and frozen ones; the latter never change, to the bit."""
     names = set(params) if objective.trained is None else set(objective.trained)
     trained = {name: group for name, group in params.items() if name in names}
     return trained, {name: group for name, group in params.items() if name not in names}
 
 
 def _hits(logits: Array, labels: Array, weights: Array) -> Metrics:
-    """Weighted counts of images whose label is the best, or among the 5 best, of the logits.
+    """Sum the weights of images whose label has the highest logit, or one of the 5 highest.
 
-    The rank of the label is the number of other classes not below it: ties and NaN count against
-    it, so that constant logits are not a success.
+    The rank of a label is the number of other classes that are not below it. Ties and NaN thus
+    count against it: constant logits are no success.
     """
     own = jnp.take_along_axis(logits, labels[:, None], axis=1)
     rank = jnp.sum(~(logits < own), axis=1) - 1
@@ -181,5 +186,5 @@ def _over_devices(axis_name: str | None, tree: Tree) -> Tree:
 
 
 def _ema_decay(objective: Objective, step: Array) -> Array:
-    """Average over fewer steps at first (TensorFlow's `num_updates`), or the start would stay."""
+    """Average over fewer steps at first (TensorFlow's `num_updates`), to forget the start."""
     return jnp.minimum(objective.ema_decay, (1 + step) / (10 + step))

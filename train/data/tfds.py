@@ -143,7 +143,7 @@ def _prepare(name: str, builder: Any) -> None:
         _check_network(builder)
         builder.download_and_prepare(file_format=_FORMAT)
     except ImportError as error:
-        missing = str(error).splitlines()[-1]
+        *_, missing = str(error).splitlines() or [repr(error)]
         raise InputError(
             f"TFDS dataset {name!r} cannot be prepared: {missing}; TFDS needs it once, for this "
             "(TensorFlow: pip install tensorflow-cpu)"
