@@ -34,8 +34,7 @@ class Parallel(Protocol):
     """Placement of arrays on devices, and steps compiled for them.
 
     Attributes:
-      axis_name: axis that a step averages over, for the network and the objective; None where the
-        compiler does it.
+      axis_name: axis of the devices, for the network; None where the compiler averages over them.
     """
 
     axis_name: str | None

@@ -115,7 +115,6 @@ def prepare(config: Config, devices: Sequence[jax.Device] | None = None) -> Run:
             trained=get_spec(config.model).network.heads if config.freeze_backbone else None,
             label_smoothing=config.label_smoothing,
             ema_decay=config.ema_decay,
-            axis_name=parallel.axis_name,
         ),
         steps_per_epoch=steps_per_epoch,
         total_steps=total_steps,

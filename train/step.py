@@ -2,7 +2,6 @@
 
 import dataclasses
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +10,9 @@ from jax import Array, lax
 
 from flaxmobile.layers import AUX_LOGITS, Network
 from flaxmobile.preprocessing import Preprocessing
+from flaxmobile.trees import Tree
 from flaxmobile.variables import abstract_variables
 
-Tree = Any
 Metrics = dict[str, Array]
 
 
@@ -37,7 +36,7 @@ class TrainState:
     ema: Tree | None = None
 
     @property
-    def variables(self) -> dict[str, Tree]:
+    def variables(self) -> Tree:
         """Variables to evaluate and to save: the moving average where there is one."""
         return self.ema or {"params": self.params, "batch_stats": self.batch_stats}
 
@@ -47,14 +46,13 @@ class Objective:
     """What is minimized, and how.
 
     Attributes:
-      model: the network.
+      model: the network; its axis_name is the pmap axis, None under jit.
       preprocessing: normalizes the images.
-      optimizer: for the trained parameters.
-      schedule: its learning rate, for the report.
+      optimizer: updates the trained parameters.
+      schedule: the learning rate by step, to report it.
       trained: names of the top-level parameter groups to train; None trains all.
       label_smoothing: share of each label that is spread over all classes.
-      ema_decay: of the moving average; 0 is off.
-      axis_name: the pmap axis, or None under jit.
+      ema_decay: decay of the moving average; 0 is off.
     """
 
     model: Network
@@ -64,10 +62,9 @@ class Objective:
     trained: tuple[str, ...] | None = None
     label_smoothing: float = 0.0
     ema_decay: float = 0.0
-    axis_name: str | None = None
 
 
-def create_state(objective: Objective, variables: dict[str, Tree]) -> TrainState:
+def create_state(objective: Objective, variables: Tree) -> TrainState:
     """Make the state before the first step.
 
     Args:
@@ -127,9 +124,8 @@ def train_step(
 
     (loss, (batch_stats, logits)), gradients = jax.value_and_grad(loss_of, has_aux=True)(trained)
     metrics = {"loss": loss, **_hits(logits, labels, jnp.full(labels.shape, 1 / labels.size))}
-    gradients, metrics, batch_stats = _over_devices(
-        objective.axis_name, (gradients, metrics, batch_stats)
-    )
+    if axis := objective.model.axis_name:
+        gradients, metrics, batch_stats = lax.pmean((gradients, metrics, batch_stats), axis)
     updates, opt_state = objective.optimizer.update(gradients, state.opt_state, trained)
     params = {**optax.apply_updates(trained, updates), **frozen}
     metrics["learning_rate"] = jnp.asarray(objective.schedule(state.step), jnp.float32)
@@ -157,7 +153,8 @@ def eval_step(
         **_hits(logits, labels, weights),
         "images": weights.sum(),
     }
-    return lax.psum(sums, objective.axis_name) if objective.axis_name else sums
+    axis = objective.model.axis_name
+    return lax.psum(sums, axis) if axis else sums
 
 
 def _split(objective: Objective, params: Tree) -> tuple[Tree, Tree]:
@@ -179,10 +176,6 @@ def _hits(logits: Array, labels: Array, weights: Array) -> Metrics:
     if logits.shape[1] > 5:
         counts["top5"] = jnp.sum((rank < 5) * weights)
     return counts
-
-
-def _over_devices(axis_name: str | None, tree: Tree) -> Tree:
-    return tree if axis_name is None else lax.pmean(tree, axis_name)
 
 
 def _ema_decay(objective: Objective, step: Array) -> Array:

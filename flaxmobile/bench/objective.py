@@ -18,5 +18,4 @@ def sgd(model: Network) -> Objective:
         preprocessing=_AS_THEY_ARE,
         optimizer=optax.sgd(LEARNING_RATE, MOMENTUM),
         schedule=optax.constant_schedule(LEARNING_RATE),
-        axis_name=model.axis_name,
     )

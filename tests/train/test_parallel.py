@@ -36,7 +36,6 @@ def run(model, name, devices, variables):
         Preprocessing(64),
         optax.sgd(0.005, 0.9),
         lambda step: 0.005,
-        axis_name=parallel.axis_name,
     )
     state, key = parallel.put_state(create_state(objective, variables)), jax.random.key(1)
     batches = [tuple(map(parallel.put_batch, batch)) for batch in zip(IMAGES, LABELS, strict=True)]

@@ -64,7 +64,7 @@ def test_a_size_that_is_large_enough_is_kept():
 
 @pytest.mark.parametrize("flags", [[], ["--remat"]])
 def test_blocks_are_recomputed_when_asked(flags):
-    assert prepared("v2", *flags).objective.remat == bool(flags)
+    assert prepared("v2", *flags).objective.model.remat == bool(flags)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ SIGNAL_AT="STEP NUMBER" in the environment it sends itself a signal as soon as t
 
 import os
 import sys
+from typing import ClassVar
 
 from flaxmobile import registry
 from flaxmobile.layers import Block, Network, relu6
@@ -15,6 +16,9 @@ from train.reporting import Reporter
 
 class Tiny(Network):
     alpha: float = 1.0
+    output_stride: int = 4
+
+    dilates: ClassVar[bool] = False
 
     def blocks(self):
         return [Block("stem", stride=4), Block("block")]
