@@ -78,7 +78,7 @@ class Conv(nn.Module):
         is_product = self.kernel_size in (1, (1, 1)) and self.stride == self.groups == 1
         if not is_product or self.use_bias:
             return None
-        kernel = self.variables["params"]["kernel"]
+        kernel = self.get_variable("params", "kernel")
         return Factors(jnp.asarray(x, self.dtype), jnp.asarray(kernel, self.dtype))
 
 
@@ -130,6 +130,9 @@ class ConvNorm(nn.Module):
             norm = BatchNorm(
                 self.norm_momentum, self.norm_epsilon, self.dtype, self.axis_name, name="norm"
             )
-            average = not train or self.frozen_norm
-            y = norm(y, use_running_average=average, product_of=conv.factors(x))
+            y = norm(
+                y,
+                use_running_average=not train or self.frozen_norm,
+                product_of=conv.factors(x),
+            )
         return y if self.activation is None else self.activation(y)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from flaxmobile.errors import InputError
-from flaxmobile.ops.dispatch import Forms, apply_form, native
+from flaxmobile.ops.dispatch import Forms, apply_form, native_conv
 from flaxmobile.ops.product import product, suits_sum, sum_of_columns
 from flaxmobile.ops.window import Padding, Window, make_window, output_size
 
@@ -43,8 +43,8 @@ def dense_conv(
     if channels == kernel.shape[2] <= _FEW_CHANNELS and window.dilation == (1, 1):
         features = kernel.shape[3]
         inference = direct if suits_sum(kernel.size // features, features) else im2col
-        return apply_form(Forms(im2col, native, inference), window, x, kernel)
-    return native(window, x, kernel)
+        return apply_form(Forms(im2col, native_conv, inference), window, x, kernel)
+    return native_conv(window, x, kernel)
 
 
 def im2col(window: Window, x: Array, kernel: Array) -> Array:

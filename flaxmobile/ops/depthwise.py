@@ -18,7 +18,7 @@ import numpy as np
 from jax import Array, lax
 
 from flaxmobile.errors import InputError
-from flaxmobile.ops.dispatch import Forms, apply_form, native
+from flaxmobile.ops.dispatch import Forms, apply_form, native_conv
 from flaxmobile.ops.materialize import make_opaque, materialize_on_cpu
 from flaxmobile.ops.shifts import gather_gradient, image_phases, pad_pixels, shifted_slice, taps
 from flaxmobile.ops.window import Padding, Pair, Window, make_window, output_size
@@ -62,7 +62,7 @@ def depthwise_conv(
             f"not {list(kernel.shape)}"
         )
     window = make_window(x.shape[1:3], kernel.shape[:2], strides, padding, dilation)
-    return apply_form(Forms(cpu=shifted, accelerator=native), window, x, kernel)
+    return apply_form(Forms(cpu=shifted, accelerator=native_conv), window, x, kernel)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))

@@ -16,6 +16,7 @@ import jax
 from jax import Array, lax
 
 from flaxmobile.ops.meshes import partition_by_compiler, unify_varying_axes
+from flaxmobile.ops.window import Window
 
 Form = Callable[..., Array]
 """An operation (static, *arrays) -> array, with its gradients; static is any hashable value."""
@@ -133,7 +134,7 @@ def _gradients(forms: Forms, static: Hashable, dy: Array, *arrays: Array) -> tup
     return result
 
 
-def native(window: Any, x: Array, kernel: Array) -> Array:
+def native_conv(window: Window, x: Array, kernel: Array) -> Array:
     """XLA's own convolution; grouped where the kernel has fewer input channels than the image."""
     return lax.conv_general_dilated(
         x,

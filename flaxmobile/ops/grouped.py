@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from flaxmobile.errors import InputError
-from flaxmobile.ops.dispatch import Forms, apply_form, native
+from flaxmobile.ops.dispatch import Forms, apply_form, native_conv
 from flaxmobile.ops.product import product
 from flaxmobile.ops.window import Window, as_pair
 
@@ -41,7 +41,7 @@ def grouped_conv(x: Array, kernel: Array, *, strides: int | Sequence[int] = 1) -
             f" with d a multiple of groups, not {list(kernel.shape)}"
         )
     window = Window(as_pair(strides), ((0, 0), (0, 0)), (1, 1))
-    return apply_form(Forms(cpu=matmul_per_group, accelerator=native), window, x, kernel)
+    return apply_form(Forms(cpu=matmul_per_group, accelerator=native_conv), window, x, kernel)
 
 
 def matmul_per_group(window: Window, x: Array, kernel: Array) -> Array:

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from flaxmobile.errors import InputError
-from flaxmobile.ops.dispatch import Forms, apply_form, native
+from flaxmobile.ops.dispatch import Forms, apply_form, native_conv
 from flaxmobile.ops.materialize import materialize_on_cpu
 from flaxmobile.ops.product import divided_product, product, suits_sum, sum_of_columns
 from flaxmobile.ops.window import Window, as_pair
@@ -39,7 +39,7 @@ def pointwise_conv(x: Array, kernel: Array, *, strides: int | Sequence[int] = 1)
             f"not {list(kernel.shape)}"
         )
     window = Window(as_pair(strides), ((0, 0), (0, 0)), (1, 1))
-    return apply_form(Forms(matmul, native, inference=inference_matmul), window, x, kernel)
+    return apply_form(Forms(matmul, native_conv, inference=inference_matmul), window, x, kernel)
 
 
 def matmul(
