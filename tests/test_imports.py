@@ -27,7 +27,7 @@ FLOORS = (
     ),
     ("tpu", "preprocessing", "ops"),
     ("command", "layers"),
-    ("models", "parts"),
+    ("models",),
     ("registry", "inference"),
     ("variables", "detection", "dilation_search", "summary"),
     ("folding", "weights"),

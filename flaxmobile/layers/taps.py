@@ -1,7 +1,8 @@
 """Feature maps by name: those of blocks, and of units inside them."""
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from jax import Array
@@ -56,13 +57,19 @@ class Maps:
         if place.endpoint:
             self.by_stride[place.geometry.total] = x
 
-    def pick(self, strides: Iterable[int], taps: Iterable[str]) -> dict[Any, Array]:
+    def pick(self, strides: Sequence[int], taps: Sequence[str]) -> dict[Any, Array]:
         """Select the maps of these strides and taps.
+
+        Returns:
+          By stride and tap, in order. With taps an `OrderedDict`, for JAX sorts the keys of plain
+          ones, and numbers and names have no order.
 
         Raises:
           InputError: a tapped block has no such unit; says which it has.
         """
         picked: dict[Any, Array] = {stride: self.by_stride[stride] for stride in strides}
+        if taps:
+            picked = OrderedDict(picked)
         for tap in taps:
             if tap not in self.by_name:
                 offered = [name for name in self.by_name if block_of(name) == block_of(tap)]

@@ -28,7 +28,7 @@ _MAP_BYTES_OF_SHARE = 3 * 2**20
 """Most bytes where each core has a share of the batch: the best of 2 to 16 MiB."""
 
 
-def in_parts(
+def apply_in_parts(
     model: Network, count: int, variables: Any, images: Array, start: ArrayLike
 ) -> Outputs:
     """Apply the network to images[start : start + count], some at a time, then to the remainder."""

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import flaxmobile
-from flaxmobile import inference, parts
 from flaxmobile.compiler import inference_options
+from flaxmobile.inference import parts, shares
+from flaxmobile.inference.packing import pack_vectors
 from tests.networks import QUICK, random_variables, short_backbone, short_model, small_size
 
 
@@ -21,7 +22,7 @@ from tests.networks import QUICK, random_variables, short_backbone, short_model,
     ],
 )
 def test_outputs_are_those_of_apply(create, name, monkeypatch):
-    """Of a whole group of images and of those that remain, through every block in parts."""
+    """For a whole group of images and for the remainder, some images at a time in every block."""
     monkeypatch.setattr(parts, "_IMAGES", (4, 4))
     monkeypatch.setattr(parts, "_MAP_BYTES", 2**10)
     model, size = create(name), small_size(name)
@@ -64,7 +65,7 @@ def test_variables_given_once_are_fewer_arguments():
     model = short_model()
     variables = random_variables(model)
     vectors = [leaf for leaf in jax.tree.leaves(variables) if leaf.ndim == 1]
-    (packed, joined), unpack = inference._pack(variables)
+    (packed, joined), unpack = pack_vectors(variables)
     assert len(joined) == 1
     assert len(jax.tree.leaves(packed)) == len(jax.tree.leaves(variables)) - len(vectors)
     again = unpack((packed, joined))
@@ -86,38 +87,31 @@ def test_inside_a_jit_it_computes_the_same(count):
 
 
 @pytest.mark.parametrize("create", [short_model, short_backbone])
-@pytest.mark.parametrize(("cores", "count", "shares"), [(2, 8, 2), (3, 14, 3), (16, 13, 3)])
-def test_each_core_takes_a_share_of_the_batch(cores, count, shares, create, monkeypatch):
+@pytest.mark.parametrize(("cores", "count", "number"), [(2, 8, 2), (3, 14, 3), (16, 13, 3)])
+def test_each_core_takes_a_share_of_the_batch(cores, count, number, create, monkeypatch):
     """Shares are equal, for one program; with 14 images the last begins in the one before."""
-    monkeypatch.setattr(inference, "usable_cores", lambda: cores)
-    called = []
-    together = inference._each_from_a_thread
-    monkeypatch.setattr(
-        inference,
-        "_each_from_a_thread",
-        lambda calls: together(called.extend(calls) or calls),
-    )
+    monkeypatch.setattr(shares, "usable_cores", lambda: cores)
     model = create("mobilenet_v2")
     infer, variables = flaxmobile.jit_inference(model), random_variables(model)
     images = np.random.default_rng(0).normal(size=(count, 32, 32, 3)).astype(np.float32)
     expected = jax.jit(model.apply, compiler_options=QUICK)(variables, images)
+    assert shares.count_shares(images) == number
     found = infer(variables, images)
-    assert len(called) == shares
     for a, b in zip(jax.tree.leaves(expected), jax.tree.leaves(found), strict=True):
         np.testing.assert_allclose(b, a, atol=1e-5 * np.abs(a).max())
 
 
 def test_shares_are_called_from_threads_of_their_own():
-    """Else JAX would run them one after the other."""
-    for _ in range(2):
-        threads = inference._each_from_a_thread([threading.get_ident] * 3)
+    """Otherwise JAX would run them one after the other."""
+    for first_alone in (True, False):
+        threads = shares.call_in_threads([threading.get_ident] * 3, first_alone)
         assert len(set(threads)) == 3
         assert threads[0] == threading.get_ident()
 
 
 def test_shares_have_the_types_of_the_caller(monkeypatch):
     """`jax.enable_x64` holds for the thread that enters it."""
-    monkeypatch.setattr(inference, "usable_cores", lambda: 2)
+    monkeypatch.setattr(shares, "usable_cores", lambda: 2)
     model = short_model(dtype=np.float64)
     images = np.random.default_rng(0).normal(size=(8, 32, 32, 3))
     with jax.enable_x64(True):
@@ -137,7 +131,7 @@ def test_all_shares_have_one_program(monkeypatch):
     )
     variables = random_variables(model)
     for cores in (2, 3):
-        monkeypatch.setattr(inference, "usable_cores", lambda cores=cores: cores)
+        monkeypatch.setattr(shares, "usable_cores", lambda cores=cores: cores)
         infer, images = flaxmobile.jit_inference(model), np.ones((4 * cores, 32, 32, 3), np.float32)
         for _ in range(2):
             traced.clear()
@@ -147,27 +141,33 @@ def test_all_shares_have_one_program(monkeypatch):
     assert counts[0] < 4
 
 
+def test_shares_of_a_compiled_program_start_before_the_first_has_ended():
+    """So they run at the same time where a call returns only when its program has ended."""
+    started = threading.Event()
+    assert shares.call_in_threads([lambda: started.wait(60), started.set], first_alone=False)[0]
+
+
 def test_an_error_of_a_share_is_raised():
     def fail():
         raise ValueError("share")
 
     with pytest.raises(ValueError, match="share"):
-        inference._each_from_a_thread([int, fail])
+        shares.call_in_threads([int, fail], first_alone=True)
 
 
 def test_images_on_several_devices_stay_there(monkeypatch):
-    monkeypatch.setattr(inference, "usable_cores", lambda: 2)
+    monkeypatch.setattr(shares, "usable_cores", lambda: 2)
     mesh = jax.make_mesh((8,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
     images = np.random.default_rng(0).normal(size=(8, 32, 32, 3)).astype(np.float32)
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("batch"))
-    assert inference._shares(jax.device_put(images, sharding)) == 1
-    assert inference._shares(jax.device_put(images)) == inference._shares(images) == 2
+    assert shares.count_shares(jax.device_put(images, sharding)) == 1
+    assert shares.count_shares(jax.device_put(images)) == shares.count_shares(images) == 2
 
 
 def test_an_accelerator_takes_the_batch_as_one(monkeypatch):
-    monkeypatch.setattr(inference, "usable_cores", lambda: 2)
+    monkeypatch.setattr(shares, "usable_cores", lambda: 2)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert inference._shares(np.ones((32, 8, 8, 3))) == 1
+    assert shares.count_shares(np.ones((32, 8, 8, 3))) == 1
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_an_accelerator_takes_the_batch_as_one(monkeypatch):
         ("mobilenet_v3_large", r"(stage3_block\d)/depthwise/conv", "multiply"),
     ],
 )
-def test_what_is_used_twice_is_computed_once(name, layers, operation):
+def test_what_is_used_twice_is_materialized(name, layers, operation):
     """ShuffleNet's units, by three groups' products and a sum; what a gate sees and scales."""
     model = short_model(name)
     images = jax.ShapeDtypeStruct((1, 64, 64, 3), np.float32)

@@ -5,11 +5,10 @@ import functools
 import jax
 import numpy as np
 import pytest
-from flax import linen as nn
 
 import flaxmobile
-from flaxmobile import parts
-from flaxmobile.layers import Conv, Network
+from flaxmobile.inference import parts
+from flaxmobile.layers import Block, Conv, Network
 from tests.networks import QUICK, random_variables, short_model
 
 
@@ -20,7 +19,7 @@ def test_blocks_of_a_share_take_smaller_maps(monkeypatch):
 
     def loops(images):
         images = np.ones((images, 64, 64, 3), np.float32)
-        share = functools.partial(parts.in_parts, model, 4)
+        share = functools.partial(parts.apply_in_parts, model, 4)
         return str(jax.make_jaxpr(share)(variables, images, 0)).count("scan[")
 
     assert loops(8) == loops(4) == 0
@@ -33,13 +32,13 @@ def test_a_large_network_takes_fewer_images_at_a_time(channels, together):
     """Of 224 × 224 pixels: convolutions that make 6 × 2.7 or 6 × 4.6 MiB of each image."""
 
     class Maps(Network):
-        @nn.compact
-        def __call__(self, images, train=False):
-            for number in range(6):
-                images = Conv(channels, name=f"conv{number}")(images)
-            return images.mean((1, 2))
+        def blocks(self):
+            return [Block("conv0", stride=32), *(Block(f"conv{number}") for number in range(1, 6))]
 
-    model, images = Maps(), jax.ShapeDtypeStruct((16, 224, 224, 3), np.float32)
+        def build(self, place, unit):
+            return Conv(channels, name=place.name)
+
+    model, images = Maps(num_classes=0), jax.ShapeDtypeStruct((16, 224, 224, 3), np.float32)
     variables = jax.eval_shape(model.init, jax.random.key(0), images)
     text = jax.jit(flaxmobile.jit_inference(model)).lower(variables, images).as_text()
     assert f"tensor<{16 // together}x{together}x{channels}xf32>" in text

@@ -1,0 +1,88 @@
+"""Compiled inference in the form that is fastest on the platform."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, overload
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.typing import ArrayLike
+
+from flaxmobile.compat import is_traced
+from flaxmobile.compiler import inference_options
+from flaxmobile.inference.packing import pack_vectors
+from flaxmobile.inference.parts import apply_in_parts
+from flaxmobile.inference.shares import call_in_threads, count_shares, join_shares
+from flaxmobile.layers import Network
+from flaxmobile.layers.chunks import Outputs, slice_images
+from flaxmobile.ops.meshes import partition_by_compiler
+
+
+@overload
+def jit_inference(model: Network) -> Callable[[Any, ArrayLike], Outputs]: ...
+@overload
+def jit_inference(model: Network, variables: Any) -> Callable[[ArrayLike], Outputs]: ...
+def jit_inference(model: Network, variables: Any = None) -> Callable[..., Outputs]:
+    """Compile a network for inference.
+
+    On a CPU each core takes a share of the batch. Of a share, four or eight images go through the
+    network at a time, and fewer through the blocks on large maps, so that what one layer gives to
+    the next stays in the core's cache. Accelerators, and models with `native=True`, take the batch
+    as a whole. Give it a model and variables from `fold_batch_norm` to leave the normalization out
+    too.
+
+    Args:
+      model: a classifier or backbone.
+      variables: of the model, where all calls have the same. They are put on the device once, and
+        a call passes half as many arrays, which saves 0.15 of MobileNetV2's 2.6 ms for an image.
+
+    Returns:
+      f(variables, images [n, h, w, 3]), or f(images) where the variables were given -> what
+      `model.apply(variables, images)` gives, compiled once for each shape of the images.
+    """
+    if variables is None:
+        return _compile(model, lambda variables: variables)
+    packed, unpack = pack_vectors(variables)
+    return functools.partial(_compile(model, unpack), packed)
+
+
+def _compile(model: Network, unpack: Callable[[Any], Any]) -> Callable[[Any, ArrayLike], Outputs]:
+    """Compile a network for variables that `unpack` restores."""
+
+    def infer(packed: Any, images: Array, start: ArrayLike = 0, count: int = 0) -> Outputs:
+        """Apply the network to images[start : start + count], by default to all."""
+        count = count or images.shape[0]
+
+        def whole(variables: Any, images: Array, start: ArrayLike) -> Outputs:
+            return model.apply(variables, slice_images(images, start, count))
+
+        def on_platform(images: Array, packed: Any, start: ArrayLike) -> Outputs:
+            if model.native:
+                return whole(unpack(packed), images, start)
+            in_parts = functools.partial(apply_in_parts, model, count)
+            return lax.platform_dependent(
+                unpack(packed), images, start, cpu=in_parts, default=whole
+            )
+
+        return partition_by_compiler(on_platform, images, packed, start)
+
+    nested = jax.jit(infer)
+    outermost = jax.jit(infer, static_argnums=3, compiler_options=inference_options())
+    compiled_shapes = set()
+
+    def call(variables: Any, images: ArrayLike) -> Outputs:
+        if is_traced(variables, images):
+            return nested(variables, images)  # JAX takes options of the outermost jit alone
+        shares = 1 if model.native else count_shares(images)
+        if shares == 1:
+            return outermost(variables, images)
+        images = jnp.asarray(images)
+        number, count = len(images), -(-len(images) // shares)
+        starts = [*range(0, number - count, count), number - count]
+        calls = [functools.partial(outermost, variables, images, i, count) for i in starts]
+        outputs = call_in_threads(calls, first_alone=images.shape not in compiled_shapes)
+        compiled_shapes.add(images.shape)
+        return join_shares(number, outputs)
+
+    return call
