@@ -12,8 +12,8 @@ from flaxmobile.ops.expanded_norm import Factors, normalize_product
 class BatchNorm(nn.Module):
     """Normalize each channel over the batch (Ioffe and Szegedy 2015, algorithms 1 and 2).
 
-    y = (x - mean) / sqrt(var + epsilon) · scale + bias, with the statistics of the batch in
-    training, which the running statistics are moved towards, and with these in inference.
+    y = (x - mean) / sqrt(var + epsilon) · scale + bias. In training the statistics are those of the
+    batch, and the running ones are updated by them; in inference they are the running ones.
 
     Differs from `flax.linen.BatchNorm` in the running variance, which takes the unbiased estimate
     (n - 1 in the denominator) as PyTorch and TensorFlow's fused kernel do; the batch itself is
