@@ -145,7 +145,7 @@ class Config:
                 f"--image-size is {self.image_size}; {self.model} takes "
                 f"{network.min_image_size} or more"
             )
-        if self.freeze_backbone and not self.init_from:
+        if self.freeze_backbone and not self.weights:
             who = "--recipe finetune" if self.recipe == "finetune" else "--freeze-backbone"
             raise InputError(f"{who} needs --init-from: there is no trained backbone yet")
         if self.eval_only and not self.weights:
@@ -192,6 +192,8 @@ def read_config(argv: Sequence[str], prog: str = PROG) -> Config:
     continues = first.output and (first.resume or first.eval_only)
     saved = load_config(Path(str(first.output))) if continues else None
     if saved is not None:
+        if first.eval_only:  # evaluates the run's weights, not those it began with
+            saved = dataclasses.replace(saved, init_from=None)
         config = _with_full_name(parse(Config, argv, prog, default=saved))
         if not config.eval_only:
             _check_resumable(config, saved, str(first.output))

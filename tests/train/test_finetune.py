@@ -63,6 +63,15 @@ def test_a_frozen_backbone_stays_to_the_bit_and_the_classifier_is_replaced(pretr
     assert np.abs(classifier["bias"]).max() > 0  # it begins at 0
 
 
+def test_eval_only_of_a_fine_tuned_run_evaluates_its_own_weights(pretrained, capsys):
+    flags = ["--init-from", "pretrained", "--recipe", "finetune", "--epochs", "1"]
+    assert main([*FLAGS, *flags, "--output", "run"]) == 0
+    trained = capsys.readouterr().out.splitlines()[-1]
+    assert trained.startswith("validation (10 images): ")
+    assert main(["--eval-only", "--output", "run"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == trained
+
+
 def test_a_backbone_without_classifier_gets_one(pretrained):
     pretrained["params"].pop("classifier")
     save_weights("backbone", "tiny", {"num_classes": 0, "padding": "same"}, pretrained)
