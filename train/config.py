@@ -51,7 +51,7 @@ class Config:
     """Settings to start from: digits (default for digits), finetune, torchvision-v2, slim-v1,
     slim-v2, garden-v2. Other flags override it."""
     batch_size: int = 128
-    """Images per step, over all devices together."""
+    """Images per step over all devices."""
     epochs: int = 90
     """Passes over the training images."""
     steps: int | None = None
