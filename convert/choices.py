@@ -42,8 +42,9 @@ def choose(reading: Reading, read: Options, chosen: Options) -> tuple[Tree, list
 def _without_replaced_layers(reading: Reading, read: Options) -> Tree:
     """The options that remove layers before the classifier whose width is not the origin's."""
     rule = reading.rule
-    layers = dict(rule.modules(read))
-    widths = {} if rule.widths is None else rule.widths(read)
+    model = rule.network(**read)
+    layers = dict(rule.modules(model))
+    widths = {} if rule.widths is None else rule.widths(model)
     return {
         option: False
         for module, option in rule.removable.items()
@@ -52,7 +53,7 @@ def _without_replaced_layers(reading: Reading, read: Options) -> Tree:
 
 
 def left_out(
-    reading: Reading, read: Options, chosen: Options, targets: Iterable[str], heads: Iterable[str]
+    reading: Reading, read: Options, chosen: Options, targets: Iterable[str]
 ) -> dict[str, str]:
     """Name the tensors without a place because of the user's choice, each with the reason.
 
@@ -64,16 +65,15 @@ def left_out(
       read: the options of the file's network.
       chosen: the user's.
       targets: the origin's names of the tensors that have a place.
-      heads: our top-level modules that depend on the number of classes.
 
     Returns:
       By the origin's names.
     """
-    layout = reading.rule.layout
+    rule, layout = reading.rule, reading.rule.layout
     placed = {layout.split(name)[0] for name in targets}
-    modules = dict(reading.rule.modules(read))
+    modules = dict(rule.modules(rule.network(**read)))
     removed = {layer for layer in modules.values() if layer not in placed}
-    not_body = {*reading.rule.removable, *heads}
+    not_body = {*rule.removable, *rule.network.heads}
     body = {
         layer.partition(layout.separator)[0]
         for module, layer in modules.items()

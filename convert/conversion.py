@@ -20,7 +20,7 @@ from convert.recognition import other_network, recognise, torch_rules_of
 from convert.rule import Facts, Options, Published
 from convert.sources import read_source
 from flaxmobile.errors import InputError
-from flaxmobile.registry import options_of, resolve_name
+from flaxmobile.registry import resolve_name
 from flaxmobile.weights import Metadata, open_weights
 
 
@@ -30,7 +30,6 @@ class Conversion:
 
     Attributes:
       model_name: registered name of the network.
-      size: words that tell which of the network's sizes it is.
       origin: whose names the file has.
       file: where the numbers come from.
       sha256: of the file.
@@ -43,7 +42,6 @@ class Conversion:
     """
 
     model_name: str
-    size: str
     origin: str
     file: Path
     sha256: str
@@ -72,7 +70,7 @@ class Conversion:
         """Say in lines what was found, and what became of every tensor."""
         filled, facts, model = self.filled, self.facts, self.filled.model
         published = f", published as {facts.source['weights']}" if "weights" in facts.source else ""
-        yield f"found {self.origin}'s {self.model_name} with {self.size}{published}"
+        yield f"found {self.origin}'s {self.model_name} with {model.size_text()}{published}"
         size, padding = facts.preprocessing.image_size, model.padding
         norm = "" if model.folded else f", normalization epsilon {model.norm_epsilon:g}"
         yield f"for images of {size}×{size}, {padding} padding{norm}"
@@ -122,8 +120,7 @@ def convert_file(
     if other := other_network(name, file.tensors):
         raise InputError(f"{path} holds no {name}: {other}")
     filled = _fill(reading, name, chosen)
-    options = options_of(filled.model)
-    facts = rule.facts(published or rule.find_published(file.sha256), options)
+    facts = rule.facts(published or rule.find_published(file.sha256), filled.model)
     agreement = None
     if images:
         network = _build_origin(origin, name, path, reading, filled)
@@ -134,7 +131,6 @@ def convert_file(
             raise InputError(f"{origin}'s {name} and ours do not agree: {agreement}")
     return Conversion(
         model_name=name,
-        size=rule.size(options),
         origin=origin,
         file=path,
         sha256=file.sha256,
@@ -211,4 +207,4 @@ def convert_back(directory: Path, source: str = "auto") -> TorchWeights:
     origin = next((each for each in order if not engine.obstacles(rules[each], model)), order[0])
     rule = rules[origin]
     tensors = engine.from_flax(rule, model, variables)
-    return TorchWeights(name, rule.size(options_of(model)), origin, tensors, rule.version)
+    return TorchWeights(name, model.size_text(), origin, tensors, rule.version)

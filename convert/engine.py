@@ -14,7 +14,7 @@ from convert.rule import Options, Rule
 from convert.targets import constants_of, leaves_of, targets_of
 from flaxmobile.errors import InputError
 from flaxmobile.layers import Network
-from flaxmobile.registry import create_model, options_of
+from flaxmobile.registry import create_model
 from flaxmobile.trees import Tree
 
 
@@ -61,9 +61,7 @@ def to_flax(reading: Reading, model_name: str, chosen: Options = MappingProxyTyp
     model = create_model(model_name, **options)
     leaves = leaves_of(model)
     targets = targets_of(rule, model, leaves)
-    without_place: dict[str, str] = {}
-    if others:
-        without_place = left_out(reading, read, others, targets, model.heads)
+    without_place = left_out(reading, read, others, targets) if others else {}
     claims = {name: own for name, own in reading.claims.items() if name not in without_place}
     problems += [*refused, *name_problems(layout, claims, targets)]
     for name, target in targets.items():
@@ -71,8 +69,7 @@ def to_flax(reading: Reading, model_name: str, chosen: Options = MappingProxyTyp
             problems += value_problems(claimant, reading.file[claimant], target)
     if problems:
         raise InputError(
-            f"{model_name} with {rule.size(options_of(model))} cannot be filled: "
-            f"{'; '.join(problems)}"
+            f"{model_name} with {model.size_text()} cannot be filled: {'; '.join(problems)}"
         )
     constants = constants_of(rule, leaves)
     flat = {target.path: target.to_ours(reading.tensors[name]) for name, target in targets.items()}

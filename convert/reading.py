@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from convert.rule import Options, Rule
+from flaxmobile.layers import Network
 from flaxmobile.trees import Tree
 
 Arrays = Mapping[str, np.ndarray]
@@ -69,7 +70,8 @@ class Reading:
     def fit(self) -> Fit:
         """How well the names fit the rule's best variant, whatever the shapes are."""
         rule = self.rule
-        return max(self._fit({"alpha": 1.0, **rule.options, **each}) for each in rule.variants)
+        models = (rule.network(**{**rule.options, **each}) for each in rule.variants)
+        return max(map(self._fit, models))
 
     def channels(self, module: str, layer: str) -> int | None:
         """The output channels of a module of ours, which the origin calls `layer`."""
@@ -91,7 +93,8 @@ class Reading:
           Options of `create_model`, and a problem if the width is another one.
         """
         rule = self.rule
-        best = max((self._sized(each, alpha) for each in rule.variants), key=self._agreement)
+        sized = (self._sized(each, alpha) for each in rule.variants)
+        best = max(sized, key=lambda options: self._agreement(rule.network(**options)))
         problems = []
         if alpha is not None and best.get("alpha") != alpha:
             problems.append(
@@ -99,43 +102,41 @@ class Reading:
                 if "alpha" in best
                 else f"--alpha is {alpha}; the network has no width multiplier: leave the flag out"
             )
-        classifier = dict(rule.modules(best)).get("classifier")
+        classifier = dict(rule.modules(rule.network(**best))).get("classifier")
         classes = None if classifier is None else self.channels("classifier", classifier)
         return (best if classes is None else {**best, "num_classes": classes}), problems
 
-    def _fit(self, options: Options) -> Fit:
+    def _fit(self, model: Network) -> Fit:
         layers = [self.rule.layout.split(name)[0] for name in self.claims]
-        found, expected = set(layers), {layer for _, layer in self.rule.modules(options)}
+        found, expected = set(layers), {layer for _, layer in self.rule.modules(model)}
         known = sum(layer in expected for layer in layers)
         return Fit(known, -len(expected - found), -len(found - expected))
 
-    def _agreement(self, options: Options) -> tuple[int, int]:
-        """How well the names are those of a variant, then how well the widths are."""
-        fit, modules = self._fit(options), dict(self.rule.modules(options))
-        widths = {} if self.rule.widths is None else self.rule.widths(options)
-        fitting = sum(
-            self.channels(module, modules[module]) == width for module, width in widths.items()
-        )
+    def _agreement(self, model: Network) -> tuple[int, int]:
+        """How well the names are those of a network, then how well the widths are."""
+        fit, layers = self._fit(model), dict(self.rule.modules(model))
+        widths = {} if self.rule.widths is None else self.rule.widths(model)
+        fitting = sum(self.channels(name, layers[name]) == width for name, width in widths.items())
         return fit.missing + fit.unknown, fitting
 
     def _sized(self, variant: Options, alpha: float | None) -> Tree:
         """The options of a variant at the roundest alpha that fits the widths, or the user's."""
-        options, widths = {**self.rule.options, **variant}, self.rule.widths
-        if widths is None or "alpha" in variant:
+        rule, options = self.rule, {**self.rule.options, **variant}
+        if rule.widths is None or "alpha" in variant:
             return options
-        layers = dict(self.rule.modules({**options, "alpha": 1.0}))
-        found = {
-            module: self.channels(module, layers[module])
-            for module in widths({**options, "alpha": 1.0})
-        }
+
+        def expected(candidate: float) -> Mapping[str, int]:
+            return rule.widths(rule.network(**options, alpha=candidate)) if rule.widths else {}
+
+        layers = dict(rule.modules(rule.network(**options)))
+        found = {module: self.channels(module, layers[module]) for module in expected(1.0)}
 
         def fitting(candidate: float) -> int:
-            expected = widths({**options, "alpha": candidate})
-            return sum(found[module] == width for module, width in expected.items())
+            return sum(found[module] == width for module, width in expected(candidate).items())
 
         def distance(candidate: float) -> float:
-            expected = widths({**options, "alpha": candidate})
-            return sum(abs(math.log(width / (found[m] or width))) for m, width in expected.items())
+            widths = expected(candidate).items()
+            return sum(abs(math.log(width / (found[module] or width))) for module, width in widths)
 
         best = next((each for each in _ALPHAS if fitting(each) == len(found)), None)
         if best is None:  # it has three digits, or the file is damaged

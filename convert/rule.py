@@ -6,12 +6,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from convert.imagenet import class_names
+from flaxmobile.layers import Network
 from flaxmobile.preprocessing import Preprocessing
 
 Options = Mapping[str, Any]
 """Options of `flaxmobile.create_model`."""
-Modules = Callable[[Options], Iterable[tuple[str, str]]]
-"""Options of the network -> pairs of our path of a module and the origin's name of it."""
+Names = Iterable[tuple[str, str]]
+"""Pairs of our path of a module and the origin's name of it."""
+Modules = Callable[[Any], Names]
+"""A network of ours -> the names of its modules."""
 
 
 class Counter(NamedTuple):
@@ -122,62 +125,58 @@ PLAIN: Options = {"output_stride": 32, "folded": False}
 """Options of the origins' networks, where a rule says nothing else."""
 
 
-def classifier_size(options: Options) -> str:
-    """Say which of its sizes a classifier has."""
-    width = "" if options.get("alpha") is None else f"alpha {options['alpha']} and "
-    return f"{width}{options['num_classes']} classes"
-
-
-def _multiplier_1(options: Options) -> int:
+def _multiplier_1(model: Network) -> int:
     return 1
 
 
 class Rule(NamedTuple):
-    """How an origin stores a network.
+    """How an origin stores a network of ours.
+
+    What depends on options of the network is asked of the network that has them: `model`.
 
     Attributes:
-      layout: of its framework.
-      modules: the names of all modules, in the origin's order, such as
+      network: class of our network.
+      layout: of the origin's framework.
+      modules: model -> the names of all modules, in the origin's order, such as
         ("stage3_block2/expand/conv", "features.5.conv.0.0").
       own_options: of `create_model`, under which our outputs are the origin's; `PLAIN` apart.
       preprocessing: the origin's preset for files that it did not publish.
       other_names: the same modules under other names, which some of the origin's files have.
       variants: options in which the origin's files differ, told apart by names and widths; the
         first is the origin's default.
-      widths: options -> our path of a module -> its output channels, for modules that tell one
-        width from another; None where the network has no `alpha` above 0 of the user's choice.
+      widths: model -> our path of a module -> its output channels, for modules that tell one width
+        from another; None where the network has no `alpha` above 0 of the user's choice.
       published: files that the origin publishes.
       about: what the origin says about any of its files, such as its repository.
       class_names: number of classes -> their names, where it is ImageNet's.
-      image_size: options -> side of the whole image in pixels, where the origin's networks differ
-        in it.
+      image_size: model -> side of the whole image in pixels, where the origin's networks differ in
+        it.
       version: of the torch module, which torchvision's MNASNet insists on.
       as_convolutions: our paths of dense layers that the origin stores as 1×1 convolutions.
       constants: our collection and leaf -> its value in all modules, where the origin's network has
         no such parameter.
       removable: our layers before the classifier that users replace together with it -> the option
         that leaves each out.
-      depth_multiplier: options -> output channels for each input channel of depthwise kernels.
-      size: options -> words that tell which of the rule's networks it is.
+      depth_multiplier: model -> output channels for each input channel of depthwise kernels.
     """
 
+    network: type[Network]
     layout: Layout
     modules: Modules
     own_options: Options
     preprocessing: Preprocessing
     other_names: Sequence[Modules] = ()
     variants: Sequence[Options] = ({},)
-    widths: Callable[[Options], Mapping[str, int]] | None = None
+    widths: Callable[[Any], Mapping[str, int]] | None = None
     published: Sequence[Published] = ()
     about: Mapping[str, str] = {}
     class_names: Callable[[int], tuple[str, ...] | None] = class_names
-    image_size: Callable[[Options], int] | None = None
+    image_size: Callable[[Any], int] | None = None
     version: int = 1
     as_convolutions: Sequence[str] = ()
     constants: Mapping[str, float] = {}
     removable: Mapping[str, str] = {}
-    depth_multiplier: Callable[[Options], int] = _multiplier_1
-    size: Callable[[Options], str] = classifier_size
+    depth_multiplier: Callable[[Any], int] = _multiplier_1
 
     @property
     def options(self) -> Options:
@@ -188,11 +187,11 @@ class Rule(NamedTuple):
         """Return the published file of that SHA-256, if the rule knows it."""
         return next((each for each in self.published if sha256.startswith(each.sha256)), None)
 
-    def facts(self, published: Published | None, options: Options) -> Facts:
-        """Say what is known about a file, whether published or not, of a network's options."""
+    def facts(self, published: Published | None, model: Network) -> Facts:
+        """Say what is known about a file of a network's weights, whether published or not."""
         preset = published.preprocessing if published else self.preprocessing
         if self.image_size is not None:
-            size = self.image_size(options)
+            size = self.image_size(model)
             preset = dataclasses.replace(preset, image_size=size, resize_size=size)
         source = {**self.about, **(published.source if published else {})}
-        return Facts(preset, self.class_names(options["num_classes"]), source)
+        return Facts(preset, self.class_names(model.num_classes), source)

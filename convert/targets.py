@@ -7,7 +7,6 @@ from flax import traverse_util
 
 from convert.rule import Rule
 from flaxmobile.layers import Network
-from flaxmobile.registry import options_of
 from flaxmobile.trees import Tree
 from flaxmobile.variables import abstract_variables
 
@@ -46,8 +45,7 @@ def leaves_of(model: Network) -> Tree:
 
 def targets_of(rule: Rule, model: Network, leaves: Tree) -> dict[str, Target]:
     """The origin's name of each of its tensors -> where it goes, in the origin's order."""
-    options = options_of(model)
-    modules = dict(rule.modules(options))
+    modules = dict(rule.modules(model))
     order = {module: place for place, module in enumerate(modules)}
     kinds = list(rule.layout.leaves)
     ordered = []
@@ -62,7 +60,7 @@ def targets_of(rule: Rule, model: Network, leaves: Tree) -> dict[str, Target]:
         axes = rule.layout.axes_of(shape_with_window)
         shape = tuple(shape_with_window[i] for i in np.argsort(axes))
         if rule.layout.splits_depthwise and "depthwise" in parts and last == "kernel":
-            multiplier = rule.depth_multiplier(options)
+            multiplier = rule.depth_multiplier(model)
             shape = (*shape[:2], shape[3] // multiplier, multiplier)
         name = rule.layout.join(modules[module], rule.layout.leaves[kind])
         position = order[module], kinds.index(kind)

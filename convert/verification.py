@@ -89,7 +89,7 @@ def build_origin(
     Raises:
       InputError: no library has the origin's network, it is not installed, or it refuses the file.
     """
-    if getattr(model, "detector", False) or model.num_classes == 0:
+    if not model.gives_logits:
         raise InputError("--verify compares logits of classes, which this network does not give")
     try:
         network = build_reference(origin, name, options_of(model))

@@ -29,8 +29,9 @@ def fill(rule, name, tensors, **chosen):
 
 def facts_of(rule, sha256="", num_classes=1000):
     """What a rule says about a file whose SHA-256 begins like this."""
+    options = {"num_classes": num_classes, **rule.options, **rule.variants[0]}
     published = rule.find_published(sha256.ljust(64, "0"))
-    return rule.facts(published, {"num_classes": num_classes, **rule.options, **rule.variants[0]})
+    return rule.facts(published, rule.network(**options))
 
 
 def options_for(origin, name, variant):
@@ -65,9 +66,9 @@ def each_variant(*origins):
 def assert_modules_are_those_of(rule, found):
     """A rule names every module of a converted network once, and widths that it has."""
     kernels = traverse_util.flatten_dict(found.variables, sep="/")
-    modules = [module for module, _ in rule.modules(found.options)]
+    modules = [module for module, _ in rule.modules(found.model)]
     assert set(modules) == {path.split("/", 1)[1].rpartition("/")[0] for path in kernels}
     assert len(modules) == len(set(modules))
     if rule.widths:
-        for module, width in rule.widths(found.options).items():
+        for module, width in rule.widths(found.model).items():
             assert kernels[f"params/{module}/kernel"].shape[-1] == width

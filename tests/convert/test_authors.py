@@ -111,10 +111,11 @@ def test_every_published_width_is_recognised(name, alpha, groups):
 
 def unit_name(layers):
     """The authors' name of a layer of a unit, from the list that it is in."""
+    places = {layer: (branch, place) for layer, branch, place in layers}
 
     def name(path):
         layer, leaf = path.split("/")
-        branch, place = layers[layer]
+        branch, place = places[layer]
         return f"{branch}.{place + (leaf == 'norm')}"
 
     return name
@@ -127,8 +128,7 @@ def test_a_unit_of_shufflenet_v1_trains_as_theirs(channels, groups):
     ours = ShuffleNetUnit(
         channels, groups, variant="megvii", unit=partial(ConvNorm, dtype=np.float64)
     )
-    layers = {layer: (branch, place) for layer, branch, place in shufflenet_v1._LAYERS}
-    pair = block(theirs, ours, channels, names=unit_name(layers))
+    pair = block(theirs, ours, channels, names=unit_name(shufflenet_v1.LAYERS))
     assert_block_agrees(pair, (3, 11, 11, channels))
 
 
@@ -137,11 +137,7 @@ def test_a_unit_of_shufflenet_v2_trains_as_theirs(channels, features):
     stride = 2 if channels != features else 1
     theirs = ShuffleUnitV2(channels // (3 - stride), features, stride)
     ours = ShuffleUnit(features, stride, variant="megvii", unit=partial(ConvNorm, dtype=np.float64))
-    layers = {
-        **{layer: ("branch_main", place) for layer, place in shufflenet_v2._MAIN},
-        **{layer: ("branch_proj", place) for layer, place in shufflenet_v2._SHORTCUT},
-    }
-    pair = block(theirs, ours, channels, names=unit_name(layers))
+    pair = block(theirs, ours, channels, names=unit_name(shufflenet_v2.LAYERS))
     assert_block_agrees(pair, (3, 11, 11, channels))
 
 

@@ -11,7 +11,6 @@ from convert.recognition import recognise
 from convert.rules import RULES
 from convert.sources import Source
 from flaxmobile import InputError, create_model
-from flaxmobile.registry import options_of
 from tests.convert.commands import convert, error_of
 from tests.convert.keras_writer import write_keras_2
 from tests.convert.rules import each_rule, fill, options_for
@@ -75,7 +74,7 @@ def test_all_damages_are_told_at_once(origin, name):
     with pytest.raises(InputError) as caught:
         fill(rule, name, tensors)
     message = str(caught.value)
-    assert f"{name} with {rule.size(options_of(model))} cannot be filled" in message
+    assert f"{name} with {model.size_text()} cannot be filled" in message
     assert [part for part in expected if part not in message] == []
     assert "\n" not in message
 

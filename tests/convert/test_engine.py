@@ -83,10 +83,10 @@ def test_width_and_classes_are_read_from_the_tensors(alpha):
 def test_a_rules_widths_are_those_of_a_wide_network(origin, name):
     """Those of narrower ones are looked at where they are converted."""
     rule = RULES[origin, name]
-    options = {**rule.options, "alpha": 1.4, **rule.variants[-1]}
-    params = abstract(create_model(name, **options))["params"]
+    model = create_model(name, **{**rule.options, "alpha": 1.4, **rule.variants[-1]})
+    params = abstract(model)["params"]
     kernels = traverse_util.flatten_dict(params, sep="/")
-    for module, width in rule.widths(options).items():
+    for module, width in rule.widths(model).items():
         assert kernels[f"{module}/kernel"].shape[-1] == width
 
 

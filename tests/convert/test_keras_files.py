@@ -323,8 +323,8 @@ def test_a_file_in_bfloat16_is_widened(tmp_path):
 
 def test_rules_know_the_names_of_keras_2():
     rule = RULES["keras", "mobilenet_v3_large"]
-    options = {**rule.options, **rule.variants[0], "alpha": 1.0}
-    names, old = (dict(modules(options)) for modules in (rule.modules, rule.other_names[0]))
+    model = rule.network(**rule.options)
+    names, old = (dict(modules(model)) for modules in (rule.modules, rule.other_names[0]))
     assert {
         "Conv",
         "Conv/BatchNorm",

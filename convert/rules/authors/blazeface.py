@@ -1,49 +1,42 @@
 """BlazeFace in PyTorch: MediaPipe's two models as hollance/BlazeFace-PyTorch has them."""
 
-from collections.abc import Iterator
-
 from convert.layouts import TORCH
-from convert.rule import Options, Rule
-from convert.rules.mediapipe.blazeface import (
-    OPTIONS,
-    PREPROCESSING,
-    VARIANTS,
-    heads,
-    image_size,
-    size,
-)
-from flaxmobile.models import blazeface
+from convert.rule import Rule
+from convert.rules.mediapipe.blazeface import OPTIONS, PREPROCESSING, VARIANTS
+from convert.rules.units import Names
+from flaxmobile.models.blazeface import ANCHORS, BlazeFace
 
 _LISTS = {"mediapipe": (("backbone1", 11), ("backbone2", 5)), "mediapipe_back": (("backbone", 31),)}
 """Variant -> their lists and how many blocks each has; the first begins with stem and ReLU."""
 
 
-def _modules(options: Options) -> Iterator[tuple[str, str]]:
-    variant = options["variant"]
+def _modules(model: BlazeFace) -> Names:
+    stem, *blocks = model.blocks()
+    lists = _LISTS[model.variant]
     theirs = [
         f"{name}.{place + 2 * (index == 0)}.convs"
-        for index, (name, count) in enumerate(_LISTS[variant])
+        for index, (name, count) in enumerate(lists)
         for place in range(count)
     ]
-    if variant == "mediapipe_back":
+    if model.variant == "mediapipe_back":
         theirs.append("final.convs")
-    yield "stem/conv", f"{_LISTS[variant][0][0]}.0"
-    for number, block in enumerate(theirs, start=1):
-        yield f"block{number}/depthwise/conv", f"{block}.0"
-        yield f"block{number}/project/conv", f"{block}.1"
+    yield f"{stem.name}/conv", f"{lists[0][0]}.0"
+    for block, name in zip(blocks, theirs, strict=True):
+        yield f"{block.name}/depthwise/conv", f"{name}.0"
+        yield f"{block.name}/project/conv", f"{name}.1"
     for kind, name in (("scores", "classifier"), ("boxes", "regressor")):
         # Theirs are named after the strides of the front model in both.
-        for stride, ours in zip(blazeface.ANCHORS, heads(variant, kind), strict=True):
-            yield ours, f"{name}_{stride}"
+        for ours, stride in zip(model.table.anchors, ANCHORS, strict=True):
+            yield f"{kind}_stride{ours}", f"{name}_{stride}"
 
 
-BLAZEFACE = Rule(
+RULE = Rule(
+    network=BlazeFace,
     layout=TORCH,
     modules=_modules,
     own_options=OPTIONS,
     variants=VARIANTS,
     preprocessing=PREPROCESSING,
     about={"repository": "hollance/BlazeFace-PyTorch"},
-    image_size=image_size,
-    size=size,
+    image_size=lambda model: model.table.image_size,
 )

@@ -1,11 +1,12 @@
 """What Megvii's ShuffleNets have in common (megvii-model/ShuffleNet-Series)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
+from flaxmobile.layers import Block
 from flaxmobile.preprocessing import Preprocessing
 
 # `train.py`: OpencvResize(256), CenterCrop(224), ToBGRTensor, which leaves pixels in 0..255.
-# OpenCV's linear interpolation takes 2×2 pixels however far it shrinks; ours is antialiased.
+# OpenCV's linear interpolation reads 2×2 pixels however far it shrinks; ours is antialiased.
 PREPROCESSING = Preprocessing(
     resize_size=256, mean=(0.0,) * 3, std=(1 / 255,) * 3, channel_order="BGR"
 )
@@ -13,18 +14,8 @@ PREPROCESSING = Preprocessing(
 ABOUT = {"repository": "megvii-model/ShuffleNet-Series"}
 
 
-def conv_norm(ours: str, theirs: str, place: int) -> Iterator[tuple[str, str]]:
-    """Name a convolution at a place of a list, with its normalization behind it."""
-    yield f"{ours}/conv", f"{theirs}.{place}"
-    yield f"{ours}/norm", f"{theirs}.{place + 1}"
-
-
-def units(blocks: Sequence[int]) -> Iterator[tuple[str, str]]:
-    """Name the units of stages 2, 3, … of so many blocks: they are in one list."""
-    ours = [
-        f"stage{stage}_block{block}"
-        for stage, count in enumerate(blocks, start=2)
-        for block in range(1, count + 1)
-    ]
-    for index, unit in enumerate(ours):
+def named_units(blocks: Iterable[Block]) -> Iterator[tuple[Block, str]]:
+    """Name the units of all stages, which are in one list."""
+    units = (block for block in blocks if block.name.startswith("stage"))
+    for index, unit in enumerate(units):
         yield unit, f"features.{index}"

@@ -1,36 +1,30 @@
 """ShuffleNet of its authors: `ShuffleNetV1` of megvii-model/ShuffleNet-Series."""
 
-from collections.abc import Iterator, Mapping
-
 from convert.layouts import TORCH
-from convert.rule import Options, Rule
-from convert.rules.authors.megvii import ABOUT, PREPROCESSING, conv_norm, units
-from flaxmobile.models import shufflenet_v1
+from convert.rule import Rule
+from convert.rules.authors.megvii import ABOUT, PREPROCESSING, named_units
+from convert.rules.units import Names, listed, sequential
+from convert.rules.widths import shufflenet_v1_widths
+from flaxmobile.models.shufflenet_v1 import ShuffleNetV1
 
-_LAYERS = (
+LAYERS = (
     ("reduce", "branch_main_1", 0),
     ("depthwise", "branch_main_1", 3),
     ("expand", "branch_main_2", 0),
 )
-"""Our layer, their branch, its place there."""
+"""Our layer of a unit, their branch, its place there."""
 
 
-def _modules(options: Options) -> Iterator[tuple[str, str]]:
-    yield from conv_norm("stem", "first_conv", 0)
-    for ours, theirs in units(shufflenet_v1.UNITS):
-        for layer, branch, place in _LAYERS:
-            yield from conv_norm(f"{ours}/{layer}", f"{theirs}.{branch}", place)
+def _modules(model: ShuffleNetV1) -> Names:
+    yield from sequential("stem", "first_conv")
+    for unit, theirs in named_units(model.blocks()):
+        for layer, branch, place in LAYERS:
+            yield from listed(f"{unit.name}/{layer}", f"{theirs}.{branch}", place)
     yield "classifier", "classifier.0"
 
 
-def _widths(options: Options) -> Mapping[str, int]:
-    groups, alpha = options["groups"], options["alpha"]
-    stages = enumerate(shufflenet_v1.stage_channels(groups, alpha), start=2)
-    channels = {f"stage{number}_block2/expand/conv": width for number, width in stages}
-    return {"stem/conv": shufflenet_v1.stem_channels(groups, alpha), **channels}
-
-
-SHUFFLENET_V1 = Rule(
+RULE = Rule(
+    network=ShuffleNetV1,
     layout=TORCH,
     modules=_modules,
     own_options={
@@ -38,7 +32,7 @@ SHUFFLENET_V1 = Rule(
         "padding": "symmetric",
         "norm_epsilon": 1e-5,
     },
-    widths=_widths,
+    widths=shufflenet_v1_widths,
     preprocessing=PREPROCESSING,
     about=ABOUT,
     variants=tuple(

@@ -1,71 +1,88 @@
 """How `keras.applications` names layers, and in which order models keep them."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 
 from convert.keras_files import BY_ORDER
-from convert.rule import Options
-
-Modules = Callable[[Options], Iterable[tuple[str, str]]]
-Branch = Sequence[str | tuple[str, ...]]
-"""Names of units one after the other; a tuple are units side by side that end the branch."""
+from convert.rule import Modules
+from convert.rules.units import Names, unit, units_of
+from flaxmobile.layers import Block, Network
+from flaxmobile.layers.branches import Max, Module, Unit
+from flaxmobile.models.inception_resnet_v2 import Residual
 
 WITHOUT_SCALE = {"params/scale": 1.0}
-"""Its Inception networks normalize with `scale=False`."""
+"""Keras's Inception networks normalize with `scale=False`."""
 
-
-def conv_norm(ours: str, conv: str, norm: str) -> Iterator[tuple[str, str]]:
-    """A convolution and the normalization after it."""
-    yield f"{ours}/conv", conv
-    yield f"{ours}/norm", norm
-
-
-def numbered_conv_norm(ours: str, number: int) -> Iterator[tuple[str, str]]:
-    """The same of layers that Keras has numbered."""
-    return conv_norm(ours, numbered("conv2d", number), numbered("batch_normalization", number))
+with_bn = partial(unit, conv="", norm="_bn")
+"""A convolution, and its normalization under its name and `_bn`."""
 
 
 def numbered(kind: str, number: int) -> str:
-    """The name of a layer that was given none: the class, and how many of it were made before."""
+    """Name a layer that was given no name: its class, and how many of it were made before."""
     return f"{kind}_{number}" if number else kind
 
 
-def units_of(branches: Iterable[Branch]) -> list[str]:
-    """The units of a module in the order in which they are made, branch by branch."""
-    return [name for branch in branches for units in branch for name in _side_by_side(units)]
+def numbered_unit(ours: str, number: int) -> Names:
+    """Name a convolution and its normalization by their number."""
+    return unit(ours, "", numbered("conv2d", number), numbered("batch_normalization", number))
 
 
-def by_depth(branches: Iterable[Branch]) -> list[str]:
-    """The units of a module in the order in which a model keeps them: the farthest from its end
-    first, then branch by branch. The concatenation of units side by side adds a layer.
+def inception(blocks: Iterable[Block]) -> Names:
+    """Name the units of an Inception network by the order in which Keras makes them.
 
-    Source: `keras.src.ops.function.map_graph`.
+    They come in the order in which a model keeps them.
     """
-    distances = []
-    for branch in branches:
-        fork = 0 if isinstance(branch[-1], str) else 1
-        for place, units in enumerate(branch):
-            after = 3 * (len(branch) - 1 - place) + fork  # a unit has three layers
-            distances += [(after, name) for name in _side_by_side(units)]
-    return [name for _, name in sorted(distances, key=lambda pair: -pair[0])]
+    made = 0
+    for block in blocks:
+        match block.row:
+            case Max():
+                continue
+            case Unit():
+                places = [(block.name, 0)]
+            case Residual(branches):
+                places = _places(f"{block.name}/branches", branches)
+            case branches:
+                places = _places(block.name, branches)
+        for ours, place in places:
+            yield from numbered_unit(ours, made + place)
+        made += len(places)
+        if isinstance(block.row, Residual):
+            yield f"{block.name}/widen", f"{block.name}_conv"
 
 
-def _side_by_side(units: str | tuple[str, ...]) -> tuple[str, ...]:
-    return (units,) if isinstance(units, str) else units
+def _places(ours: str, module: Module) -> list[tuple[str, int]]:
+    """List the units of a module in the order in which a model keeps them.
+
+    The farthest from its end come first, then branch by branch. The concatenation of units side by
+    side adds a layer. Source: `keras.src.ops.function.map_graph`.
+
+    Returns:
+      The path of each, and its place in the order in which they are made: branch by branch.
+    """
+    found = []
+    for branch in module:
+        layers = [units for layer in branch if (units := units_of(layer))]
+        for position, units in enumerate(layers):
+            fork = len(layers[-1]) > 1
+            after = 3 * (len(layers) - 1 - position) + fork  # a unit has three layers
+            found += [(after, f"{ours}/{each.name}") for each in units]
+    places = [(after, path, place) for place, (after, path) in enumerate(found)]
+    return [(path, place) for _, path, place in sorted(places, key=lambda each: -each[0])]
 
 
 def by_order(modules: Modules, as_convolutions: Sequence[str] = ()) -> Modules:
-    """The names in files without names: each layer's class, and its number among them.
+    """Name the layers in files without names: by their class, and their number in it.
 
     Args:
       modules: the network's under their names, in the order in which a model keeps them.
       as_convolutions: see `Rule`.
     """
 
-    def names(options: Options) -> Iterator[tuple[str, str]]:
+    def names(model: Network) -> Names:
         counts: Counter[str] = Counter()
         known: dict[str, str] = {}
-        for ours, theirs in modules(options):
+        for ours, theirs in modules(model):
             layer, part = _separable(theirs)
             if layer not in known:
                 kind = "separable_conv2d" if part else _class_of(ours, as_convolutions)

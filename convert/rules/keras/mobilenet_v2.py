@@ -5,34 +5,31 @@ that it publishes, and at all multiples of 0.05, that changes nothing; where it 
 are refused.
 """
 
-from collections.abc import Iterator
 from functools import partial
 
 from convert.imagenet import class_names_without_background
 from convert.layouts import KERAS
-from convert.rule import Options, Rule
-from convert.rules.keras.blocks import by_order, conv_norm
+from convert.rule import Rule
+from convert.rules.keras.blocks import by_order, with_bn
 from convert.rules.keras.presets import preset
-from convert.rules.torchvision.mobilenet_v2 import widths
-from flaxmobile.models import mobilenet_v2
+from convert.rules.units import Names, unit
+from convert.rules.widths import mobilenet_v2_widths
+from flaxmobile.models.mobilenet_v2 import MobileNetV2
 
 
-def _modules(options: Options, classifier: str = "predictions") -> Iterator[tuple[str, str]]:
-    yield from conv_norm("stem", "Conv1", "bn_Conv1")
-    index = 0
-    for number, stage in enumerate(mobilenet_v2.STAGES, start=1):
-        for block in range(1, stage.blocks + 1):
-            theirs = f"block_{index}" if index else "expanded_conv"
-            index += 1
-            layers = ("expand", "depthwise", "project")
-            for layer in layers[stage.expansion == 1 :]:
-                name = f"{theirs}_{layer}"
-                yield from conv_norm(f"stage{number}_block{block}/{layer}", name, f"{name}_BN")
-    yield from conv_norm("head", "Conv_1", "Conv_1_bn")
+def _modules(model: MobileNetV2, classifier: str = "predictions") -> Names:
+    stem, *blocks = model.blocks()
+    yield from unit(stem.name, "", "Conv1", "bn_Conv1")
+    for index, block in enumerate(blocks):
+        theirs = f"block_{index}" if index else "expanded_conv"
+        for layer in ("expand", "depthwise", "project")[block.row.expansion == 1 :]:
+            yield from unit(f"{block.name}/{layer}", f"{theirs}_{layer}", "", "_BN")
+    yield from with_bn("head", "Conv_1")
     yield "classifier", classifier
 
 
-MOBILENET_V2 = Rule(
+RULE = Rule(
+    network=MobileNetV2,
     layout=KERAS,
     modules=_modules,
     other_names=(partial(_modules, classifier="Logits"), by_order(_modules)),  # Keras 2.2's
@@ -43,7 +40,7 @@ MOBILENET_V2 = Rule(
         "shortcut": "bottleneck",
         "linear": True,
     },
-    widths=widths,
+    widths=mobilenet_v2_widths,
     preprocessing=preset(224),
     class_names=class_names_without_background,
 )

@@ -3,38 +3,35 @@
 The names are Keras 3's; those of Keras 2 have slashes and capitals.
 """
 
-from collections.abc import Iterator, Mapping
-from functools import partial
-
 from convert.imagenet import class_names_without_background
 from convert.layouts import KERAS
-from convert.rule import Options, Rule
-from convert.rules.keras.blocks import by_order, conv_norm
+from convert.rule import Rule
+from convert.rules.keras.blocks import by_order, with_bn
 from convert.rules.keras.presets import preset
-from convert.rules.torchvision.mobilenet_v3 import scale_as, widths
-from flaxmobile.models.mobilenet_v3 import LARGE, SMALL, Table
+from convert.rules.units import Names
+from convert.rules.widths import mobilenet_v3_widths
+from flaxmobile.models.mobilenet_v3 import MobileNetV3, MobileNetV3Large, MobileNetV3Small
 
 _AS_CONVOLUTIONS = ("hidden", "classifier")
 
 
-def _modules(table: Table, options: Options) -> Iterator[tuple[str, str]]:
-    yield from conv_norm("stem", "conv", "conv_bn")
-    for index, block in enumerate(scale_as(table, options).blocks):
+def _modules(model: MobileNetV3) -> Names:
+    yield from with_bn("stem", "conv")
+    for index, block in enumerate(model.scaled.blocks):
         theirs = f"expanded_conv_{index}" if index else "expanded_conv"
         for layer in ("expand", "depthwise", "project")[index == 0 :]:
-            if layer == "project" and block.row.stage.squeeze and not options["minimalistic"]:
+            if layer == "project" and block.row.stage.squeeze and not model.minimalistic:
                 yield f"{block.name}/squeeze/reduce", f"{theirs}_squeeze_excite_conv"
                 yield f"{block.name}/squeeze/expand", f"{theirs}_squeeze_excite_conv_1"
-            name = f"{theirs}_{layer}"
-            yield from conv_norm(f"{block.name}/{layer}", name, f"{name}_bn")
-    yield from conv_norm("last", "conv_1", "conv_1_bn")
-    if options["hidden_layer"]:
+            yield from with_bn(f"{block.name}/{layer}", f"{theirs}_{layer}")
+    yield from with_bn("last", "conv_1")
+    if model.hidden_layer:
         yield "hidden", "conv_2"
     yield "classifier", "logits"
 
 
-def _of_keras_2(table: Table, options: Options) -> Iterator[tuple[str, str]]:
-    for ours, theirs in _modules(table, options):
+def _keras_2_modules(model: MobileNetV3) -> Names:
+    for ours, theirs in _modules(model):
         name = theirs.removesuffix("_bn")
         for layer in ("expand", "depthwise", "project", "squeeze_excite"):
             name = name.replace(f"_{layer}", f"/{layer}")
@@ -46,19 +43,12 @@ def _of_keras_2(table: Table, options: Options) -> Iterator[tuple[str, str]]:
         yield ours, f"{name}/BatchNorm" if theirs.endswith("_bn") else name
 
 
-def _widths(table: Table, options: Options) -> Mapping[str, int]:
-    found = dict(widths(table, options))
-    if not options["hidden_layer"]:
-        del found["hidden"]
-    return found
-
-
-def _rule(table: Table) -> Rule:
-    modules = partial(_modules, table)
+def _rule(network: type[MobileNetV3]) -> Rule:
     return Rule(
+        network=network,
         layout=KERAS,
-        modules=modules,
-        other_names=(partial(_of_keras_2, table), by_order(modules, _AS_CONVOLUTIONS)),
+        modules=_modules,
+        other_names=(_keras_2_modules, by_order(_modules, _AS_CONVOLUTIONS)),
         own_options={
             "padding": "same",
             "norm_epsilon": 1e-3,
@@ -72,7 +62,7 @@ def _rule(table: Table) -> Rule:
             for hidden_layer in (True, False)
             for minimalistic in (False, True)
         ),
-        widths=partial(_widths, table),
+        widths=mobilenet_v3_widths,
         preprocessing=preset(224),
         class_names=class_names_without_background,
         as_convolutions=_AS_CONVOLUTIONS,
@@ -80,5 +70,5 @@ def _rule(table: Table) -> Rule:
     )
 
 
-MOBILENET_V3_LARGE = _rule(LARGE)
-MOBILENET_V3_SMALL = _rule(SMALL)
+LARGE = _rule(MobileNetV3Large)
+SMALL = _rule(MobileNetV3Small)

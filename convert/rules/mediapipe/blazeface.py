@@ -4,11 +4,11 @@ Layers are Keras's: `conv2d_3/Kernel` is the fourth convolution of its graph. No
 folded into them. The heads are named after their maps' strides.
 """
 
-from collections.abc import Iterator
-
 from convert.layouts import TFLITE
 from convert.rule import Options, Published, Rule
-from flaxmobile.models import blazeface
+from convert.rules.keras.blocks import numbered
+from convert.rules.units import Names
+from flaxmobile.models.blazeface import BlazeFace
 from flaxmobile.preprocessing import Preprocessing
 
 OPTIONS: Options = {
@@ -56,48 +56,28 @@ PUBLISHED = (
 )
 
 
-def image_size(options: Options) -> int:
-    """The side of the images that a variant takes."""
-    return blazeface.VARIANTS[options["variant"]].image_size
-
-
-def size(options: Options) -> str:
-    """Say which variant it is."""
-    return f"variant {options['variant']}"
-
-
-def heads(variant: str, kind: str) -> list[str]:
-    """Our heads of a kind ("boxes" or "scores"), of the finer map and of the coarser."""
-    return [f"{kind}_stride{stride}" for stride in blazeface.VARIANTS[variant].anchors]
-
-
-def _modules(options: Options) -> Iterator[tuple[str, str]]:
-    variant = blazeface.VARIANTS[options["variant"]]
-    yield "stem/conv", "conv2d"
-    for number, row in enumerate(variant.rows, start=1):
-        if row.residual:
-            depthwise, project = f"depthwise_conv2d{_suffix(number - 1)}", f"conv2d_{number}"
-        else:
-            depthwise, project = "separable_conv2d__xeno_compat__depthwise", "separable_conv2d"
-        yield f"block{number}/depthwise/conv", depthwise
-        yield f"block{number}/project/conv", project
+def _modules(model: BlazeFace) -> Names:
+    stem, *blocks = model.blocks()
+    yield f"{stem.name}/conv", "conv2d"
+    for number, block in enumerate(blocks, start=1):
+        depthwise, project = "separable_conv2d__xeno_compat__depthwise", "separable_conv2d"
+        if block.row.residual:
+            depthwise = numbered("depthwise_conv2d", number - 1)
+            project = numbered("conv2d", number)
+        yield f"{block.name}/depthwise/conv", depthwise
+        yield f"{block.name}/project/conv", project
     for kind, name in (("scores", "classificator"), ("boxes", "regressor")):
-        for stride in variant.anchors:
+        for stride in model.table.anchors:
             yield f"{kind}_stride{stride}", f"{name}_{stride}"
 
 
-def _suffix(place: int) -> str:
-    """Keras's, of the layers of a class: the first has none."""
-    return f"_{place}" if place else ""
-
-
-BLAZEFACE = Rule(
+RULE = Rule(
+    network=BlazeFace,
     layout=TFLITE,
     modules=_modules,
     own_options=OPTIONS,
     variants=VARIANTS,
     preprocessing=PREPROCESSING,
     published=PUBLISHED,
-    image_size=image_size,
-    size=size,
+    image_size=lambda model: model.table.image_size,
 )

@@ -1,9 +1,24 @@
-"""Names of timm's building blocks."""
+"""How timm names the blocks of its MobileNets."""
 
-from collections.abc import Iterator
+from convert.rules.units import Names, unit
+from flaxmobile.layers import Block
+
+_LAYERS = {"expand": "conv_pw", "depthwise": "conv_dw", "project": "conv_pwl"}
+_WITHOUT_EXPANSION = {"depthwise": "conv_dw", "project": "conv_pw"}
 
 
-def conv_norm_act(ours: str, theirs: str) -> Iterator[tuple[str, str]]:
-    """Its `ConvNormAct`."""
-    yield f"{ours}/conv", f"{theirs}.conv"
-    yield f"{ours}/norm", f"{theirs}.bn"
+def place_of(block: Block) -> str:
+    """Name a block: its stage and its place there, counted from 0."""
+    stage, number = block.name.removeprefix("stage").split("_block")
+    return f"blocks.{int(stage) - 1}.{int(number) - 1}"
+
+
+def inverted_residual(block: Block, expands: bool, squeezes: bool = False) -> Names:
+    """Name the layers of an inverted residual, in timm's order."""
+    theirs = place_of(block)
+    layers = _LAYERS if expands else _WITHOUT_EXPANSION
+    for position, (layer, conv) in enumerate(layers.items(), start=1):
+        if layer == "project" and squeezes:
+            yield f"{block.name}/squeeze/reduce", f"{theirs}.se.conv_reduce"
+            yield f"{block.name}/squeeze/expand", f"{theirs}.se.conv_expand"
+        yield from unit(f"{block.name}/{layer}", theirs, f".{conv}", f".bn{position}")

@@ -5,9 +5,9 @@ differ from torchvision's, and among each other, in how they prepare images.
 """
 
 from convert.rules.timm.files import HALF, preset
-from convert.rules.torchvision import inception_v3
+from convert.rules.torchvision import inception_v3 as torchvisions
 
-INCEPTION_V3 = inception_v3.INCEPTION_V3._replace(
+RULE = torchvisions.RULE._replace(
     variants=({"aux_logits": False}, {"aux_logits": True}),
     published=(),
     preprocessing=preset(299, mean=HALF, std=HALF, interpolation="bicubic"),

@@ -3,35 +3,21 @@
 They have the same names, but other padding and normalization: two origins, timm and timm-tf.
 """
 
-from collections.abc import Iterator
-from functools import partial
-
 from convert.layouts import TORCH
 from convert.rule import Options, Published, Rule
+from convert.rules.timm.blocks import inverted_residual
 from convert.rules.timm.files import HALF, preset, published
-from convert.rules.torchvision.mobilenet_v3 import scale_as, widths
-from flaxmobile.models.mobilenet_v3 import LARGE, SMALL, Table
-
-_BLOCK = {"expand": "conv_pw", "depthwise": "conv_dw", "project": "conv_pwl"}
-_FIRST_BLOCK = {"depthwise": "conv_dw", "project": "conv_pw"}
+from convert.rules.units import Names, unit
+from convert.rules.widths import mobilenet_v3_widths
+from flaxmobile.models.mobilenet_v3 import MobileNetV3, MobileNetV3Large, MobileNetV3Small
 
 
-def _modules(table: Table, options: Options) -> Iterator[tuple[str, str]]:
-    yield "stem/conv", "conv_stem"
-    yield "stem/norm", "bn1"
-    for block in scale_as(table, options).blocks:
-        stage, number = block.name.removeprefix("stage").split("_block")
-        ours, theirs = block.name, f"blocks.{int(stage) - 1}.{int(number) - 1}"
-        layers = _FIRST_BLOCK if stage == "1" else _BLOCK
-        for position, (layer, conv) in enumerate(layers.items(), start=1):
-            if layer == "project" and block.row.stage.squeeze and not options["minimalistic"]:
-                yield f"{ours}/squeeze/reduce", f"{theirs}.se.conv_reduce"
-                yield f"{ours}/squeeze/expand", f"{theirs}.se.conv_expand"
-            yield f"{ours}/{layer}/conv", f"{theirs}.{conv}"
-            yield f"{ours}/{layer}/norm", f"{theirs}.bn{position}"
-    last = f"blocks.{len(table.stages)}.0"
-    yield "last/conv", f"{last}.conv"
-    yield "last/norm", f"{last}.bn1"
+def _modules(model: MobileNetV3) -> Names:
+    yield from unit("stem", "", "conv_stem", "bn1")
+    for block in model.scaled.blocks:
+        squeezes = block.row.stage.squeeze and not model.minimalistic
+        yield from inverted_residual(block, not block.name.startswith("stage1_"), squeezes)
+    yield from unit("last", f"blocks.{len(model.table.stages)}.0", ".conv", ".bn1")
     yield "hidden", "conv_head"
     yield "classifier", "classifier"
 
@@ -50,7 +36,7 @@ _HALVES = preset(mean=HALF, std=HALF)
 _BICUBIC = preset(interpolation="bicubic")
 _UNSCALED = preset(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
-LARGE_FILES = (
+_LARGE_FILES = (
     published("mobilenetv3_large_100.ra_in1k", "mobilenetv3_large_100_ra-f55367f5", _BICUBIC),
     published(
         "mobilenetv3_large_100.miil_in21k_ft_in1k",
@@ -65,12 +51,12 @@ LARGE_FILES = (
         release="v0.1-tresnet",
     ),
 )
-SMALL_FILES = (
+_SMALL_FILES = (
     published("mobilenetv3_small_050.lamb_in1k", "mobilenetv3_small_050_lambc-4b7bbe87", _BICUBIC),
     published("mobilenetv3_small_075.lamb_in1k", "mobilenetv3_small_075_lambc-384766db", _BICUBIC),
     published("mobilenetv3_small_100.lamb_in1k", "mobilenetv3_small_100_lamb-266a294c", _BICUBIC),
 )
-TF_LARGE_FILES = (
+_TF_LARGE_FILES = (
     published("tf_mobilenetv3_large_075.in1k", "tf_mobilenetv3_large_075-150ee8b0", _HALVES),
     published("tf_mobilenetv3_large_100.in1k", "tf_mobilenetv3_large_100-427764d5", _HALVES),
     published(
@@ -79,7 +65,7 @@ TF_LARGE_FILES = (
         _HALVES,
     ),
 )
-TF_SMALL_FILES = (
+_TF_SMALL_FILES = (
     published("tf_mobilenetv3_small_075.in1k", "tf_mobilenetv3_small_075-da427f52", _HALVES),
     published("tf_mobilenetv3_small_100.in1k", "tf_mobilenetv3_small_100-37f49e2b", _HALVES),
     published(
@@ -90,12 +76,13 @@ TF_SMALL_FILES = (
 )
 
 
-def _rule(table: Table, files: tuple[Published, ...]) -> Rule:
+def _rule(network: type[MobileNetV3], files: tuple[Published, ...]) -> Rule:
     return Rule(
+        network=network,
         layout=TORCH,
-        modules=partial(_modules, table),
+        modules=_modules,
         own_options=_TIMM,
-        widths=partial(widths, table),
+        widths=mobilenet_v3_widths,
         preprocessing=_BICUBIC,
         published=files,
         as_convolutions=("hidden",),
@@ -103,15 +90,15 @@ def _rule(table: Table, files: tuple[Published, ...]) -> Rule:
     )
 
 
-def _tf_rule(table: Table, files: tuple[Published, ...]) -> Rule:
-    return _rule(table, files)._replace(
+def _tf_rule(network: type[MobileNetV3], files: tuple[Published, ...]) -> Rule:
+    return _rule(network, files)._replace(
         own_options=_TF,
         preprocessing=_HALVES,
         variants=({"minimalistic": False}, {"minimalistic": True}),
     )
 
 
-MOBILENET_V3_LARGE = _rule(LARGE, LARGE_FILES)
-MOBILENET_V3_SMALL = _rule(SMALL, SMALL_FILES)
-TF_MOBILENET_V3_LARGE = _tf_rule(LARGE, TF_LARGE_FILES)
-TF_MOBILENET_V3_SMALL = _tf_rule(SMALL, TF_SMALL_FILES)
+LARGE = _rule(MobileNetV3Large, _LARGE_FILES)
+SMALL = _rule(MobileNetV3Small, _SMALL_FILES)
+TF_LARGE = _tf_rule(MobileNetV3Large, _TF_LARGE_FILES)
+TF_SMALL = _tf_rule(MobileNetV3Small, _TF_SMALL_FILES)

@@ -1,22 +1,20 @@
 """timm's Xception (`legacy_xception`)."""
 
-from collections.abc import Iterator
-
 from convert.layouts import TORCH
-from convert.rule import Options, Rule
+from convert.rule import Rule
 from convert.rules.timm.files import HALF, preset, published
-from flaxmobile.models import xception
+from convert.rules.units import Names, unit
+from flaxmobile.models.xception import Module, Xception
 
 
-def _modules(options: Options) -> Iterator[tuple[str, str]]:
+def _modules(model: Xception) -> Names:
+    modules = [block.row for block in model.blocks() if isinstance(block.row, Module)]
     for number in (1, 2):
-        yield f"stem_conv{number}/conv", f"conv{number}"
-        yield f"stem_conv{number}/norm", f"bn{number}"
-    for index, module in enumerate(xception.modules(options["middle_blocks"]), start=1):
+        yield from unit(f"stem_conv{number}", "", f"conv{number}", f"bn{number}")
+    for index, module in enumerate(modules, start=1):
         theirs = f"block{index}"
         if module.stride > 1:
-            yield f"{module.name}/shortcut/conv", f"{theirs}.skip"
-            yield f"{module.name}/shortcut/norm", f"{theirs}.skipbn"
+            yield from unit(f"{module.name}/shortcut", theirs, ".skip", ".skipbn")
         for number in range(len(module.channels)):
             ours = f"{module.name}/separable{number + 1}"
             place = 3 * number + module.activate_first  # ReLU, separable convolution, normalization
@@ -27,15 +25,15 @@ def _modules(options: Options) -> Iterator[tuple[str, str]]:
     yield "classifier", "fc"
 
 
-def _separable(ours: str, conv: str, norm: str) -> Iterator[tuple[str, str]]:
+def _separable(ours: str, conv: str, norm: str) -> Names:
     yield f"{ours}/depthwise", f"{conv}.conv1"
-    yield f"{ours}/pointwise/conv", f"{conv}.pointwise"
-    yield f"{ours}/pointwise/norm", norm
+    yield from unit(f"{ours}/pointwise", "", f"{conv}.pointwise", norm)
 
 
 _PRESET = preset(299, 0.8975, mean=HALF, std=HALF, interpolation="bicubic")
 
-XCEPTION = Rule(
+RULE = Rule(
+    network=Xception,
     layout=TORCH,
     modules=_modules,
     own_options={

@@ -1,30 +1,21 @@
 """torchvision's GoogLeNet."""
 
-from collections.abc import Iterator
-
 from convert.layouts import TORCH
-from convert.rule import Options, Rule
-from convert.rules.torchvision.blocks import basic_conv
+from convert.rule import Rule
 from convert.rules.torchvision.files import STANDARD, published, transformed
-from flaxmobile.models import inception_v1
+from convert.rules.units import Names, basic_conv, branches
+from flaxmobile.models.inception_v1 import InceptionV1, Widths, module
 
-_LAYERS = {
-    "branch1x1": "branch1",
-    "branch3x3_reduce": "branch2.0",
-    "branch3x3": "branch2.1",
-    "branch5x5_reduce": "branch3.0",
-    "branch5x5": "branch3.1",
-    "pool_project": "branch4.1",
-}
+_UNITS = {"stem": "conv1", "conv2_reduce": "conv2", "conv2": "conv3"}
 
 
-def _modules(options: Options) -> Iterator[tuple[str, str]]:
-    for ours, theirs in (("stem", "conv1"), ("conv2_reduce", "conv2"), ("conv2", "conv3")):
-        yield from basic_conv(ours, theirs)
-    for module in (block.name for block in inception_v1.TABLE if "inception" in block.name):
-        for ours, theirs in _LAYERS.items():
-            yield from basic_conv(f"{module}/{ours}", f"{module}.{theirs}")
-    if options["aux_logits"]:
+def _modules(model: InceptionV1) -> Names:
+    for block in model.blocks():
+        if block.name in _UNITS:
+            yield from basic_conv(block.name, _UNITS[block.name])
+        elif isinstance(block.row, Widths):
+            yield from branches(block.name, block.name, module(block.row, large_kernel=3), first=1)
+    if model.aux_logits:
         for ours, theirs in (("auxiliary1", "aux1"), ("auxiliary2", "aux2")):
             yield from basic_conv(f"{ours}/project", f"{theirs}.conv")
             yield f"{ours}/hidden", f"{theirs}.fc1"
@@ -32,7 +23,8 @@ def _modules(options: Options) -> Iterator[tuple[str, str]]:
     yield "classifier", "fc"
 
 
-INCEPTION_V1 = Rule(
+RULE = Rule(
+    network=InceptionV1,
     layout=TORCH,
     modules=_modules,
     own_options={

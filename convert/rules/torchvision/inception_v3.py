@@ -1,12 +1,10 @@
 """torchvision's Inception V3."""
 
-from collections.abc import Iterator
-
 from convert.layouts import TORCH
-from convert.rule import Options, Rule
-from convert.rules.torchvision.blocks import basic_conv
+from convert.rule import Rule
 from convert.rules.torchvision.files import INCEPTION, published, transformed
-from flaxmobile.models import inception_v3
+from convert.rules.units import Names, basic_conv
+from flaxmobile.models.inception_v3 import AUXILIARY_AFTER, InceptionV3
 
 _STEM = {
     "stem_conv1": "Conv2d_1a_3x3",
@@ -61,33 +59,33 @@ _E = {
     "double3x3_3x1": "branch3x3dbl_3b",
     "pool_project": "branch_pool",
 }
-_AUXILIARY = {"project": "conv0", "conv5x5": "conv1"}
 LAYERS = {
     **dict.fromkeys(("mixed5b", "mixed5c", "mixed5d"), _A),
     "mixed6a": _B,
     **dict.fromkeys(("mixed6b", "mixed6c", "mixed6d", "mixed6e"), _C),
     "mixed7a": _D,
     **dict.fromkeys(("mixed7b", "mixed7c"), _E),
-    "auxiliary": _AUXILIARY,
+    "auxiliary": {"project": "conv0", "conv5x5": "conv1"},
 }
 """Module -> our layer in it -> theirs."""
 
 
-def _modules(options: Options) -> Iterator[tuple[str, str]]:
-    for ours, theirs in _STEM.items():
-        yield from basic_conv(ours, theirs)
-    for module in (block.name for block in inception_v3.TABLE if "mixed" in block.name):
-        for ours, theirs in LAYERS[module].items():
-            name = module.replace("mixed", "Mixed_")
-            yield from basic_conv(f"{module}/{ours}", f"{name}.{theirs}")
-        if module == "mixed6e" and options["aux_logits"]:
-            for ours, theirs in _AUXILIARY.items():
-                yield from basic_conv(f"auxiliary/{ours}", f"AuxLogits.{theirs}")
+def _modules(model: InceptionV3) -> Names:
+    for block in model.blocks():
+        if block.name in _STEM:
+            yield from basic_conv(block.name, _STEM[block.name])
+        theirs = block.name.replace("mixed", "Mixed_")
+        for our_layer, their_layer in LAYERS.get(block.name, {}).items():
+            yield from basic_conv(f"{block.name}/{our_layer}", f"{theirs}.{their_layer}")
+        if block.name == AUXILIARY_AFTER and model.aux_logits:
+            for our_layer, their_layer in LAYERS["auxiliary"].items():
+                yield from basic_conv(f"auxiliary/{our_layer}", f"AuxLogits.{their_layer}")
             yield "auxiliary/classifier", "AuxLogits.fc"
     yield "classifier", "fc"
 
 
-INCEPTION_V3 = Rule(
+RULE = Rule(
+    network=InceptionV3,
     layout=TORCH,
     modules=_modules,
     own_options={

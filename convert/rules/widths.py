@@ -1,0 +1,86 @@
+"""Output channels of our networks' layers, for those that tell one width from another."""
+
+from collections.abc import Mapping
+
+from flaxmobile.layers import round_channels
+from flaxmobile.models import mnasnet, mobilenet_v1, mobilenet_v2, mobilenext
+from flaxmobile.models import shufflenet_v1 as v1
+from flaxmobile.models import shufflenet_v2 as v2
+from flaxmobile.models.mobilenet_v3 import MobileNetV3
+
+Widths = Mapping[str, int]
+"""Our path of a module -> its output channels."""
+
+
+def mobilenet_v1_widths(model: mobilenet_v1.MobileNetV1) -> Widths:
+    """Channels of the stem, of the first filter and of all blocks."""
+    stem, blocks = model.width(mobilenet_v1.STEM_CHANNELS), model.blocks()[1:]
+    return {
+        "stem/conv": stem,
+        f"{blocks[0].name}/depthwise/conv": stem * model.depth_multiplier,
+        **{f"{block.name}/pointwise/conv": model.width(block.row.channels) for block in blocks},
+    }
+
+
+def mobilenet_v2_widths(model: mobilenet_v2.MobileNetV2) -> Widths:
+    """Channels of the stem, the blocks and the head."""
+    return {
+        "stem/conv": model.width(mobilenet_v2.STEM_CHANNELS),
+        **_projected(model),
+        "head/conv": round_channels(mobilenet_v2.HEAD_CHANNELS * max(1.0, model.alpha)),
+    }
+
+
+def mnasnet_widths(model: mnasnet.MnasNet) -> Widths:
+    """Channels of the stem and the blocks."""
+    return {"stem/conv": model.width(mnasnet.STEM_CHANNELS), **_projected(model)}
+
+
+def _projected(model: mobilenet_v2.MobileNetV2 | mnasnet.MnasNet) -> Widths:
+    return {
+        f"{block.name}/project/conv": model.width(block.row.channels)
+        for block in model.blocks()[1:]
+    }
+
+
+def mobilenet_v3_widths(model: MobileNetV3) -> Widths:
+    """Channels of every layer but squeeze-excite's and the classifier."""
+    scaled = model.scaled
+    channels = {"stem/conv": scaled.stem, "last/conv": scaled.last}
+    if model.hidden_layer:
+        channels["hidden"] = scaled.hidden
+    for block in scaled.blocks:
+        channels[f"{block.name}/depthwise/conv"] = block.row.expanded_channels
+        channels[f"{block.name}/project/conv"] = block.row.channels
+    return channels
+
+
+def mobilenext_widths(model: mobilenext.MobileNeXt) -> Widths:
+    """Channels of the stem and the blocks."""
+    return {
+        "stem/conv": model.width(mobilenext.STEM_CHANNELS),
+        **{f"{block.name}/expand/conv": block.row.channels for block in model.blocks()[1:]},
+    }
+
+
+def shufflenet_v1_widths(model: v1.ShuffleNetV1) -> Widths:
+    """Channels of the stem and of units that keep their number."""
+    return {
+        "stem/conv": v1.stem_channels(model.groups, model.alpha),
+        **{f"{name}/expand/conv": channels for name, channels in _kept(model).items()},
+    }
+
+
+def shufflenet_v2_widths(model: v2.ShuffleNetV2) -> Widths:
+    """Channels of the stem, of units that keep their number, and of the head."""
+    return {
+        "stem/conv": v2.STEM_CHANNELS,
+        **{f"{name}/pointwise2/conv": channels // 2 for name, channels in _kept(model).items()},
+        "head/conv": v2.WIDTHS[model.alpha].head,
+    }
+
+
+def _kept(model: v1.ShuffleNetV1 | v2.ShuffleNetV2) -> Widths:
+    """Channels of the units of stride 1, by their names."""
+    units = (block for block in model.blocks() if block.name not in ("stem", "pool"))
+    return {unit.name: unit.row.channels for unit in units if unit.stride == 1}
