@@ -16,7 +16,7 @@ def thin(channels: int, alpha: float) -> int:
 
 def rule_at(rule: Rule, alpha: float) -> Rule:
     """A rule for networks of torchvision that `thinned` has narrowed."""
-    return rule._replace(own_options={**rule.options, "alpha": alpha})
+    return rule._replace(own_options={**rule.own_options, "alpha": alpha})
 
 
 def thinned(network: nn.Module, alpha: float, size: int, channels: int = 3) -> nn.Module:

@@ -56,7 +56,7 @@ def thin_pair():
 
 def block_name(path, module="inception3a", theirs="inception3a", prefix=""):
     """torchvision's name of a module inside a block."""
-    names = dict(RULE.modules({"aux_logits": True}))
+    names = dict(RULE.modules(RULE.network(aux_logits=True)))
     inner = names[f"{module}/{path.removeprefix('head/')}"].removeprefix(f"{theirs}.")
     return f"{prefix}.{inner}" if prefix else inner
 

@@ -10,8 +10,6 @@ import timm
 from torch import nn
 
 from convert.rules import RULES
-from convert.rules.timm import inception_resnet_v2 as resnet_names
-from convert.rules.timm import inception_v4 as v4_names
 from flaxmobile import InputError, create_backbone, create_model
 from flaxmobile.layers import ConvNorm
 from flaxmobile.layers.branches import Branches
@@ -37,57 +35,51 @@ THEIRS = partial(
 both = pytest.mark.parametrize("name", ["inception_v4", "inception_resnet_v2"])
 
 
-def names_from(table):
-    """timm's name of a layer, from the rule's table of the block."""
-
-    def name_of(path):
-        *_, layer, leaf = ["", *path.removeprefix("branches/").split("/")]
-        if leaf == "widen":
-            return "conv2d"
-        return f"{table[layer]}.{'conv' if leaf == 'conv' else 'bn'}"
-
-    return name_of
+def names_in(network, block, theirs):
+    """The rule's names of the layers in a block, which timm calls `theirs`."""
+    rule = RULES["timm", network]
+    names = dict(rule.modules(rule.network()))
+    return lambda path: names[f"{block}/{path}"].removeprefix(f"{theirs}.")
 
 
-V4_BLOCKS = {
-    "mixed3a": (their_v4.Mixed3a, inception_v4.MIXED_3A, 64),
-    "mixed4a": (their_v4.Mixed4a, inception_v4.MIXED_4A, 160),
-    "mixed5a": (their_v4.Mixed5a, inception_v4.MIXED_5A, 192),
-    "inception_a": (their_v4.InceptionA, inception_v4.INCEPTION_A, 384),
-    "reduction_a": (their_v4.ReductionA, inception_v4.REDUCTION_A, 384),
-    "inception_b": (their_v4.InceptionB, inception_v4.INCEPTION_B, 1024),
-    "reduction_b": (their_v4.ReductionB, inception_v4.REDUCTION_B, 1024),
-    "inception_c": (their_v4.InceptionC, inception_v4.INCEPTION_C, 1536),
-}
-MIXED_BLOCKS = {
-    "mixed5b": (their_resnet.Mixed_5b, inception_resnet_v2.MIXED_5B, 192),
-    "mixed6a": (their_resnet.Mixed_6a, inception_resnet_v2.MIXED_6A, 320),
-    "mixed7a": (their_resnet.Mixed_7a, inception_resnet_v2.MIXED_7A, 1088),
+V4, RESNET = "inception_v4", "inception_resnet_v2"
+BLOCKS = {  # ours -> network, timm's, and timm's name of it
+    "mixed3a": (V4, their_v4.Mixed3a, "features.3", inception_v4.MIXED_3A, 64),
+    "mixed4a": (V4, their_v4.Mixed4a, "features.4", inception_v4.MIXED_4A, 160),
+    "mixed5a": (V4, their_v4.Mixed5a, "features.5", inception_v4.MIXED_5A, 192),
+    "inception_a1": (V4, their_v4.InceptionA, "features.6", inception_v4.INCEPTION_A, 384),
+    "reduction_a": (V4, their_v4.ReductionA, "features.10", inception_v4.REDUCTION_A, 384),
+    "inception_b1": (V4, their_v4.InceptionB, "features.11", inception_v4.INCEPTION_B, 1024),
+    "reduction_b": (V4, their_v4.ReductionB, "features.18", inception_v4.REDUCTION_B, 1024),
+    "inception_c1": (V4, their_v4.InceptionC, "features.19", inception_v4.INCEPTION_C, 1536),
+    "mixed5b": (RESNET, their_resnet.Mixed_5b, "mixed_5b", inception_resnet_v2.MIXED_5B, 192),
+    "mixed6a": (RESNET, their_resnet.Mixed_6a, "mixed_6a", inception_resnet_v2.MIXED_6A, 320),
+    "mixed7a": (RESNET, their_resnet.Mixed_7a, "mixed_7a", inception_resnet_v2.MIXED_7A, 1088),
 }
 RESIDUAL_BLOCKS = {
-    "block35": (their_resnet.Block35, inception_resnet_v2.BLOCK_35, 320, 0.17),
-    "block17": (their_resnet.Block17, inception_resnet_v2.BLOCK_17, 1088, 0.1),
-    "block8": (their_resnet.Block8, inception_resnet_v2.BLOCK_8, 2080, 0.2),
+    "block35_1": (their_resnet.Block35, "repeat.0", inception_resnet_v2.BLOCK_35, 320, 0.17),
+    "block17_1": (their_resnet.Block17, "repeat_1.0", inception_resnet_v2.BLOCK_17, 1088, 0.1),
+    "block8_1": (their_resnet.Block8, "repeat_2.0", inception_resnet_v2.BLOCK_8, 2080, 0.2),
 }
 
 
-@pytest.mark.parametrize("name", [*V4_BLOCKS, *MIXED_BLOCKS])
+@pytest.mark.parametrize("name", BLOCKS)
 def test_block_agrees(name):
-    build, branches, channels = {**V4_BLOCKS, **MIXED_BLOCKS}[name]
-    table = {**v4_names._LAYERS, **resnet_names._MIXED}[name]
-    pair = block(build(THEIRS), Branches(branches, unit=CONV), channels, 7, names_from(table))
+    network, build, theirs, branches, channels = BLOCKS[name]
+    names = names_in(network, name, theirs)
+    pair = block(build(THEIRS), Branches(branches, unit=CONV), channels, 7, names)
     assert_block_agrees(pair, (2, 7, 7, channels))
 
 
 @pytest.mark.parametrize("last", [False, True])
 @pytest.mark.parametrize("name", RESIDUAL_BLOCKS)
 def test_residual_block_agrees(name, last):
-    build, branches, channels, scale = RESIDUAL_BLOCKS[name]
-    options = {"no_relu": True} if last and name == "block8" else {}
+    build, name_there, branches, channels, scale = RESIDUAL_BLOCKS[name]
+    options = {"no_relu": True} if last and name == "block8_1" else {}
     activation = not options
     theirs = build(scale, conv_block=THEIRS, **options)
     ours = ResidualBranches(branches, scale, activation=activation, unit=CONV, dtype=np.float64)
-    pair = block(theirs, ours, channels, 5, names_from(resnet_names._RESIDUAL[name]))
+    pair = block(theirs, ours, channels, 5, names_in(RESNET, name, name_there))
     assert_block_agrees(pair, (2, 5, 5, channels))
 
 
@@ -104,7 +96,9 @@ def small(name):
             del part[1:]
         repeats = (1, 1, 2)
     rule = RULES["timm", name]
-    return published(rule._replace(options={**rule.options, "repeats": repeats}), name, network)
+    return published(
+        rule._replace(own_options={**rule.own_options, "repeats": repeats}), name, network
+    )
 
 
 @both

@@ -35,9 +35,9 @@ def small():
     for number in range(5, 12):
         setattr(network, f"block{number}", nn.Identity())
     rule = RULE._replace(
-        options={**RULE.options, "middle_blocks": 1},
-        modules=lambda options: [
-            (ours, theirs.replace("block5.", "block12.")) for ours, theirs in RULE.modules(options)
+        own_options={**RULE.own_options, "middle_blocks": 1},
+        modules=lambda model: [
+            (ours, theirs.replace("block5.", "block12.")) for ours, theirs in RULE.modules(model)
         ],
     )
     return published(rule, "xception", network)
