@@ -1,1 +1,1 @@
-"""Reference weights to Flax and back, strictly: `python -m convert`."""
+"""Strict conversion of reference weights to Flax and back: `python -m convert`."""

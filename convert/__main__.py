@@ -1,4 +1,4 @@
-"""`python -m convert`: reference weights to a weights directory, or back to torch."""
+"""`python -m convert`: from reference weights to a weights directory, or back to torch."""
 
 import sys
 from collections.abc import Sequence
@@ -33,20 +33,22 @@ class Config:
     """File of reference weights, or torchvision:NAME or timm:NAME, such as
     torchvision:IMAGENET1K_V2, to fetch published ones; with --to-torch a weights directory."""
     output: Path
-    """Weights directory to make; with --to-torch a file, .pth or .safetensors."""
+    """Weights directory to write; with --to-torch a .pth or .safetensors file."""
     model: str | None = None
     """Name or alias of the network; `flaxmobile list` shows them."""
     source: Literal["auto", "torchvision", "timm", "timm-tf", "keras", "authors", "mediapipe"] = (
         "auto"
     )
-    """Whose names the file has; auto recognises them."""
+    """Origin of the file; auto recognises it by the names of the tensors."""
     alpha: float | None = None
-    """Width multiplier, to be checked against the file's; of torchvision:NAME, which to fetch."""
+    """Width multiplier. It is checked against the file's; for torchvision:NAME it says which width
+    to fetch."""
     classifier: Annotated[bool, FlagCreatePairsOff] = True
-    """With --no-classifier, leave the file's head out, its own or another, and make a backbone."""
+    """With --no-classifier, leave out the file's head, the origin's or your own, and write a
+    backbone."""
     options: tuple[str, ...] = ()
-    """Options of the network over those of the file's, such as aux_logits=false to leave auxiliary
-    classifiers out."""
+    """Options of the network that override the file's, such as aux_logits=false to leave out
+    auxiliary classifiers."""
     verify: Annotated[
         tyro.conf.UseAppendAction[tuple[Path, ...]], tyro.conf.arg(metavar="IMAGE|DIR")
     ] = ()
@@ -57,12 +59,12 @@ class Config:
 
     @property
     def chosen(self) -> dict[str, Any]:
-        """Options over those of the file's network."""
+        """Options that override those of the file's network."""
         options = read_options(self.options, alpha=self.alpha)
         return options if self.classifier else {**options, **HEADLESS}
 
     def check(self) -> None:
-        """Raise InputError for values that cannot be or that do not go together."""
+        """Raise InputError for values that are not accepted, alone or together."""
         if self.to_torch:
             if self.model or self.alpha or self.options or self.verify or not self.classifier:
                 raise InputError(

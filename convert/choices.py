@@ -1,4 +1,4 @@
-"""What a user chooses over what a file holds: no classifier, or no auxiliary ones."""
+"""Options that a user chooses against the file: no classifier, or no auxiliary classifiers."""
 
 from collections.abc import Iterable
 
@@ -7,17 +7,17 @@ from convert.rule import Options
 from flaxmobile.trees import Tree
 
 HEADLESS: Options = {"num_classes": 0}
-"""The choice of `--no-classifier`."""
+"""The options that `--no-classifier` chooses."""
 
 
 def choose(reading: Reading, read: Options, chosen: Options) -> tuple[Tree, list[str]]:
-    """Put a user's options over those that were read from a file.
+    """Override the options that were read from a file with a user's.
 
     Args:
       reading: the file.
       read: the options of the file's network.
-      chosen: the user's. Those in which the origin's networks differ, and those that the rule does
-        not set, are taken; the number of classes may become 0.
+      chosen: the user's. Accepted are those in which the origin's networks differ, those that the
+        rule does not set, and 0 classes.
 
     Returns:
       The options, and a problem for each choice that the file contradicts.
@@ -40,7 +40,7 @@ def choose(reading: Reading, read: Options, chosen: Options) -> tuple[Tree, list
 
 
 def _without_replaced_layers(reading: Reading, read: Options) -> Tree:
-    """The options that remove layers before the classifier whose width is not the origin's."""
+    """Turn off the layers before the classifier whose width is not the origin's any more."""
     rule = reading.rule
     model = rule.network(**read)
     layers = dict(rule.modules(model))
@@ -55,16 +55,16 @@ def _without_replaced_layers(reading: Reading, read: Options) -> Tree:
 def left_out(
     reading: Reading, read: Options, chosen: Options, targets: Iterable[str]
 ) -> dict[str, str]:
-    """Name the tensors without a place because of the user's choice, each with the reason.
+    """List the tensors that the chosen network has no layer for, each with the reason.
 
-    Without a classifier these are the origin's own head, and whatever is beside the body: a tensor
-    is beside the body if no layer of the body shares the first part of its name.
+    Without a classifier these are the origin's own head, and all tensors outside the body: those
+    whose name shares its first part with no layer of the body.
 
     Args:
       reading: the file.
       read: the options of the file's network.
       chosen: the user's.
-      targets: the origin's names of the tensors that have a place.
+      targets: the origin's names of the tensors that the chosen network has.
 
     Returns:
       By the origin's names.
@@ -85,7 +85,7 @@ def left_out(
 
     def is_left_out(name: str) -> bool:
         layer = layout.split(name)[0]
-        beside = name.partition(layout.separator)[0] not in body
-        return layer not in placed and (layer in removed or (headless and beside))
+        outside = name.partition(layout.separator)[0] not in body
+        return layer not in placed and (layer in removed or (headless and outside))
 
     return {name: f"not part of {kind}" for name in reading.claims if is_left_out(name)}

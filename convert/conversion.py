@@ -34,11 +34,11 @@ class Conversion:
       file: where the numbers come from.
       sha256: of the file.
       precision: of the file's numbers; those in half precision were widened, without a change.
-      filled: the network, its options and variables, and what became of the file's tensors.
-      assumed: options that the origin's networks have and that no tensor tells.
-      facts: what the origin says about the file; the preprocessing of an unpublished file is the
-        origin's standard one, an assumption too.
-      agreement: how far the origin's own network and ours agree, if images were given.
+      filled: the network, its options and variables, and how every tensor was used.
+      assumed: options of the origin's networks that no tensor shows.
+      facts: what the origin says about the file. The preprocessing of an unpublished file is the
+        origin's standard preset: an assumption too.
+      agreement: of the origin's own network with ours, if images were given.
     """
 
     model_name: str
@@ -53,7 +53,7 @@ class Conversion:
 
     @property
     def metadata(self) -> Metadata:
-        """What a weights directory says beside the numbers."""
+        """Metadata for a weights directory."""
         source: dict[str, Any] = {
             "origin": self.origin,
             "file": self.file.name,
@@ -67,7 +67,7 @@ class Conversion:
         return Metadata(self.facts.preprocessing, self.facts.class_names, source)
 
     def describe(self) -> Iterator[str]:
-        """Say in lines what was found, and what became of every tensor."""
+        """Yield lines for the user: the network, and how every tensor was used."""
         filled, facts, model = self.filled, self.facts, self.filled.model
         published = f", published as {facts.source['weights']}" if "weights" in facts.source else ""
         yield f"found {self.origin}'s {self.model_name} with {model.size_text()}{published}"
@@ -80,8 +80,11 @@ class Conversion:
         why = f" ({reasons})" if reasons else ""
         yield f"used {len(filled.used)} tensors, ignored {len(filled.ignored)}{why}"
         if filled.constants:
-            made = f"made {len(filled.constants)} parameters, such as {filled.constants[0]}"
-            yield f"{made}: constants, which {self.origin}'s network does without"
+            count, example = len(filled.constants), filled.constants[0]
+            yield (
+                f"filled {count} parameters, such as {example}, with constants: "
+                f"{self.origin}'s network does not have them"
+            )
         for reason in dict.fromkeys(filled.left_out.values()):
             names = [name for name, own in filled.left_out.items() if own == reason]
             yield f"left out, as {reason}: {', '.join(names)}"
@@ -143,7 +146,7 @@ def convert_file(
 
 
 def _fill(reading: Reading, name: str, chosen: Options) -> Filled:
-    """Fill the network; where that fails, the error says whether a backbone could be filled."""
+    """Fill the network; if that fails, the error says whether a backbone could be filled."""
     try:
         return engine.to_flax(reading, name, chosen)
     except InputError as error:
@@ -187,9 +190,9 @@ class TorchWeights(NamedTuple):
 
 
 def convert_back(directory: Path, source: str = "auto") -> TorchWeights:
-    """Turn a weights directory into the tensors of the origin that they come from.
+    """Turn a weights directory into tensors of the origin that the weights come from.
 
-    Weights from elsewhere get the names of the first origin that has such a network.
+    Weights of another source get the names of the first origin that has such a network.
 
     Args:
       directory: of weights.

@@ -27,9 +27,9 @@ class Filled(NamedTuple):
       variables: {"params": …, "batch_stats": …}: views of the file's tensors.
       used: names of the file's tensors that are in the variables, in the origin's order.
       ignored: the file's tensors that no network of ours has -> why they may be ignored.
-      left_out: the file's tensors that the user's options leave without a place -> the reason.
-      constants: paths of variables that are in no tensor, because the origin's network has a
-        constant in their place.
+      left_out: the file's tensors that the user's options exclude -> the reason.
+      constants: paths of variables that the file has no tensor for, because they are constant in
+        the origin's network.
     """
 
     model: Network
@@ -42,7 +42,7 @@ class Filled(NamedTuple):
 
 
 def to_flax(reading: Reading, model_name: str, chosen: Options = MappingProxyType({})) -> Filled:
-    """Fill a network of ours with an origin's tensors.
+    """Fill a network of ours with the tensors of a file.
 
     Args:
       reading: the file, by a rule of its origin for the network.
@@ -61,8 +61,8 @@ def to_flax(reading: Reading, model_name: str, chosen: Options = MappingProxyTyp
     model = create_model(model_name, **options)
     leaves = leaves_of(model)
     targets = targets_of(rule, model, leaves)
-    without_place = left_out(reading, read, others, targets) if others else {}
-    claims = {name: own for name, own in reading.claims.items() if name not in without_place}
+    excluded = left_out(reading, read, others, targets) if others else {}
+    claims = {name: own for name, own in reading.claims.items() if name not in excluded}
     problems += [*refused, *name_problems(layout, claims, targets)]
     for name, target in targets.items():
         for claimant in claims.get(name, ()):
@@ -84,7 +84,7 @@ def to_flax(reading: Reading, model_name: str, chosen: Options = MappingProxyTyp
         traverse_util.unflatten_dict({**flat, **constants}, sep="/"),
         tuple(claims[name][0] for name in targets),
         {**reading.ignored, **counters},
-        {file: why for name, why in without_place.items() for file in reading.claims[name]},
+        {file: why for name, why in excluded.items() for file in reading.claims[name]},
         tuple(constants),
     )
 
@@ -121,7 +121,7 @@ def from_flax(rule: Rule, model: Network, variables: Tree) -> dict[str, np.ndarr
 
 
 def obstacles(rule: Rule, model: Network) -> list[str]:
-    """List the options of a network of ours that no network of the origin has."""
+    """List the options under which the origin has no such network."""
     problems = []
     for option, values in _accepted(rule).items():
         if (value := getattr(model, option)) not in values:
@@ -133,7 +133,7 @@ def obstacles(rule: Rule, model: Network) -> list[str]:
 
 
 def _accepted(rule: Rule) -> dict[str, list[Any]]:
-    """The values that an origin's networks have, by option."""
+    """Return the values that an origin's networks have, by option."""
     names = dict.fromkeys(name for variant in rule.variants for name in variant)
     varied = {name: [v[name] for v in rule.variants if name in v] for name in names}
     return {**{name: [value] for name, value in rule.options.items()}, **varied}

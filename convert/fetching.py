@@ -1,6 +1,6 @@
 """Published weights by name, such as `timm:mobilenetv3_large_100.ra_in1k`.
 
-The library that publishes them fetches them into its own cache, and checks their hash.
+The library that publishes them downloads them into its own cache and checks their hash.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ class Fetched(NamedTuple):
 
 
 Announce = Callable[[str], object]
-"""Gets the address of a file before it is fetched."""
+"""Function that is given the address of a file before it is fetched."""
 
 
 def publisher_of(weights: Path) -> str | None:
@@ -116,7 +116,7 @@ def _from_torchvision(name: str, model: str, alpha: float | None, announce: Anno
 
 
 def _from_timm(name: str, model: str, alpha: float | None, announce: Announce) -> Fetched:
-    del alpha  # the name says it, and the file is checked against it
+    del alpha  # the name contains it, and the file is checked against it
     timm, hub = _import("timm"), _import("timm.models._hub")
     networks = _TIMM.get(model)
     if networks is None:
@@ -143,7 +143,7 @@ _FETCHERS: dict[str, Callable[[str, str, float | None, Announce], Fetched]] = {
 
 @contextlib.contextmanager
 def _fetching(url: str, announce: Announce) -> Iterator[None]:
-    """Turn any failure within into one line, and keep the library's own messages silent."""
+    """Turn a failure into a one-line InputError, and keep the library silent."""
     announce(url)
     quiet, disabled = io.StringIO(), logging.root.manager.disable
     logging.disable(logging.WARNING)

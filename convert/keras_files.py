@@ -1,6 +1,6 @@
-"""Keras's files: the tensors of the layers by name, whichever version of Keras wrote the file.
+"""Keras files: the tensors of the layers by name, for every version of Keras.
 
-h5py alone reads them. A model's configuration is never looked at, so that none of its code can run.
+They are read with h5py alone. A model's configuration is not read, so none of its code can run.
 
 Three formats hold the same tensors, which are told apart by the groups at their top:
 
@@ -33,11 +33,11 @@ SUFFIXES = (".h5", ".hdf5", ".keras")
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 BY_ORDER = "layers/"
-"""Before the name of a layer that is known by its class and number alone."""
+"""Prefix of layers that a file knows only by class and number."""
 
 _ACCEPTED = "accepted: weights or a model that Keras saved, as .h5, .weights.h5 or .keras"
 _MEMBER = "model.weights.h5"
-"""Of a `.keras` archive."""
+"""The weights in a `.keras` archive."""
 
 _BATCH_NORMALIZATION = ("gamma", "beta", "moving_mean", "moving_variance")
 _SEPARABLE = ("depthwise/kernel", "pointwise/kernel", "bias")
@@ -58,14 +58,14 @@ _LEGACY = {
     **{"running_mean": "moving_mean", "running_std": "moving_variance"},
 }
 """A tensor's name in legacy files -> its name here, unless the layer is a separable convolution."""
-_OF_SEPARABLE = {name.replace("/", "_"): name for name in _SEPARABLE}
+_SEPARABLE_LEGACY = {name.replace("/", "_"): name for name in _SEPARABLE}
 _LEGACY_NAME = re.compile(rf"(?:(.+?)[/_])?({'|'.join(_LEGACY)})(?:_\d+)?(?::\d+)?")
 _STATE = re.compile(r"(?:.+/)?([a-z0-9_]+?)((?:_\d+)?)/vars/(\d+)")
 _AUTOMATIC = re.compile(r"(conv(?:olution)?2d|batch_?normalization)(?:_(\d+))?")
 
 
 def is_start_of_hdf5(head: bytes) -> bool:
-    """Whether a file begins as HDF5 files do."""
+    """Tell whether a file begins as HDF5 files do."""
     return head.startswith(_SIGNATURE)
 
 
@@ -83,7 +83,7 @@ def read_keras(path: Path) -> dict[str, np.ndarray]:
     """
     h5py = _import_h5py()
     try:
-        with _opened(path, h5py) as file:
+        with _open(path, h5py) as file:
             tensors = _read(file, h5py)
     except InputError as error:
         raise InputError(f"{path} {error}; {_ACCEPTED}") from None
@@ -101,8 +101,8 @@ def _import_h5py() -> ModuleType:
 
 
 @contextmanager
-def _opened(path: Path, h5py: ModuleType) -> Iterator[Any]:
-    """The HDF5 file, or the one in the archive."""
+def _open(path: Path, h5py: ModuleType) -> Iterator[Any]:
+    """Open the HDF5 file, or the one in the archive."""
     if not zipfile.is_zipfile(path):
         with h5py.File(path, "r") as file:
             yield file
@@ -127,20 +127,20 @@ def _read(file: Any, h5py: ModuleType) -> dict[str, np.ndarray]:
     else:
         raise InputError("is an HDF5 file without layers of Keras's")
     chosen: dict[str, str] = {}
-    for name, place in zip(_counted_from_0(names.values()), names, strict=True):
+    for name, place in zip(_count_from_0(names.values()), names, strict=True):
         chosen[place] = place if name in chosen.values() else name
     return {chosen.get(place, place): _array(file[place]) for place in paths}
 
 
 def _array(dataset: Any) -> np.ndarray:
-    """The numbers; HDF5 has no bfloat16, so that Keras writes it as bytes and says so beside."""
+    """Read a dataset; Keras stores bfloat16, which HDF5 lacks, as bytes with an attribute."""
     array = np.asarray(dataset[()])
     bfloat16 = dataset.attrs.get("dtype") == "bfloat16" and array.dtype.itemsize == 2
     return array.view(ml_dtypes.bfloat16) if bfloat16 else array
 
 
 def _datasets(file: Any, h5py: ModuleType) -> list[str]:
-    """The paths of all datasets; refuses whatever may be in another file or nowhere."""
+    """List the paths of all datasets; refuse those that may be in another file or nowhere."""
     links: list[tuple[str, Any]] = []
     file.visititems_links(lambda name, link: links.append((name, link)))
     elsewhere = [name for name, link in links if not isinstance(link, h5py.HardLink)]
@@ -153,7 +153,7 @@ def _datasets(file: Any, h5py: ModuleType) -> list[str]:
 
 
 def _legacy_names(root: Any) -> dict[str, str]:
-    """Path of a tensor -> its name, in a legacy file."""
+    """Map the path of each tensor in a legacy file to its name."""
     names = {}
     for layer in _strings(root, "layer_names"):
         weights = {weight: _LEGACY_NAME.fullmatch(weight) for weight in _weights(root[layer])}
@@ -164,7 +164,7 @@ def _legacy_names(root: Any) -> dict[str, str]:
             of_layer.setdefault(match[1] if nested else layer, []).append(weight)
         for own, its in of_layer.items():
             separable = any(known[weight][2] == "pointwise_kernel" for weight in its)
-            renamed = {**_LEGACY, **(_OF_SEPARABLE if separable else {})}
+            renamed = {**_LEGACY, **(_SEPARABLE_LEGACY if separable else {})}
             prefix = root[layer].name.removeprefix("/")
             for weight in its:
                 names[f"{prefix}/{weight}"] = f"{own}/{renamed[known[weight][2]]}"
@@ -176,7 +176,7 @@ def _weights(layer: Any) -> list[str]:
 
 
 def _strings(group: Any, name: str) -> list[str]:
-    """An attribute with a list of names, which Keras splits when it is long: name0, name1, …"""
+    """Read a list of names; Keras splits long attributes into name0, name1, …"""
     parts = [group.attrs[name]] if name in group.attrs else []
     while f"{name}{len(parts)}" in group.attrs:
         parts.append(group.attrs[f"{name}{len(parts)}"])
@@ -184,7 +184,7 @@ def _strings(group: Any, name: str) -> list[str]:
 
 
 def _state_names(file: Any, paths: Iterable[str]) -> dict[str, str]:
-    """Path of a tensor -> its name, in a file of Keras 3."""
+    """Map the path of each tensor in a file of Keras 3 to its name."""
     names = {}
     for path in paths:
         match = _STATE.fullmatch(path)
@@ -199,12 +199,12 @@ def _state_names(file: Any, paths: Iterable[str]) -> dict[str, str]:
 
 
 def _tensors_of(kind: str, group: Mapping[str, Any]) -> tuple[str, ...]:
-    """The names of a layer's tensors; a batch normalization of three has no scale."""
+    """List the names of a layer's tensors; a batch normalization with three has no scale."""
     unscaled = kind == "batch_normalization" and set(group) == {"0", "1", "2"}
     return _NUMBERED[kind][unscaled:]
 
 
-def _counted_from_0(names: Iterable[str]) -> list[str]:
+def _count_from_0(names: Iterable[str]) -> list[str]:
     """Renumber the layers that Keras has numbered, class by class."""
     names = list(names)
     first: dict[str, int] = {}
@@ -225,5 +225,5 @@ def _numbered(match: re.Match[str], first: Mapping[str, int]) -> str:
 
 
 def _class(match: re.Match[str]) -> str:
-    """Of a numbered layer; Keras 1 wrote some of them in one word."""
+    """Return the class of a numbered layer; Keras 1 writes some of them in one word."""
     return "conv2d" if match[1].startswith("conv") else "batch_normalization"

@@ -1,4 +1,4 @@
-"""How each framework stores a layer, shared by every origin that uses it."""
+"""Layouts: each framework's names and axes, shared by every origin that uses it."""
 
 from convert.rule import Counter, Layout
 

@@ -1,4 +1,4 @@
-"""What may be wrong with a file's tensors: their names, and their values."""
+"""Problems of a file's tensors: wrong names, and wrong values."""
 
 from collections.abc import Mapping, Sequence
 

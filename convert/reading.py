@@ -1,4 +1,4 @@
-"""Which network a file holds, by a rule of its origin: read from the tensors' names and shapes."""
+"""Readings: the network that a file holds, read from its tensors' names and shapes by a rule."""
 
 import math
 from collections.abc import Mapping
@@ -14,17 +14,17 @@ from flaxmobile.trees import Tree
 
 Arrays = Mapping[str, np.ndarray]
 
-# Rounding makes many alphas the same network; of those that fit, the roundest is meant.
+# Rounding makes many alphas the same network; the roundest of those that fit is chosen.
 _ALPHAS = list(dict.fromkeys(n / 100 for step in (10, 5, 1) for n in range(step, 401, step)))
 
 
 class Fit(NamedTuple):
-    """How well a file's names are those of a rule; a larger one is a better fit.
+    """Counts of matching and missing names of a file and a rule; larger is better.
 
     Attributes:
-      known: how many of the file's tensors are in layers of the rule.
-      missing: how many of the rule's layers have no tensor, negated.
-      unknown: how many of the file's layers are not the rule's, negated.
+      known: tensors of the file that some layer of the rule names.
+      missing: minus the rule's layers without tensors.
+      unknown: minus the file's layers that the rule does not name.
     """
 
     known: int
@@ -37,10 +37,10 @@ class Reading:
     """A file's tensors under the names of one origin's rule.
 
     Attributes:
-      rule: how the origin stores the network; of its names those that most of the file's have.
+      rule: how the origin stores the network, with those of its names that fit the file best.
       file: the tensors by the file's names, without the ignored ones.
       claims: the origin's name of a tensor -> the file's names for it, one in a sound file.
-      ignored: the file's name of a tensor that no network has -> why the rule ignores it.
+      ignored: the file's name of a tensor that no network has -> the reason to ignore it.
     """
 
     rule: Rule
@@ -50,7 +50,7 @@ class Reading:
 
     @classmethod
     def of(cls, rule: Rule, tensors: Arrays) -> "Reading":
-        """Read a file's tensors, by the file's names, by a rule."""
+        """Read a file's tensors, given by the file's names, by a rule."""
         reasons = {name: rule.layout.reason_to_ignore(name) for name in tensors}
         ignored = {name: reason for name, reason in reasons.items() if reason is not None}
         file = {name: tensor for name, tensor in tensors.items() if name not in ignored}
@@ -63,18 +63,18 @@ class Reading:
 
     @cached_property
     def tensors(self) -> Arrays:
-        """The tensors by the origin's names."""
+        """Tensors by the origin's names."""
         return {name: self.file[claimants[0]] for name, claimants in self.claims.items()}
 
     @cached_property
     def fit(self) -> Fit:
-        """How well the names fit the rule's best variant, whatever the shapes are."""
+        """Fit of the names to the rule's best variant, regardless of shapes."""
         rule = self.rule
         models = (rule.network(**{**rule.options, **each}) for each in rule.variants)
         return max(map(self._fit, models))
 
     def channels(self, module: str, layer: str) -> int | None:
-        """The output channels of a module of ours, which the origin calls `layer`."""
+        """Return the output channels of our module, which the origin calls `layer`."""
         layout = self.rule.layout
         kernel = self.tensors.get(layout.join(layer, layout.leaves["params/kernel"]))
         if kernel is None or kernel.ndim not in layout.axes:
@@ -113,14 +113,14 @@ class Reading:
         return Fit(known, -len(expected - found), -len(found - expected))
 
     def _agreement(self, model: Network) -> tuple[int, int]:
-        """How well the names are those of a network, then how well the widths are."""
+        """Rank a network: first by how many names differ, then by how many widths agree."""
         fit, layers = self._fit(model), dict(self.rule.modules(model))
         widths = {} if self.rule.widths is None else self.rule.widths(model)
         fitting = sum(self.channels(name, layers[name]) == width for name, width in widths.items())
         return fit.missing + fit.unknown, fitting
 
     def _sized(self, variant: Options, alpha: float | None) -> Tree:
-        """The options of a variant at the roundest alpha that fits the widths, or the user's."""
+        """Add to a variant's options the roundest alpha that fits the widths, or the user's."""
         rule, options = self.rule, {**self.rule.options, **variant}
         if rule.widths is None or "alpha" in variant:
             return options

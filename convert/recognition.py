@@ -1,4 +1,4 @@
-"""Which origin and network a file belongs to: its names say, or the SHA-256 of published files."""
+"""Recognition of a file's origin and network, by its names or a published SHA-256."""
 
 from collections.abc import Mapping
 
@@ -41,9 +41,9 @@ def torch_rules_of(model: str, source: str) -> dict[str, Rule]:
 
 
 def recognise(model: str, source: str, file: Source) -> tuple[str, Reading]:
-    """Find the origin whose names of a network a file has, and read the file by its rule.
+    """Find the origin whose names a file has, and read the file by its rule.
 
-    Where origins share their names, the one that published this very file is meant.
+    Where origins share their names, the one that published this very file is chosen.
 
     Args:
       model: registered name of the network.
@@ -74,11 +74,11 @@ def recognise(model: str, source: str, file: Source) -> tuple[str, Reading]:
 
 
 def other_network(model: str, tensors: Mapping[str, np.ndarray]) -> str:
-    """Say which network's names a file has, if they fit another one better than the model."""
+    """Name the network that a file's names fit, if they fit it better than the model."""
     fits = {key: Reading.of(rule, tensors).fit for key, rule in RULES.items()}
     best = max(fits, key=lambda key: fits[key])
     own = [fit for (_, name), fit in fits.items() if name == model]
-    # Some names of any file are in some network: `fc.weight`, for example.
+    # Names such as `fc.weight` are in many networks, so a few of them say nothing.
     few = 2 * fits[best].known <= len(tensors)
     if few or fits[best] <= max(own, default=Fit(0, 0, 0)):
         return ""

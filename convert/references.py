@@ -1,4 +1,4 @@
-"""The origins' own networks, to compare ours with."""
+"""The origins' own networks, for comparisons."""
 
 import importlib
 import os
@@ -17,7 +17,7 @@ _MODULES = {
     "keras": "keras.applications",
 }
 _EXTRAS = {"keras": "keras"}
-"""Of the origins whose library is not in the extra `torch`."""
+"""Extra that installs an origin's library, where it is not `torch`."""
 
 
 def build_reference(origin: str, model: str, options: Options) -> Any:
@@ -127,13 +127,13 @@ KERAS: Mapping[str, tuple[str, tuple[str, ...], Options]] = {
     "inception_v3": ("InceptionV3", (), {}),
     "inception_resnet_v2": ("InceptionResNetV2", (), {}),
 }
-"""Our name of a network -> Keras's, options that both have, and options of Keras's."""
+"""Our name of a network -> Keras's name, the options that both have, and options of Keras alone."""
 
 
 def build_keras(
     applications: Any, model: str, options: Options, image_size: int, **more: Any
 ) -> Any:
-    """Build Keras's network for images of a size; without classes it gives pooled features."""
+    """Build Keras's network for an image size; without classes it returns pooled features."""
     name, shared, others = KERAS[model]
     classes = options["num_classes"]
     head = {"classes": classes} if classes else {"include_top": False, "pooling": "avg"}

@@ -1,4 +1,4 @@
-"""What a rule is: how an origin stores a network, as data that is read both ways."""
+"""Rules: how an origin stores a network, as data that is read in both directions."""
 
 import dataclasses
 import re
@@ -18,12 +18,12 @@ Modules = Callable[[Any], Names]
 
 
 class Counter(NamedTuple):
-    """An integer that a framework keeps beside a tensor and that our networks do not have."""
+    """An integer that a framework stores beside a tensor and that our networks do not have."""
 
     name: str
     beside: str
     reason: str
-    """Why it may be ignored."""
+    """The reason to ignore it."""
 
 
 class Layout(NamedTuple):
@@ -32,9 +32,9 @@ class Layout(NamedTuple):
     Attributes:
       leaves: our collection and leaf -> its name, in the order in which it lists a layer's tensors;
         "params/norm/bias" is for modules that are called norm.
-      axes: rank -> its axes in our order, so that `theirs.transpose(axes[rank])` is ours.
+      axes: rank of our array -> permutation so that `origin.transpose(axes[rank])` is ours.
       counter: ignored when read, 0 when written.
-      wrapper: what a wrapper of the whole network puts before every name.
+      wrapper: prefix that a wrapper of the whole network, such as DataParallel, adds to every name.
       separator: between the name of a layer and that of its tensor.
       depthwise_axes: of depthwise kernels, where they differ from those of other kernels.
       splits_depthwise: depthwise kernels are [kh, kw, in, out / in], not [kh, kw, 1, out].
@@ -51,13 +51,13 @@ class Layout(NamedTuple):
     ignored: Mapping[str, str] = {}
 
     def kind_of(self, module: str, kind: str) -> str:
-        """The key of `leaves` for a leaf of a module."""
+        """Return the key of `leaves` for a leaf of a module."""
         collection, _, leaf = kind.rpartition("/")
         own = f"{collection}/{module.rpartition('/')[2]}/{leaf}"
         return own if own in self.leaves else kind
 
     def reason_to_ignore(self, name: str) -> str | None:
-        """Why a tensor may be ignored, if it may."""
+        """Return the reason to ignore a tensor; None where it may not be ignored."""
         return next((why for how, why in self.ignored.items() if re.search(how, name)), None)
 
     def axes_of(self, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -77,14 +77,14 @@ class Layout(NamedTuple):
         return f"{layer}{self.separator}{tensor}"
 
     def claims(self, names: Iterable[str]) -> dict[str, list[str]]:
-        """The origin's name of each tensor -> a file's names for it, without and with wrapper."""
+        """Map the origin's name of each tensor to a file's names for it, with or without wrapper."""
         claims: dict[str, list[str]] = {}
         for name in names:
             claims.setdefault(name.removeprefix(self.wrapper), []).append(name)
         return claims
 
     def counter_beside(self, name: str) -> str | None:
-        """The name of the counter beside a tensor, if it has one."""
+        """Return the name of the counter beside a tensor, if it has one."""
         layer, tensor = self.split(name)
         if self.counter is None or tensor != self.counter.beside:
             return None
@@ -108,7 +108,7 @@ class Published(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """What an origin says about a file of its weights.
+    """An origin's statements about a file of weights.
 
     Attributes:
       preprocessing: how it prepares images for them.
@@ -122,7 +122,7 @@ class Facts(NamedTuple):
 
 
 PLAIN: Options = {"output_stride": 32, "folded": False}
-"""Options of the origins' networks, where a rule says nothing else."""
+"""Options that the networks of all origins have, unless a rule says otherwise."""
 
 
 def _multiplier_1(model: Network) -> int:
@@ -188,7 +188,7 @@ class Rule(NamedTuple):
         return next((each for each in self.published if sha256.startswith(each.sha256)), None)
 
     def facts(self, published: Published | None, model: Network) -> Facts:
-        """Say what is known about a file of a network's weights, whether published or not."""
+        """Return what is known about a file of a network's weights, published or not."""
         preset = published.preprocessing if published else self.preprocessing
         if self.image_size is not None:
             size = self.image_size(model)

@@ -15,7 +15,7 @@ from flaxmobile.errors import InputError
 
 
 def is_start_of_safetensors(head: bytes) -> bool:
-    """The length of the header, then the header: JSON."""
+    """Tell whether a file begins as safetensors files do: the header's length, then JSON."""
     return head[8:10] == b'{"'
 
 
@@ -46,7 +46,7 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
 
 
 def _doubled(path: Path) -> list[str]:
-    """Names that stand in the header twice, of which the library gives the last alone."""
+    """List the names that are in the header twice; the library returns only the last of each."""
     with path.open("rb") as file:
         header = file.read(int.from_bytes(file.read(8), "little"))
     names = json.loads(header, object_pairs_hook=lambda pairs: [name for name, _ in pairs])

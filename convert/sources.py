@@ -20,16 +20,16 @@ from flaxmobile.errors import InputError
 from flaxmobile.files import written_at_once
 
 _HEAD = 16
-"""How many bytes from its start tell a file's format."""
+"""Bytes at the start of a file that show its format."""
 
 
 class Source(NamedTuple):
-    """What is in a file.
+    """The contents of a file of weights.
 
     Attributes:
       tensors: by name.
       sha256: of the file.
-      precision: of its floating-point tensors before they were widened, where they were.
+      precision: of its floating-point tensors, before they were widened.
     """
 
     tensors: dict[str, np.ndarray]
@@ -42,7 +42,7 @@ class Format(NamedTuple):
 
     Attributes:
       suffixes: of its names.
-      is_start_of: whether a file that starts with these bytes is surely one of these, whatever its
+      is_start_of: says whether a file that starts with these bytes has this format, whatever its
         name.
       read: path -> tensors by name; raises InputError, which names the path, for any damage.
     """
@@ -57,13 +57,13 @@ FORMATS: tuple[Format, ...] = (
     Format((".tflite",), is_start_of_tflite, read_tflite),
     Format(SUFFIXES, is_start_of_hdf5, read_keras),
 )
-"""All but torch's, which is taken for what is none of these."""
+"""All formats but torch's, which is assumed for any other file."""
 
 _HALVES = (np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
 
 
 def read_source(path: Path) -> Source:
-    """Read a file of weights, whose format shows in its first bytes or else its suffix.
+    """Read a file of weights; its first bytes, or else its suffix, show the format.
 
     A file in half precision, all of it, is widened to float32, which changes no number. A single
     tensor of another type is left as it is, for the rule to refuse.

@@ -1,4 +1,4 @@
-"""Where an origin's tensors go in a network of ours, and how the origin stores them."""
+"""Targets: the variable that each of an origin's tensors fills, and how the origin stores it."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from flaxmobile.variables import abstract_variables
 
 
 class Target(NamedTuple):
-    """Where a tensor goes, and how the origin stores it.
+    """The variable that a tensor fills, and how the origin stores it.
 
     Attributes:
       path: of our leaf.
@@ -39,12 +39,12 @@ class Target(NamedTuple):
 
 
 def leaves_of(model: Network) -> Tree:
-    """Path of every variable -> its shape and dtype."""
+    """Map the path of every variable to its shape and dtype."""
     return traverse_util.flatten_dict(abstract_variables(model), sep="/")
 
 
 def targets_of(rule: Rule, model: Network, leaves: Tree) -> dict[str, Target]:
-    """The origin's name of each of its tensors -> where it goes, in the origin's order."""
+    """Map the origin's name of each tensor to its target, in the origin's order."""
     modules = dict(rule.modules(model))
     order = {module: place for place, module in enumerate(modules)}
     kinds = list(rule.layout.leaves)
@@ -70,7 +70,7 @@ def targets_of(rule: Rule, model: Network, leaves: Tree) -> dict[str, Target]:
 
 
 def constants_of(rule: Rule, leaves: Tree) -> dict[str, np.ndarray]:
-    """Path of a variable that the origin's network lacks -> its value."""
+    """Map the path of each variable that the origin's network lacks to its value."""
     kinds = {path: f"{path.partition('/')[0]}/{path.rpartition('/')[2]}" for path in leaves}
     return {
         path: np.full(leaf.shape, rule.constants[kinds[path]], leaf.dtype)

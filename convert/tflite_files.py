@@ -15,7 +15,7 @@ import numpy as np
 from flaxmobile.errors import InputError
 
 _ARGUMENTS = ("INT32", "INT64")
-"""Types of shapes, paddings and axes, which are arguments of operations and no weights."""
+"""Types of shapes, paddings and axes: arguments of operations, not weights."""
 _DTYPES = {
     name: np.dtype(name.lower()).newbyteorder("<")
     for name in ("FLOAT32", "FLOAT16", "FLOAT64", "INT8", "UINT8", "INT16", "BOOL")
@@ -26,12 +26,12 @@ _ACCEPTED = "accepted: a TFLite model whose weights are float32, or float16 as M
 
 
 def is_start_of_tflite(head: bytes) -> bool:
-    """The identifier of the schema stands behind an offset."""
+    """Tell whether a file begins as TFLite files do: an offset, then the schema's identifier."""
     return head[4:8] == b"TFL3"
 
 
 def read_tflite(path: Path) -> dict[str, np.ndarray]:
-    """Read the constants of a TFLite file, but for arguments of operations, in its order.
+    """Read the constants of a TFLite file, except arguments of operations, in its order.
 
     Raises:
       InputError: the file is damaged, holds no constants, two of one name, or one that is sparse or
@@ -59,7 +59,7 @@ def read_tflite(path: Path) -> dict[str, np.ndarray]:
 
 
 def _constants(library: Any, content: bytes) -> Iterator[tuple[str, str, np.ndarray | None]]:
-    """Name, type and numbers of each constant; None for numbers that NumPy cannot hold."""
+    """Yield name, type and numbers of each constant; None for types that NumPy lacks."""
     types = {
         value: name for name, value in vars(library.TensorType).items() if isinstance(value, int)
     }

@@ -1,4 +1,4 @@
-"""Torch files: tensors by name in, a state dict out. No pickled code is ever executed."""
+"""Torch files: read as tensors by name, written as a state dict; no pickled code is executed."""
 
 import re
 import warnings
@@ -92,7 +92,7 @@ def _named_tensors(path: Path, content: Any) -> dict[str, np.ndarray]:
 
 
 def _to_numpy(value: Any) -> np.ndarray | None:
-    """The tensor's numbers without a copy; None where NumPy has no such array."""
+    """Return the tensor's numbers without a copy; None where NumPy has no such type."""
     torch = _import_torch()
     try:
         if value.dtype == torch.bfloat16:  # torch does not know NumPy's

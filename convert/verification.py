@@ -1,4 +1,4 @@
-"""The origin's own network and ours on the same images: do they say the same?"""
+"""Verification: the origin's own network and ours on the same images."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,19 +18,20 @@ Logits = Callable[[np.ndarray], np.ndarray]
 """Prepared images [n, h, w, 3] -> logits [n, classes]."""
 
 TOLERANCE = 1e-3
-"""Of the largest logit: ten times what sums in another order make of these networks in float32."""
+"""Largest difference, as a share of the largest logit: ten times that of float32 sums in another
+order."""
 
 _TOP = 5
 _SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
 class Agreement(NamedTuple):
-    """How far two networks agree.
+    """Agreement of two networks' logits.
 
     Attributes:
-      images: on how many.
-      difference: the largest of two logits.
-      relative: the same as a share of the origin's largest logit.
+      images: number of images.
+      difference: the largest between two logits.
+      relative: `difference` as a share of the origin's largest logit.
       top5: whether the five best classes are the same, in any order, for every image.
     """
 
@@ -40,7 +41,7 @@ class Agreement(NamedTuple):
     top5: bool
 
     def __str__(self) -> str:
-        """One line for the user."""
+        """Describe the agreement in one line for the user."""
         agree = "agree" if self.top5 else "do not agree"
         return (
             f"logits differ by at most {self.difference:.2e}, which is {self.relative:.2e} of the "
@@ -49,7 +50,7 @@ class Agreement(NamedTuple):
 
 
 def find_images(paths: Sequence[Path]) -> list[Path]:
-    """The given files, and the images in the given directories.
+    """List the given files, and the images in the given directories.
 
     Raises:
       InputError: no such path, or a directory without images.
@@ -73,14 +74,14 @@ def build_origin(
     tensors: Mapping[str, np.ndarray],
     version: int = 1,
 ) -> Logits:
-    """Build the origin's own network, with the numbers of the file in it.
+    """Build the origin's own network and load the file's numbers.
 
     Args:
       origin: see `build_reference`.
       name: registered name of our network.
       model: our network.
       file: the file, which Keras reads itself.
-      tensors: of the file under the origin's names, those alone that its network has; for torch.
+      tensors: of the file under the origin's names, only those that its network has; for torch.
       version: of the torch module.
 
     Returns:
@@ -96,13 +97,13 @@ def build_origin(
     except InputError as error:
         raise InputError(f"{error}; without --verify the file is converted") from None
     if origin == "keras":
-        return of_keras(network, file)
+        return keras_logits(network, file)
     network.load_state_dict(torch_state(tensors, version), strict=True)
-    return of_torch(network.eval())
+    return torch_logits(network.eval())
 
 
-def of_torch(network: Any) -> Logits:
-    """A torch module as a function of images."""
+def torch_logits(network: Any) -> Logits:
+    """Turn a torch module into a function of images."""
     import torch
 
     def apply(images: np.ndarray) -> np.ndarray:
@@ -112,8 +113,8 @@ def of_torch(network: Any) -> Logits:
     return apply
 
 
-def of_keras(network: Any, file: Path) -> Logits:
-    """A Keras model that has read a file's numbers as a function of images.
+def keras_logits(network: Any, file: Path) -> Logits:
+    """Load a file into a Keras model and turn it into a function of images.
 
     Raises:
       InputError: it refuses the file.

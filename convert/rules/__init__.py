@@ -1,4 +1,4 @@
-"""What each origin calls its tensors: one package per origin, one module per network."""
+"""Rules: each origin's names of its tensors, one package per origin, one module per network."""
 
 from convert.rule import Rule
 from convert.rules import authors, keras, mediapipe, timm, torchvision

@@ -1,4 +1,4 @@
-"""Names of a convolution and the normalization after it, as origins form them."""
+"""Names of units (a convolution and the normalization after it), as the origins form them."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -13,8 +13,8 @@ def unit(ours: str, theirs: str, conv: str, norm: str) -> Names:
 
     Args:
       ours: our path of the unit.
-      theirs: what the origin's names of both begin with.
-      conv, norm: what follows it in the name of each.
+      theirs: common beginning of the origin's two names.
+      conv, norm: what each name adds to it.
     """
     yield f"{ours}/conv", f"{theirs}{conv}"
     yield f"{ours}/norm", f"{theirs}{norm}"
@@ -27,12 +27,12 @@ basic_conv = partial(unit, conv=".conv", norm=".bn")
 
 
 def listed(ours: str, theirs: str, place: int) -> Names:
-    """Name a convolution at a place of a torch Sequential, with its normalization behind it."""
+    """Name a convolution at a place of a torch Sequential, with its normalization after it."""
     return unit(ours, theirs, f".{place}", f".{place + 1}")
 
 
 def units_of(layer: Unit | Fork | Mean | Max) -> tuple[Unit, ...]:
-    """Return the units of a layer of a branch: of pooling there are none."""
+    """Return the units of a layer of a branch; pooling has none."""
     match layer:
         case Unit():
             return (layer,)
@@ -44,7 +44,7 @@ def units_of(layer: Unit | Fork | Mean | Max) -> tuple[Unit, ...]:
 def branches(ours: str, theirs: str, module: Module, first: int = 0) -> Names:
     """Name the units of an Inception module: `branch1` alone, `branch1.0` in a Sequential.
 
-    Units side by side, which no Sequential can hold, make them attributes: `branch1_1a`.
+    A branch with units side by side is no Sequential; its units are attributes: `branch1_1a`.
 
     Args:
       ours: our path of the module.

@@ -1,4 +1,4 @@
-"""Output channels of our networks' layers, for those that tell one width from another."""
+"""Widths of our networks: output channels of the layers that tell one alpha from another."""
 
 from collections.abc import Mapping
 
@@ -64,23 +64,26 @@ def mobilenext_widths(model: mobilenext.MobileNeXt) -> Widths:
 
 
 def shufflenet_v1_widths(model: v1.ShuffleNetV1) -> Widths:
-    """Channels of the stem and of units that keep their number."""
+    """Channels of the stem and of units of stride 1."""
     return {
         "stem/conv": v1.stem_channels(model.groups, model.alpha),
-        **{f"{name}/expand/conv": channels for name, channels in _kept(model).items()},
+        **{f"{name}/expand/conv": channels for name, channels in _units_of_stride_1(model).items()},
     }
 
 
 def shufflenet_v2_widths(model: v2.ShuffleNetV2) -> Widths:
-    """Channels of the stem, of units that keep their number, and of the head."""
+    """Channels of the stem, of units of stride 1, and of the head."""
     return {
         "stem/conv": v2.STEM_CHANNELS,
-        **{f"{name}/pointwise2/conv": channels // 2 for name, channels in _kept(model).items()},
+        **{
+            f"{name}/pointwise2/conv": channels // 2
+            for name, channels in _units_of_stride_1(model).items()
+        },
         "head/conv": v2.WIDTHS[model.alpha].head,
     }
 
 
-def _kept(model: v1.ShuffleNetV1 | v2.ShuffleNetV2) -> Widths:
+def _units_of_stride_1(model: v1.ShuffleNetV1 | v2.ShuffleNetV2) -> Widths:
     """Channels of the units of stride 1, by their names."""
     units = (block for block in model.blocks() if block.name not in ("stem", "pool"))
     return {unit.name: unit.row.channels for unit in units if unit.stride == 1}

@@ -239,8 +239,8 @@ def test_parameters_that_the_origin_does_without_are_told(tmp_path, capsys, monk
     state = {name: tensor for name, tensor in state.items() if name not in scales}
     assert convert(save(state, tmp_path / "w.pth"), tmp_path / "flax") == 0
     assert (
-        "made 52 parameters, such as params/head/norm/scale: constants, which torchvision's "
-        "network does without\n"
+        "filled 52 parameters, such as params/head/norm/scale, with constants: torchvision's "
+        "network does not have them\n"
     ) in capsys.readouterr().out
     _, variables = load_weights(tmp_path / "flax")
     assert np.array_equal(variables["params"]["head"]["norm"]["scale"], np.ones(1280))

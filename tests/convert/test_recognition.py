@@ -116,3 +116,15 @@ def test_another_file_gets_the_standard_preset(origin, name):
     assert facts.preprocessing.image_size == get_spec(name).image_size
     assert set(facts.source) == ({"repository"} if origin == "authors" else set())
     assert facts_of(RULES[origin, name], num_classes=10).class_names is None
+
+
+def test_a_repository_alone_does_not_publish_a_file(monkeypatch):
+    """The authors' rules name a repository for every file, which recognises none."""
+    rule = RULES["torchvision", "mobilenet_v2"]
+    copied = rule._replace(about={"repository": "someone/copies"}, published=())
+    monkeypatch.setitem(RULES, ("authors", "mobilenet_v2"), copied)
+    network = build("torchvision:mobilenet_v2")
+    with pytest.raises(InputError, match="same names from torchvision and authors"):
+        recognise("mobilenet_v2", "auto", file_of(network))
+    published = file_of(network, rule.published[0].sha256 + "0" * 56)
+    assert recognise("mobilenet_v2", "auto", published)[0] == "torchvision"

@@ -54,7 +54,7 @@ def test_there_and_back_changes_no_bit(origin, name, variant):
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_so_it_is_through_files(tmp_path, suffix):
+def test_there_and_back_through_files_changes_no_bit(tmp_path, suffix):
     rule, name = RULES["timm", "mobilenet_v3_small"], "mobilenet_v3_small"
     network = network_of("timm", name, {})
     state = {key: tensor.clone() for key, tensor in network.state_dict().items()}

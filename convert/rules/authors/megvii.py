@@ -1,4 +1,4 @@
-"""What Megvii's ShuffleNets have in common (megvii-model/ShuffleNet-Series)."""
+"""Facts and names that Megvii's ShuffleNets share (megvii-model/ShuffleNet-Series)."""
 
 from collections.abc import Iterable, Iterator
 

@@ -1,4 +1,4 @@
-"""How `keras.applications` names layers, and in which order models keep them."""
+"""Names of the layers of `keras.applications`, in the order in which models list them."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -19,7 +19,7 @@ with_bn = partial(unit, conv="", norm="_bn")
 
 
 def numbered(kind: str, number: int) -> str:
-    """Name a layer that was given no name: its class, and how many of it were made before."""
+    """Name a layer without a name of its own: its class, and its number in that class."""
     return f"{kind}_{number}" if number else kind
 
 
@@ -29,11 +29,11 @@ def numbered_unit(ours: str, number: int) -> Names:
 
 
 def inception(blocks: Iterable[Block]) -> Names:
-    """Name the units of an Inception network by the order in which Keras makes them.
+    """Name the units of an Inception network by their number in the order of creation.
 
-    They come in the order in which a model keeps them.
+    They are listed in the order in which a model lists them, which is another.
     """
-    made = 0
+    created = 0
     for block in blocks:
         match block.row:
             case Max():
@@ -45,20 +45,20 @@ def inception(blocks: Iterable[Block]) -> Names:
             case branches:
                 places = _places(block.name, branches)
         for ours, place in places:
-            yield from numbered_unit(ours, made + place)
-        made += len(places)
+            yield from numbered_unit(ours, created + place)
+        created += len(places)
         if isinstance(block.row, Residual):
             yield f"{block.name}/widen", f"{block.name}_conv"
 
 
 def _places(ours: str, module: Module) -> list[tuple[str, int]]:
-    """List the units of a module in the order in which a model keeps them.
+    """List the units of a module in the order in which a model lists them.
 
-    The farthest from its end come first, then branch by branch. The concatenation of units side by
-    side adds a layer. Source: `keras.src.ops.function.map_graph`.
+    Units farthest from the module's end come first, then branch by branch. The concatenation of
+    units side by side adds a layer. Source: `keras.src.ops.function.map_graph`.
 
     Returns:
-      The path of each, and its place in the order in which they are made: branch by branch.
+      The path of each, and its place in the order of creation: branch by branch.
     """
     found = []
     for branch in module:
@@ -72,10 +72,10 @@ def _places(ours: str, module: Module) -> list[tuple[str, int]]:
 
 
 def by_order(modules: Modules, as_convolutions: Sequence[str] = ()) -> Modules:
-    """Name the layers in files without names: by their class, and their number in it.
+    """Name the layers in files without names by their class and their number in it.
 
     Args:
-      modules: the network's under their names, in the order in which a model keeps them.
+      modules: the network's under their names, in the order in which a model lists them.
       as_convolutions: see `Rule`.
     """
 
@@ -94,7 +94,7 @@ def by_order(modules: Modules, as_convolutions: Sequence[str] = ()) -> Modules:
 
 
 def _separable(name: str) -> tuple[str, str]:
-    """Split the name of a half of a separable convolution."""
+    """Split the name of one half of a separable convolution."""
     for part in ("/depthwise", "/pointwise"):
         if name.endswith(part):
             return name.removesuffix(part), part

@@ -1,4 +1,4 @@
-"""Keras's InceptionResNetV2. Only the convolutions that widen a block, and the last, have names."""
+"""Keras's InceptionResNetV2. Only the convolutions that widen a block, and the last, are named."""
 
 from convert.imagenet import class_names_without_background
 from convert.layouts import KERAS

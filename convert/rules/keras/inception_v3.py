@@ -1,4 +1,4 @@
-"""Keras's InceptionV3, whose convolutions and normalizations are numbered as they are made."""
+"""Keras's InceptionV3, whose convolutions and normalizations are numbered in order of creation."""
 
 from convert.imagenet import class_names_without_background
 from convert.layouts import KERAS

@@ -1,4 +1,4 @@
-"""Keras's MobileNetV3Large and MobileNetV3Small, minimalistic ones among them.
+"""Keras's MobileNetV3Large and MobileNetV3Small, also the minimalistic ones.
 
 The names are Keras 3's; those of Keras 2 have slashes and capitals.
 """

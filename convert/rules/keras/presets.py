@@ -1,4 +1,4 @@
-"""How Keras prepares images."""
+"""Keras's preset for images."""
 
 from flaxmobile.preprocessing import Preprocessing
 
@@ -8,8 +8,8 @@ _HALF = (0.5, 0.5, 0.5)
 def preset(image_size: int) -> Preprocessing:
     """Return Keras's preset for a network trained at that size, the same for all of its files.
 
-    Images are what `keras.utils.load_img` makes of them, which takes the nearest pixel by default,
-    and then -1..1 as `preprocess_input` of mode "tf" does (MobileNet V3 does so itself); but the
-    shorter side becomes `image_size`, where Keras squeezes both.
+    Images are resized by the nearest pixel, the default of `keras.utils.load_img`, and scaled to
+    -1..1 as `preprocess_input` of mode "tf" does (MobileNet V3 does so itself). Unlike Keras, which
+    squeezes both sides, we resize the shorter side to `image_size` and crop.
     """
     return Preprocessing(image_size, image_size, _HALF, _HALF, "nearest")

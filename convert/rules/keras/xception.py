@@ -1,4 +1,4 @@
-"""Keras's Xception. The convolutions of its shortcuts have no names but numbers."""
+"""Keras's Xception. The convolutions of its shortcuts are numbered, not named."""
 
 from convert.imagenet import class_names_without_background
 from convert.layouts import KERAS

@@ -1,4 +1,4 @@
-"""How timm names the blocks of its MobileNets."""
+"""Names of the blocks of timm's MobileNets."""
 
 from convert.rules.units import Names, unit
 from flaxmobile.layers import Block

@@ -8,7 +8,7 @@ from flaxmobile.layers.branches import Unit
 from flaxmobile.models.inception_v4 import InceptionV4
 
 _BESIDE_POOLING = ("mixed3a", "mixed5a")
-"""Modules of a single convolution, which no Sequential holds."""
+"""Modules with a single convolution, which is an attribute."""
 
 
 def _modules(model: InceptionV4) -> Names:

@@ -1,4 +1,4 @@
-"""timm's MobileNet V3: its own, and its copies of TF-slim's (`tf_`), minimalistic ones among them.
+"""timm's MobileNet V3: its own, and its copies of TF-slim's (`tf_`), also the minimalistic ones.
 
 They have the same names, but other padding and normalization: two origins, timm and timm-tf.
 """

@@ -1,8 +1,8 @@
 """Files of weights that torchvision publishes: its weights enums as plain data.
 
-The presets contain what `transform_input` does: torchvision's published Inception networks take
-images normalized by ImageNet's statistics and map them to mean and standard deviation 0.5 first.
-Those that its users train do not unless asked to, and no tensor says which of the two a file is.
+The presets include `transform_input`: torchvision's published Inception networks are given images
+normalized by ImageNet's statistics and first map them to mean and standard deviation 0.5. Networks
+that its users train do not, unless asked to, and no tensor shows which of the two a file is.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ _TRANSFORMED = ("inception_v1", "inception_v3")
 
 
 def transformed(preset: Preprocessing) -> Preprocessing:
-    """Return the preset with what `transform_input` does."""
+    """Return the preset with `transform_input` included."""
     return dataclasses.replace(preset, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
 
