@@ -77,7 +77,7 @@ class Layout(NamedTuple):
         return f"{layer}{self.separator}{tensor}"
 
     def claims(self, names: Iterable[str]) -> dict[str, list[str]]:
-        """Map the origin's name of each tensor to a file's names for it, with or without wrapper."""
+        """Map the origin's name of each tensor to a file's names, with or without wrapper."""
         claims: dict[str, list[str]] = {}
         for name in names:
             claims.setdefault(name.removeprefix(self.wrapper), []).append(name)
