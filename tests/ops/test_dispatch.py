@@ -21,6 +21,7 @@ from flaxmobile.ops import (
     pointwise_conv,
     window_max,
 )
+from flaxmobile.ops.dispatch import Forms, apply_form
 
 IMAGES = (2, 28, 28, 24)
 POOL = make_window(IMAGES[1:3], (3, 3), 2, "symmetric")
@@ -129,3 +130,25 @@ def test_native_gradients_traced_after_the_context_are_the_same(name):
 
         for found, expected in zip(*map(jax.tree.leaves, map(results, (True, False))), strict=True):
             np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
+
+
+def test_layers_of_the_same_shape_are_traced_once():
+    def traces(layers):
+        count = 0
+
+        def double(_, x):
+            nonlocal count
+            count += 1
+            return 2 * x
+
+        forms = Forms(cpu=double, accelerator=double)
+
+        def loss(x):
+            for _ in range(layers):
+                x = apply_form(forms, "static", x)
+            return x.sum()
+
+        jax.jit(jax.value_and_grad(loss)).trace(jnp.ones(8))
+        return count
+
+    assert traces(3) == traces(1) > 0
