@@ -13,6 +13,7 @@ from flaxmobile.errors import InputError
 from flaxmobile.layers import Network
 from flaxmobile.preprocessing import Preprocessing
 from flaxmobile.registry import create_model, get_spec
+from flaxmobile.trees import Tree
 from flaxmobile.weights import Metadata, WeightsDirectory, open_weights
 from train.config import Config
 from train.data import Dataset, open_dataset
@@ -20,8 +21,6 @@ from train.data.workers import default_workers
 from train.optimizers import make_optimizer, make_schedule
 from train.parallel import Parallel, make_parallel
 from train.step import Objective, TrainState, create_state
-
-Options = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Run:
     config: Config
     dataset: Dataset
     weights: WeightsDirectory | None
-    options: Options
+    options: Tree
     metadata: Metadata
     parallel: Parallel
     objective: Objective
@@ -81,7 +80,7 @@ def prepare(config: Config, devices: Sequence[jax.Device] | None = None) -> Run:
     if "alpha" not in config.network_options:
         origin = weights.model if weights else get_spec(config.model).network
         config = dataclasses.replace(config, alpha=getattr(origin, "alpha", None))
-    options: Options = {
+    options: Tree = {
         **(weights.options if weights else {}),
         **config.network_options,
         "num_classes": len(dataset.class_names),
