@@ -34,12 +34,12 @@ def apply_in_parts(
     """Apply the network to images[start : start + count], some at a time, then to the remainder."""
     if export.is_symbolic_dim(count) or not count:  # unknown yet, or nothing to divide
         return model.apply(variables, images)
+    together = _images_together(model, variables, images, count)
     model = model.clone(chunk_bytes=_MAP_BYTES if count == len(images) else _MAP_BYTES_OF_SHARE)
 
     def apply(first: ArrayLike, number: int) -> Outputs:
         return model.apply(variables, slice_images(images, first, number))
 
-    together = _images_together(model, variables, images, count)
     outputs = []
     if times := count // together:
         outputs.append(map_chunks(lambda i: apply(start + i * together, together), times))
