@@ -41,14 +41,11 @@ class Config:
     )
     """Origin of the file; auto recognises it by the names of the tensors."""
     alpha: float | None = None
-    """Width multiplier. It is checked against the file's; for torchvision:NAME it says which width
-    to fetch."""
+    """Width multiplier: checked against the file's; of torchvision:NAME, that width is fetched."""
     classifier: Annotated[bool, FlagCreatePairsOff] = True
-    """With --no-classifier, leave out the file's head, the origin's or your own, and write a
-    backbone."""
+    """With --no-classifier, leave out the head, the origin's or your own, and write a backbone."""
     options: tuple[str, ...] = ()
-    """Options of the network that override the file's, such as aux_logits=false to leave out
-    auxiliary classifiers."""
+    """Options that override those of the file's network, such as aux_logits=false."""
     verify: Annotated[
         tyro.conf.UseAppendAction[tuple[Path, ...]], tyro.conf.arg(metavar="IMAGE|DIR")
     ] = ()

@@ -11,7 +11,6 @@ from convert.rules import RULES
 from flaxmobile import InputError, detect_faces, load_metadata, load_weights
 from tests.convert.authors import BlazeFace
 from tests.convert.rules import fill
-from tests.convert.test_engine import MUTATIONS, claim_twice
 from tests.convert.tflite_writer import encode_tflite
 from tests.models.parity import randomised
 
@@ -89,27 +88,6 @@ def test_a_converted_detector_looks_for_faces(tmp_path):
     faces = detect_faces(*load_weights(tmp_path / "flax"), image, score_threshold=0, max_faces=3)
     assert faces.keypoints.shape == (3, 6, 2)
     assert np.isfinite(faces.boxes).all()
-
-
-NAMES = {
-    "front": ("conv2d/Bias", "depthwise_conv2d_3/Kernel"),
-    "back": ("conv2d_21/Kernel", "separable_conv2d/Bias"),
-}
-
-
-@pytest.mark.parametrize("camera", NAMES)
-@pytest.mark.parametrize(
-    "mutate",
-    [mutate for mutate in MUTATIONS if mutate is not claim_twice],  # there is no wrapper
-    ids=lambda mutate: mutate.__name__,
-)
-def test_a_damaged_tensor_is_named(mutate, camera):
-    for name in NAMES[camera]:
-        tensors = {key: array.copy() for key, array in constants_of(network(camera))}
-        mutate(tensors, name)
-        with pytest.raises(InputError) as caught:
-            fill(RULE, "blazeface", tensors)
-        assert MUTATIONS[mutate].format(name=name) in str(caught.value)
 
 
 def test_kernels_are_not_matched_by_shape():

@@ -133,15 +133,6 @@ def test_training_step_agrees_with_timm(alpha, tf, minimal):
     assert_training_step_agrees(timms("small", alpha, tf, minimal), 64)
 
 
-@pytest.mark.parametrize("reduced", [True, False])
-def test_a_file_says_whether_its_tail_is_reduced(reduced):
-    network = mobilenet_v3_large(width_mult=0.75, num_classes=3, reduced_tail=reduced)
-    state = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
-    rule = RULES["torchvision", "mobilenet_v3_large"]
-    options, problems = Reading.of(rule, state).options()
-    assert (options["reduced_tail"], options["alpha"], problems) == (reduced, 0.75, [])
-
-
 def test_the_hidden_layer_is_a_convolution_in_timms_files():
     """Of exactly 1×1: nothing else is reshaped."""
     pair = timms("small", 0.5)
