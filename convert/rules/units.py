@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from functools import partial
 
-from flaxmobile.layers.branches import Fork, Max, Mean, Module, Unit
+from flaxmobile.layers import Max, Unit
+from flaxmobile.layers.branches import Fork, Mean, Module
 
 Names = Iterator[tuple[str, str]]
 

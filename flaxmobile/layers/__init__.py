@@ -11,6 +11,7 @@ from flaxmobile.layers.network import AUX_LOGITS, Network, ScaledNetwork
 from flaxmobile.layers.norm import BatchNorm
 from flaxmobile.layers.pooling import adaptive_avg_pool, avg_pool, max_pool
 from flaxmobile.layers.rounding import round_channels, thin_channels
+from flaxmobile.layers.rows import Max, Unit, unit_block
 from flaxmobile.layers.shuffle import channel_shuffle
 from flaxmobile.layers.stages import Block, Place, stage_blocks
 from flaxmobile.layers.taps import Maps
@@ -26,10 +27,12 @@ __all__ = [
     "Layer",
     "MakeUnit",
     "Maps",
+    "Max",
     "Network",
     "Place",
     "ScaledNetwork",
     "SqueezeExcite",
+    "Unit",
     "adaptive_avg_pool",
     "avg_pool",
     "bottleneck_in_parts",
@@ -43,4 +46,5 @@ __all__ = [
     "stage_blocks",
     "thin_channels",
     "to_symmetric_range",
+    "unit_block",
 ]

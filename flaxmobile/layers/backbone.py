@@ -12,6 +12,7 @@ from jax import Array
 from flaxmobile.errors import InputError, check_value, unknown
 from flaxmobile.layers.chunks import in_chunks
 from flaxmobile.layers.conv import Conv, ConvNorm
+from flaxmobile.layers.rows import Unit
 from flaxmobile.layers.stages import Block, Place, plan_places
 from flaxmobile.layers.taps import Maps, block_of, tapped
 from flaxmobile.ops import Padding
@@ -74,7 +75,7 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
     def build(self, place: Place, unit: MakeUnit) -> Layer:
-        """Make the layer of a block from units."""
+        """Make the layer of a block whose row is no `Unit` and no function of maps."""
         raise NotImplementedError
 
     @property
@@ -117,11 +118,17 @@ class Backbone(nn.Module):
         for place in self._places_to_run():
             outputs: dict[str, Array] = {}
             inside = any(tap.startswith(f"{place.name}/") for tap in self.taps)
-            layer = self.build(place, tapped(unit, place.name, outputs) if inside else unit)
+            layer = self._make(place, tapped(unit, place.name, outputs) if inside else unit)
             x, outputs = self._run(layer, x, train, stride, outputs)
             maps.add(place, x, outputs)
             stride = place.geometry.total
         return maps
+
+    def _make(self, place: Place, unit: MakeUnit) -> Layer:
+        if isinstance(place.row, Unit):
+            layer: Layer = place.row.make(unit)
+            return layer
+        return place.row if callable(place.row) else self.build(place, unit)
 
     def _places_to_run(self) -> list[Place]:
         places = self.places()

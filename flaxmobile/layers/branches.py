@@ -7,39 +7,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from flaxmobile.layers.activations import relu
 from flaxmobile.layers.conv import ConvNorm
-from flaxmobile.layers.pooling import avg_pool, max_pool
-from flaxmobile.ops import Padding
-
-
-class Unit(NamedTuple):
-    """Convolution, normalization and ReLU.
-
-    Attributes:
-      name: of its parameters.
-      features: output channels.
-      kernel: one number, or (height, width).
-      stride: of both axes.
-      valid: pad nothing.
-    """
-
-    name: str
-    features: int
-    kernel: int | tuple[int, int] = 1
-    stride: int = 1
-    valid: bool = False
-
-    def make(self, unit: Callable[..., Any]) -> Any:
-        """Make the layer."""
-        return unit(
-            self.features,
-            self.kernel,
-            stride=self.stride,
-            activation=relu,
-            name=self.name,
-            **({"padding": "VALID"} if self.valid else {}),
-        )
+from flaxmobile.layers.pooling import avg_pool
+from flaxmobile.layers.rows import Max, Unit
 
 
 class Fork(NamedTuple):
@@ -58,19 +28,6 @@ class Mean(NamedTuple):
     count_padding: bool = True
 
 
-class Max(NamedTuple):
-    """Maximum under a window, see `max_pool`."""
-
-    size: int = 3
-    stride: int = 2
-    padding: Padding = "VALID"
-    ceil_mode: bool = False
-
-    def __call__(self, x: Array) -> Array:
-        """Pool x [n, h, w, c] to [n, h', w', c]."""
-        return max_pool(x, *self)
-
-
 Branch = tuple[Unit | Fork | Mean | Max, ...]
 """Layers that follow each other."""
 Module = tuple[Branch, ...]
@@ -86,7 +43,9 @@ def scale(row: Any, width: Callable[[int], int]) -> Any:
             return Fork(scale(units, width))
         case Mean() | Max():
             return row
-    return tuple(scale(layer, width) for layer in row)
+        case tuple():
+            return tuple(scale(layer, width) for layer in row)
+    return row  # without channels of its own
 
 
 class Branches(nn.Module):

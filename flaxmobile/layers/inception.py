@@ -1,23 +1,13 @@
 """What the Inception networks share: tables whose rows are units, pooling and branches."""
 
-from typing import ClassVar
+from collections.abc import Iterable
+from typing import Any, ClassVar
 
 from flaxmobile.layers.backbone import Layer, MakeUnit
-from flaxmobile.layers.branches import Branches, Unit, scale
+from flaxmobile.layers.branches import Branches, scale
 from flaxmobile.layers.network import ScaledNetwork
 from flaxmobile.layers.rounding import thin_channels
 from flaxmobile.layers.stages import Block, Place
-
-
-def unit_block(
-    name: str,
-    features: int,
-    kernel: int | tuple[int, int] = 1,
-    stride: int = 1,
-    valid: bool = False,
-) -> Block:
-    """Make the row of a table that is a unit of its own, see `Unit`."""
-    return Block(name, Unit(name, features, kernel, stride, valid), stride)
 
 
 class InceptionNetwork(ScaledNetwork):
@@ -37,12 +27,13 @@ class InceptionNetwork(ScaledNetwork):
         return thin_channels(channels, self.alpha)
 
     def build(self, place: Place, unit: MakeUnit) -> Layer:
-        """Make the layer of a row."""
-        if callable(place.row):
-            function: Layer = place.row
-            return function
-        row = scale(place.row, self.width)
-        if isinstance(row, Unit):
-            layer: Layer = row.make(unit)
-            return layer
-        return Branches(row, self.padding != "same", unit, name=place.name)
+        """Make the layer of a row of branches."""
+        return Branches(place.row, self.padding != "same", unit, name=place.name)
+
+    def scaled(self, table: Iterable[Block]) -> list[Block]:
+        """Scale all rows of a table to the network's width."""
+        return [block._replace(row=self.scale(block.row)) for block in table]
+
+    def scale(self, row: Any) -> Any:
+        """Scale a row to the network's width."""
+        return scale(row, self.width)

@@ -39,6 +39,7 @@ from flaxmobile.layers import (
     Place,
     max_pool,
     relu,
+    unit_block,
 )
 
 
@@ -225,14 +226,12 @@ class BlazeFace(Network):
         """List the blocks in order, the stem first."""
         rows = enumerate(self.table.rows, start=1)
         return [
-            Block("stem", stride=2),
+            unit_block("stem", STEM_CHANNELS, 5, stride=2),
             *(Block(f"block{number}", row, row.stride) for number, row in rows),
         ]
 
     def build(self, place: Place, unit: MakeUnit) -> Layer:
         """Make the layer of a block."""
-        if place.name == "stem":
-            return unit(STEM_CHANNELS, 5, stride=2, activation=relu, name="stem")
         return BlazeBlock(
             place.row.channels,
             place.row.squeezed,

@@ -35,13 +35,14 @@ from flaxmobile.layers import (
     Layer,
     MakeUnit,
     Maps,
+    Max,
     Place,
     ScaledNetwork,
-    max_pool,
     relu,
     relu6,
     round_channels,
     stage_blocks,
+    unit_block,
 )
 from flaxmobile.models import mobilenet_v2
 from flaxmobile.ops import dense_conv, depthwise_conv
@@ -227,8 +228,12 @@ class ICConvNet(ScaledNetwork):
     def blocks(self) -> list[Block]:
         """List the blocks in order, the stem first."""
         if self.base == "resnet50":
-            return [Block("stem", stride=2), Block("pool", stride=2), *self._resnet_blocks()]
-        return [Block("stem", stride=2), *self._mobilenet_blocks()]
+            stem = unit_block("stem", self.width(RESNET_STEM_CHANNELS), 7, stride=2)
+            pool = Block("pool", Max(3, 2, self.window_padding), stride=2)
+            return [stem, pool, *self._resnet_blocks()]
+        channels = self.width(mobilenet_v2.STEM_CHANNELS)
+        stem = unit_block("stem", channels, 3, stride=2, activation=relu6)
+        return [stem, *self._mobilenet_blocks()]
 
     def _resnet_blocks(self) -> Iterator[Block]:
         for block in stage_blocks(self.resnet_stages):
@@ -252,14 +257,6 @@ class ICConvNet(ScaledNetwork):
 
     def build(self, place: Place, unit: MakeUnit) -> Layer:
         """Make the layer of a block."""
-        if place.name == "stem":
-            if self.base == "resnet50":
-                channels = self.width(RESNET_STEM_CHANNELS)
-                return unit(channels, 7, stride=2, activation=relu, name="stem")
-            channels = self.width(mobilenet_v2.STEM_CHANNELS)
-            return unit(channels, 3, stride=2, activation=relu6, name="stem")
-        if place.name == "pool":
-            return partial(max_pool, size=3, stride=2, padding=self.window_padding)
         dilations = (self.pattern or {}).get(place.row.layer)
         size = 2 * self.supernet + 1 if self.supernet else 3
         block: Layer = place.row.build(

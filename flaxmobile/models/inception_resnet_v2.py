@@ -15,15 +15,16 @@ Where the paper and the reference implementations differ, we follow TF-slim and 
 """
 
 from collections.abc import Callable
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
 from flaxmobile.layers import Block, Conv, ConvNorm, Layer, MakeUnit, Place, relu
-from flaxmobile.layers.branches import Branches, Max, Mean, Module, Unit, scale
-from flaxmobile.layers.inception import InceptionNetwork, unit_block
+from flaxmobile.layers.branches import Branches, Mean, Module
+from flaxmobile.layers.inception import InceptionNetwork
+from flaxmobile.layers.rows import Max, Unit, unit_block
 from flaxmobile.models.inception_v4 import STEM, check_repeats, numbered
 
 MIXED_5B: Module = (
@@ -134,11 +135,11 @@ class InceptionResNetV2(InceptionNetwork):
         super().check_options()
         check_repeats(self.repeats)
 
-    def blocks(self) -> tuple[Block, ...]:
+    def blocks(self) -> list[Block]:
         """List the rows of figure 15 in order."""
         a, b, c = self.repeats
         *blocks_8, last = numbered("block8_", Residual(BLOCK_8, 0.20), c)
-        return (
+        table = (
             *STEM,
             Block("stem_pool1", Max(), stride=2),
             unit_block("stem_conv4", 80),
@@ -153,13 +154,16 @@ class InceptionResNetV2(InceptionNetwork):
             last._replace(row=Residual(BLOCK_8, 1.0, activation=False)),
             unit_block("conv7b", 1536),
         )
+        return self.scaled(table)
 
     def build(self, place: Place, unit: MakeUnit) -> Layer:
         """Make the layer of a row."""
         if not isinstance(place.row, Residual):
             return super().build(place, unit)
-        branches, factor, activation = place.row
-        branches = scale(branches, self.width)
-        return ResidualBranches(
-            branches, factor, activation, unit=unit, dtype=self.dtype, name=place.name
-        )
+        return ResidualBranches(*place.row, unit=unit, dtype=self.dtype, name=place.name)
+
+    def scale(self, row: Any) -> Any:
+        """Scale a row to the network's width."""
+        if isinstance(row, Residual):
+            return row._replace(branches=super().scale(row.branches))
+        return super().scale(row)

@@ -35,16 +35,14 @@ from flaxmobile.layers import (
     Block,
     ConvNorm,
     Dropout,
-    Layer,
-    MakeUnit,
     Maps,
-    Place,
     adaptive_avg_pool,
     relu,
     to_symmetric_range,
 )
-from flaxmobile.layers.branches import Max, Module, Unit
-from flaxmobile.layers.inception import InceptionNetwork, unit_block
+from flaxmobile.layers.branches import Module
+from flaxmobile.layers.inception import InceptionNetwork
+from flaxmobile.layers.rows import Max, Unit, unit_block
 
 
 class Widths(NamedTuple):
@@ -200,17 +198,18 @@ class InceptionV1(InceptionNetwork):
 
     def blocks(self) -> list[Block]:
         """List the rows of table 1 in order."""
-        return [b for b in self.table if self.is_paper or b.row is not local_response_norm]
+        rows = [b for b in self.table if self.is_paper or b.row is not local_response_norm]
+        return self.scaled(block._replace(row=self._resolve(block)) for block in rows)
 
-    def build(self, place: Place, unit: MakeUnit) -> Layer:
-        """Make the layer of a row."""
-        if isinstance(place.row, Max):
-            size = 2 if place.name == "pool5" and not self.is_paper else 3
+    def _resolve(self, block: Block) -> Any:
+        """Turn a row of the table into branches, or into pooling of the network's kind."""
+        if isinstance(block.row, Widths):
+            return module(block.row, 5 if self.is_paper else 3)
+        if isinstance(block.row, Max):
+            size = 2 if block.name == "pool5" and not self.is_paper else 3
             same = self.padding == "same"
-            place = place._replace(row=Max(size, 2, "SAME" if same else "VALID", not same))
-        elif isinstance(place.row, Widths):
-            place = place._replace(row=module(place.row, 5 if self.is_paper else 3))
-        return super().build(place, unit)
+            return Max(size, 2, "SAME" if same else "VALID", ceil_mode=not same)
+        return block.row
 
     def head(self, maps: Maps, train: bool) -> Array:
         """Classify the last map, and in training those before it."""

@@ -22,13 +22,13 @@ In all:
 """
 
 from collections.abc import Mapping
-from functools import partial
 from typing import ClassVar, NamedTuple
 
 from flaxmobile.errors import check_choice
-from flaxmobile.layers import Block, Conv, Layer, MakeUnit, Place
-from flaxmobile.layers.branches import Branch, Max, Mean, Module, Unit
-from flaxmobile.layers.inception import InceptionNetwork, unit_block
+from flaxmobile.layers import Block, Conv, Layer, MakeUnit, Place, relu
+from flaxmobile.layers.branches import Branch, Mean, Module
+from flaxmobile.layers.inception import InceptionNetwork
+from flaxmobile.layers.rows import Max, Unit, unit_block
 
 
 class Widths(NamedTuple):
@@ -135,22 +135,29 @@ class InceptionV2(InceptionNetwork):
 
     def blocks(self) -> list[Block]:
         """List the rows of figure 5 in order."""
-        if not FLAVOURS[self.flavour].separable_stem:
-            return [unit_block("stem", STEM_CHANNELS, 7, stride=2), *self.table]
-        pointwise = unit_block("stem_pointwise", STEM_CHANNELS)
-        return [Block("stem_depthwise", stride=2), pointwise, *self.table]
+        stem = [unit_block("stem", STEM_CHANNELS, 7, stride=2)]
+        if FLAVOURS[self.flavour].separable_stem:
+            stem = [Block("stem_depthwise", stride=2), Block("stem_pointwise")]
+        return self.scaled([*stem, *map(self._resolve, self.table)])
+
+    def _resolve(self, block: Block) -> Block:
+        """Turn widths into branches."""
+        if not isinstance(widths := block.row, Widths):
+            return block
+        project = FLAVOURS[self.flavour].pool_project.get(block.name, widths.pool_project)
+        pooling = Max(3, 1, "symmetric") if block.name == "inception5b" else Mean()
+        return block._replace(row=module(widths._replace(pool_project=project), pooling))
 
     def build(self, place: Place, unit: MakeUnit) -> Layer:
-        """Make the layer of a row."""
-        flavour = FLAVOURS[self.flavour]
+        """Make the layer of a row of branches, or of the separable stem."""
         if place.name == "stem_depthwise":  # [n, h/2, w/2, 24]
             return self._stem_depthwise()
         if place.name == "stem_pointwise":
-            unit = partial(unit, folded=self.folded or not flavour.normalized_stem)
-        elif isinstance(widths := place.row, Widths):
-            project = flavour.pool_project.get(place.name, widths.pool_project)
-            pooling = Max(3, 1, "symmetric") if place.name == "inception5b" else Mean()
-            place = place._replace(row=module(widths._replace(pool_project=project), pooling))
+            folded = self.folded or not FLAVOURS[self.flavour].normalized_stem
+            layer: Layer = unit(
+                self.width(STEM_CHANNELS), activation=relu, folded=folded, name=place.name
+            )
+            return layer
         return super().build(place, unit)
 
     def _stem_depthwise(self) -> Conv:

@@ -29,8 +29,9 @@ from flaxmobile.layers import (
     thin_channels,
     to_symmetric_range,
 )
-from flaxmobile.layers.branches import Fork, Max, Mean, Module, Unit
-from flaxmobile.layers.inception import InceptionNetwork, unit_block
+from flaxmobile.layers.branches import Fork, Mean, Module
+from flaxmobile.layers.inception import InceptionNetwork
+from flaxmobile.layers.rows import Max, Unit, unit_block
 from flaxmobile.ops import global_mean
 
 
@@ -178,9 +179,9 @@ class InceptionV3(InceptionNetwork):
         x = super().check_images(images)
         return to_symmetric_range(images).astype(self.dtype) if self.transform_input else x
 
-    def blocks(self) -> tuple[Block, ...]:
+    def blocks(self) -> list[Block]:
         """List the rows of table 1 in order."""
-        return self.table
+        return self.scaled(self.table)
 
     def head(self, maps: Maps, train: bool) -> Array:
         """Classify the last map, and in training one before it."""

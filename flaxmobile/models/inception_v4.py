@@ -16,8 +16,9 @@ from typing import Any, ClassVar
 
 from flaxmobile.errors import check_value
 from flaxmobile.layers import Block
-from flaxmobile.layers.branches import Fork, Max, Mean, Module, Unit
-from flaxmobile.layers.inception import InceptionNetwork, unit_block
+from flaxmobile.layers.branches import Fork, Mean, Module
+from flaxmobile.layers.inception import InceptionNetwork
+from flaxmobile.layers.rows import Max, Unit, unit_block
 
 STEM = (
     unit_block("stem_conv1", 32, 3, stride=2, valid=True),
@@ -129,10 +130,10 @@ class InceptionV4(InceptionNetwork):
         super().check_options()
         check_repeats(self.repeats)
 
-    def blocks(self) -> tuple[Block, ...]:
+    def blocks(self) -> list[Block]:
         """List the rows of figure 9 in order."""
         a, b, c = self.repeats
-        return (
+        table = (
             *STEM,
             Block("mixed3a", MIXED_3A, stride=2),
             Block("mixed4a", MIXED_4A, endpoint=False),  # timm takes stride 4's map before it
@@ -143,3 +144,4 @@ class InceptionV4(InceptionNetwork):
             Block("reduction_b", REDUCTION_B, stride=2),
             *numbered("inception_c", INCEPTION_C, c),
         )
+        return self.scaled(table)

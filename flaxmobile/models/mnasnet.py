@@ -30,6 +30,7 @@ from flaxmobile.layers import (
     ScaledNetwork,
     relu,
     stage_blocks,
+    unit_block,
 )
 
 
@@ -114,12 +115,11 @@ class MnasNet(ScaledNetwork):
 
     def blocks(self) -> list[Block]:
         """List the blocks in order, the stem first."""
-        return [Block("stem", stride=2), *stage_blocks(self.stages)]
+        stem = unit_block("stem", self.width(STEM_CHANNELS), 3, stride=2)
+        return [stem, *stage_blocks(self.stages)]
 
     def build(self, place: Place, unit: MakeUnit) -> Layer:
         """Make the layer of a block."""
-        if place.name == "stem":
-            return unit(self.width(STEM_CHANNELS), 3, stride=2, activation=relu, name="stem")
         stage = place.row
         return MBConv(
             self.width(stage.channels),

@@ -34,6 +34,7 @@ from flaxmobile.layers import (
     relu6,
     round_channels,
     stage_blocks,
+    unit_block,
 )
 
 
@@ -122,12 +123,11 @@ class MobileNetV1(ScaledNetwork):
 
     def blocks(self) -> list[Block]:
         """List the blocks in order, the stem first."""
-        return [Block("stem", stride=2), *stage_blocks(self.stages)]
+        stem = unit_block("stem", self.width(STEM_CHANNELS), 3, stride=2, activation=relu6)
+        return [stem, *stage_blocks(self.stages)]
 
     def build(self, place: Place, unit: MakeUnit) -> Layer:
         """Make the layer of a block."""
-        if place.name == "stem":
-            return unit(self.width(STEM_CHANNELS), 3, stride=2, activation=relu6, name="stem")
         return DepthwiseSeparable(
             self.width(place.row.channels),
             stride=place.geometry.stride,

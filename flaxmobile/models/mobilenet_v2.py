@@ -39,6 +39,7 @@ from flaxmobile.layers import (
     relu6,
     round_channels,
     stage_blocks,
+    unit_block,
 )
 
 
@@ -188,12 +189,11 @@ class MobileNetV2(ScaledNetwork):
 
     def blocks(self) -> list[Block]:
         """List the blocks in order, the stem first."""
-        return [Block("stem", stride=2), *stage_blocks(self.stages)]
+        stem = unit_block("stem", self.width(STEM_CHANNELS), 3, stride=2, activation=relu6)
+        return [stem, *stage_blocks(self.stages)]
 
     def build(self, place: Place, unit: MakeUnit) -> Layer:
         """Make the layer of a block."""
-        if place.name == "stem":
-            return unit(self.width(STEM_CHANNELS), 3, stride=2, activation=relu6, name="stem")
         block = (
             partial(SplitInvertedResidual, split=self.split) if self.split > 1 else InvertedResidual
         )

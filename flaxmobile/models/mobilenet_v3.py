@@ -42,6 +42,7 @@ from flaxmobile.layers import (
     hard_swish,
     relu,
     round_channels,
+    unit_block,
 )
 
 
@@ -218,14 +219,12 @@ class MobileNetV3(ScaledNetwork):
 
     def blocks(self) -> list[Block]:
         """List the blocks in order: the stem, the bottlenecks, the last convolution."""
-        return [Block("stem", stride=2), *self.scaled.blocks, Block("last")]
+        scaled, activation = self.scaled, self.activation
+        stem = unit_block("stem", scaled.stem, 3, stride=2, activation=activation)
+        return [stem, *scaled.blocks, unit_block("last", scaled.last, activation=activation)]
 
     def build(self, place: Place, unit: MakeUnit) -> Layer:
         """Make the layer of a block."""
-        if place.name == "stem":
-            return unit(self.scaled.stem, 3, stride=2, activation=self.activation, name="stem")
-        if place.name == "last":  # [n, h/32, w/32, 960 or 576]
-            return unit(self.scaled.last, activation=self.activation, name="last")
         stage, geometry = place.row.stage, place.geometry
         dilates_first_block = self.dilated and stage is self.table.stages[-1]
         return SqueezedInvertedResidual(

@@ -38,6 +38,7 @@ from flaxmobile.layers import (
     relu6,
     round_channels,
     stage_blocks,
+    unit_block,
 )
 
 
@@ -181,12 +182,11 @@ class MobileNeXt(ScaledNetwork):
         """List the blocks in order, the stem first; the row of each is its stage, scaled."""
         stages = zip(self.stages, stage_channels(self.alpha), strict=True)
         scaled = [stage._replace(channels=channels) for stage, channels in stages]
-        return [Block("stem", stride=2), *stage_blocks(scaled)]
+        stem = unit_block("stem", self.width(STEM_CHANNELS), 3, stride=2, activation=relu6)
+        return [stem, *stage_blocks(scaled)]
 
     def build(self, place: Place, unit: MakeUnit) -> Layer:
         """Make the layer of a block."""
-        if place.name == "stem":
-            return unit(self.width(STEM_CHANNELS), 3, stride=2, activation=relu6, name="stem")
         return Sandglass(
             place.row.channels,
             place.row.reduction,

@@ -23,7 +23,6 @@ that the authors publish need no rounding.
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
@@ -37,13 +36,14 @@ from flaxmobile.layers import (
     Layer,
     MakeUnit,
     Maps,
+    Max,
     Place,
     ScaledNetwork,
     avg_pool,
     channel_shuffle,
-    max_pool,
     relu,
     stage_blocks,
+    unit_block,
 )
 from flaxmobile.ops import materialize_on_cpu
 
@@ -174,15 +174,12 @@ class ShuffleNetV1(ScaledNetwork):
         """List the stem, the pooling after it and the units, in order."""
         widths = stage_channels(self.groups, self.alpha)
         stages = [Stage(*stage) for stage in zip(widths, self.units, strict=True)]
-        return [Block("stem", stride=2), Block("pool", stride=2), *stage_blocks(stages, first=2)]
+        stem = unit_block("stem", stem_channels(self.groups, self.alpha), 3, stride=2)
+        pool = Block("pool", Max(3, 2, self.window_padding), stride=2)
+        return [stem, pool, *stage_blocks(stages, first=2)]
 
     def build(self, place: Place, unit: MakeUnit) -> Layer:
         """Make the layer of a block."""
-        if place.name == "stem":
-            channels = stem_channels(self.groups, self.alpha)
-            return unit(channels, 3, stride=2, activation=relu, name="stem")
-        if place.name == "pool":
-            return partial(max_pool, size=3, stride=2, padding=self.window_padding)
         return ShuffleNetUnit(
             place.row.channels,
             self.groups,

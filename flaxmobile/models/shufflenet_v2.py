@@ -15,7 +15,6 @@ Where the paper and torchvision differ, we follow torchvision:
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
@@ -29,12 +28,13 @@ from flaxmobile.layers import (
     Layer,
     MakeUnit,
     Maps,
+    Max,
     Place,
     ScaledNetwork,
     channel_shuffle,
-    max_pool,
     relu,
     stage_blocks,
+    unit_block,
 )
 
 
@@ -141,14 +141,12 @@ class ShuffleNetV2(ScaledNetwork):
         """List the stem, the pooling after it and the units, in order."""
         widths = WIDTHS[self.alpha].stages
         stages = [Stage(*stage) for stage in zip(widths, self.units, strict=True)]
-        return [Block("stem", stride=2), Block("pool", stride=2), *stage_blocks(stages, first=2)]
+        stem = unit_block("stem", STEM_CHANNELS, 3, stride=2)
+        pool = Block("pool", Max(3, 2, self.window_padding), stride=2)
+        return [stem, pool, *stage_blocks(stages, first=2)]
 
     def build(self, place: Place, unit: MakeUnit) -> Layer:
         """Make the layer of a block."""
-        if place.name == "stem":
-            return unit(STEM_CHANNELS, 3, stride=2, activation=relu, name="stem")
-        if place.name == "pool":
-            return partial(max_pool, size=3, stride=2, padding=self.window_padding)
         stride, dilation, *_ = place.geometry
         channels = place.row.channels
         return ShuffleUnit(channels, stride, dilation, self.variant, unit, name=place.name)

@@ -30,6 +30,7 @@ from flaxmobile.layers import (
     max_pool,
     relu,
     thin_channels,
+    unit_block,
 )
 from flaxmobile.ops import Padding
 
@@ -171,10 +172,10 @@ class Xception(ScaledNetwork):
         stem1, stem2 = STEM_CHANNELS
         exits = enumerate(EXIT_CHANNELS, start=1)
         return [
-            Block("stem_conv1", stem1, stride=2),
-            Block("stem_conv2", stem2),
+            unit_block("stem_conv1", self.width(stem1), 3, stride=2, valid=True),
+            unit_block("stem_conv2", self.width(stem2), 3, valid=True),
             *(Block(module.name, module, module.stride) for module in modules(self.middle_blocks)),
-            *(Block(f"exit_separable{number}", channels) for number, channels in exits),
+            *(Block(f"exit_separable{number}", self.width(width)) for number, width in exits),
         ]
 
     def build(self, place: Place, unit: MakeUnit) -> Layer:
@@ -183,12 +184,9 @@ class Xception(ScaledNetwork):
         separable = partial(
             SeparableConv, order=self.order, padding=padding, unit=unit, dtype=self.dtype
         )
-        if isinstance(row, Module):
-            channels = tuple(map(self.width, row.channels))
-            return XceptionModule(
-                channels, row.stride, row.activate_first, padding, separable, unit, name=name
-            )
-        if name.startswith("exit"):
-            return separable(self.width(row), activation=relu, name=name)
-        crop = {"padding": "VALID", "stride": place.stride}
-        return unit(self.width(row), 3, activation=relu, name=name, **crop)
+        if not isinstance(row, Module):
+            return separable(row, activation=relu, name=name)
+        channels = tuple(map(self.width, row.channels))
+        return XceptionModule(
+            channels, row.stride, row.activate_first, padding, separable, unit, name=name
+        )

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from flaxmobile.layers import ConvNorm
-from flaxmobile.layers.branches import Branches, Max, Mean
+from flaxmobile.layers import ConvNorm, Max
+from flaxmobile.layers.branches import Branches, Mean
 from flaxmobile.models.inception_v2 import Widths, module
 from tests.models.inception import Unit, thin
 from tests.models.parity import (

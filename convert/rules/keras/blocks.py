@@ -7,8 +7,8 @@ from functools import partial
 from convert.keras_files import BY_ORDER
 from convert.rule import Modules
 from convert.rules.units import Names, unit, units_of
-from flaxmobile.layers import Block, Network
-from flaxmobile.layers.branches import Max, Module, Unit
+from flaxmobile.layers import Block, Max, Network, Unit
+from flaxmobile.layers.branches import Module
 from flaxmobile.models.inception_resnet_v2 import Residual
 
 WITHOUT_SCALE = {"params/scale": 1.0}

@@ -4,7 +4,7 @@ from convert.layouts import TORCH
 from convert.rule import Rule
 from convert.rules.timm.files import HALF, preset
 from convert.rules.units import Names, basic_conv, branches
-from flaxmobile.layers.branches import Unit
+from flaxmobile.layers import Unit
 from flaxmobile.models.inception_v4 import InceptionV4
 
 _BESIDE_POOLING = ("mixed3a", "mixed5a")

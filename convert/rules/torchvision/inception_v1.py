@@ -4,7 +4,7 @@ from convert.layouts import TORCH
 from convert.rule import Rule
 from convert.rules.torchvision.files import STANDARD, published, transformed
 from convert.rules.units import Names, basic_conv, branches
-from flaxmobile.models.inception_v1 import InceptionV1, Widths, module
+from flaxmobile.models.inception_v1 import InceptionV1
 
 _UNITS = {"stem": "conv1", "conv2_reduce": "conv2", "conv2": "conv3"}
 
@@ -13,8 +13,8 @@ def _modules(model: InceptionV1) -> Names:
     for block in model.blocks():
         if block.name in _UNITS:
             yield from basic_conv(block.name, _UNITS[block.name])
-        elif isinstance(block.row, Widths):
-            yield from branches(block.name, block.name, module(block.row, large_kernel=3), first=1)
+        elif block.name.startswith("inception"):
+            yield from branches(block.name, block.name, block.row, first=1)
     if model.aux_logits:
         for ours, theirs in (("auxiliary1", "aux1"), ("auxiliary2", "aux2")):
             yield from basic_conv(f"{ours}/project", f"{theirs}.conv")
