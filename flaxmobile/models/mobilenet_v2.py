@@ -24,7 +24,7 @@ from typing import Any, ClassVar, NamedTuple
 from flax import linen as nn
 from jax import Array
 
-from flaxmobile.errors import check_choice, check_value
+from flaxmobile.errors import InputError, check_choice, check_value
 from flaxmobile.layers import (
     Activation,
     Block,
@@ -182,6 +182,8 @@ class MobileNetV2(ScaledNetwork):
         )
         accepted = f"a common divisor of the expanded channels, which are multiples of {wide}"
         check_value("split", self.split, self.split >= 1 and wide % self.split == 0, accepted)
+        if self.split > 1 and any("/" in tap for tap in self.taps):
+            raise InputError(f"split is {self.split}; accepted: 1 with taps inside blocks")
 
     def countable(self) -> Network:
         """Return the network with each layer as a whole."""

@@ -145,6 +145,11 @@ def test_a_tap_of_a_unit_that_the_block_has_not_is_refused():
         abstract(backbone)
 
 
+def test_taps_inside_blocks_need_whole_blocks():
+    with pytest.raises(flaxmobile.InputError, match="split is 2; accepted: 1 with taps inside"):
+        flaxmobile.create_backbone("v2", split=2, taps=("stage3_block1/expand",))
+
+
 @every_model
 def test_native_operations_leave_no_choice_of_a_platform(name):
     """One convolution for each layer, on a CPU too: what converters to other formats expect."""
