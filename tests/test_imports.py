@@ -28,6 +28,7 @@ FLOORS = (
     ("tpu", "preprocessing", "ops"),
     ("command", "layers"),
     ("models",),
+    ("specs",),
     ("registry", "inference"),
     ("variables", "detection", "dilation_search", "summary"),
     ("folding", "weights"),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from flaxmobile.command.flags import parse
-from flaxmobile.registry import SPECS
+from flaxmobile.specs import SPECS
 from flaxmobile.table import RULE, format_table
 
 

@@ -1,7 +1,7 @@
 import json
 
 from flaxmobile import cli
-from flaxmobile.registry import SPECS
+from flaxmobile.specs import SPECS
 
 
 def test_table_has_a_row_per_network(capsys):

@@ -8,7 +8,7 @@ import pytest
 
 import flaxmobile
 from flaxmobile import cli
-from flaxmobile.registry import SPECS
+from flaxmobile.specs import SPECS
 
 TPU_SETTINGS = (
     "JAX_PLATFORMS",
