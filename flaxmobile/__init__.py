@@ -18,7 +18,7 @@ __all__ = [*_HOMES]
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used: JAX takes a second, `flaxmobile --help` none."""
+    """Import a public name when it is first used: importing JAX takes a second."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = globals()[name] = getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,6 +1,6 @@
 """Interfaces of JAX and Orbax that are not public, each with a substitute.
 
-A release that moves one breaks no import: what the substitute costs stands in the docstring.
+A release that moves one of them breaks no import. The docstrings say what the substitutes cost.
 """
 
 import importlib
@@ -14,7 +14,7 @@ import numpy as np
 
 
 def find(module: str, name: str) -> Any:
-    """Return an attribute of a module, or None where this release has no such."""
+    """Return an attribute of a module, or None if this release does not have it."""
     try:
         return getattr(importlib.import_module(module), name, None)
     except ImportError:
@@ -25,12 +25,12 @@ _trace_state = find("jax.extend.core", "get_opaque_trace_state")
 _max_dim = find("jax.core", "max_dim")
 
 if _trace_state is not None:
-    with ThreadPoolExecutor(1) as thread:  # in this one, JAX may be tracing
+    with ThreadPoolExecutor(1) as thread:  # the importing thread may be tracing
         _UNTRACED = thread.submit(_trace_state, convention="flax").result()
 
 
 def is_traced(*arguments: Any) -> bool:
-    """Tell whether a transformation of JAX (jit, grad, vmap, …) is at work on a call.
+    """Tell whether a call is inside a transformation of JAX (jit, grad, vmap, …).
 
     The substitute looks for tracers among the arguments, which takes 0.1 ms for a network's.
     """
@@ -89,6 +89,6 @@ def make_checkpoint_handler(part: int) -> Any:
                     future.result()
             return []
 
-    # The second kind writes nothing; without it Orbax warns that it lacks one.
+    # No jax.Array is written, but Orbax warns if their handler is missing.
     registry = make_registry((np.ndarray, InParts()), (jax.Array, array_handler()))
     return ocp.PyTreeCheckpointHandler(type_handler_registry=registry)

@@ -1,9 +1,9 @@
 """Faces from the outputs of a BlazeFace detector.
 
 Paper: Bazarevsky et al., "BlazeFace: Sub-millisecond Neural Face Detection on Mobile GPUs", 2019
-(arXiv:1907.05047), sections 3.2 (anchors) and 3.3 (blending in place of suppression). Where it is
-silent, MediaPipe's short-range face detection: anchors without a size of their own, letterboxing,
-pixels scaled to -1..1, scores from clipped logits.
+(arXiv:1907.05047), sections 3.2 (anchors) and 3.3 (blending in place of suppression). Where the
+paper is silent, this follows MediaPipe's short-range face detection: all anchors have size 1,
+images are letterboxed, pixels are scaled to -1..1, and scores are computed from clipped logits.
 
 Boxes are (ymin, xmin, ymax, xmax), keypoints (x, y) in the order of
 `flaxmobile.models.blazeface.KEYPOINTS`.
@@ -29,7 +29,7 @@ _OVERSHOOT = 0.25
 
 
 class Faces(NamedTuple):
-    """Faces, or candidates for one.
+    """Faces, or candidates for faces.
 
     Attributes:
       boxes: [..., 4], (ymin, xmin, ymax, xmax).
@@ -45,9 +45,9 @@ class Faces(NamedTuple):
 def make_anchors(image_size: int = IMAGE_SIZE, counts: Mapping[int, int] = ANCHORS) -> np.ndarray:
     """Place the anchors: [896, 4] for 128 pixels, (x, y, width, height) over the image's side.
 
-    One at the middle of each cell, twice per cell of the 16×16 map and then six times per cell of
-    the 8×8 map, row by row, in the order of the network's heads. All are of size 1: the paper's
-    sizes only scale what the heads learn.
+    Anchors lie in the middle of cells: two per cell of the 16×16 map, then six per cell of the 8×8
+    map, row by row, in the order of the network's heads. All have size 1: the paper's sizes only
+    scale what the heads learn.
 
     Args:
       image_size: side of the images.
@@ -72,8 +72,8 @@ def decode(outputs: dict[str, Array], anchors: Any, image_size: int = IMAGE_SIZE
 
     Args:
       outputs: the model's {"boxes": [n, anchors, 16], "scores": [n, anchors]}. The 16 numbers are
-        centre x, centre y, width, height, then x and y of each keypoint, in pixels: sizes, and
-        positions from the anchor.
+        centre x, centre y, width, height, then x and y of each keypoint, in pixels; positions are
+        relative to the anchor.
       anchors: from `make_anchors`.
       image_size: side of the images that the model saw.
     """
@@ -104,7 +104,7 @@ def blend(
     Args:
       candidates: [n, anchors, …], from `decode`.
       max_faces: how many faces to return; static.
-      score_threshold: candidates below it are no face.
+      score_threshold: candidates below it are dropped.
       iou_threshold: intersection over union above which two candidates are the same face.
 
     Returns:
@@ -165,8 +165,8 @@ def detect_faces(
     Args:
       model: `create_model("blazeface", detector=True)`.
       variables: its trained variables.
-      image: [h, w, 3], RGB, of any size: uint8, or floating point in 0..1. What an interpolation
-        overshoots is clipped.
+      image: [h, w, 3], RGB, of any size: uint8, or floating point in 0..1. Values slightly outside,
+        from bicubic resizing, are clipped.
       score_threshold: least score of a face, 0 to 1.
       iou_threshold: see `blend`.
       max_faces: most faces to return.
@@ -176,7 +176,7 @@ def detect_faces(
       [faces, 6, 2] may reach over its edges; scores [faces].
 
     Raises:
-      InputError: another model, image or threshold.
+      InputError: a wrong model, image or threshold.
     """
     if not isinstance(model, BlazeFace) or not model.detector or model.out_strides is not None:
         raise InputError(

@@ -1,11 +1,11 @@
-"""Efficient dilation optimization (EDO): which dilation each channel of an IC-Conv network takes.
+"""Efficient dilation optimization (EDO): a search for the dilations of an IC-Conv network.
 
 Paper: Liu et al., "Inception Convolution with Efficient Dilation Search", CVPR 2021
-(arXiv:2012.13587), section 3.2 and figure 2. A supernet has kernels of (2 d + 1)² in the place of
-3×3; once it is trained, each output channel takes the dilated 3×3 kernel that stands for its large
-one best.
+(arXiv:2012.13587), section 3.2 and figure 2. A supernet has kernels of (2 d + 1)² instead of 3×3.
+Once it is trained, each output channel gets the dilated 3×3 kernel that approximates its large
+kernel best.
 
-A pattern is kept as JSON:
+A pattern is stored as JSON:
 
     {"format": 1, "dilations": {"stage2_block1/filter": [[1, 1], [1, 3], …], …}}
 
@@ -42,7 +42,7 @@ def search_dilations(model: ICConvNet, variables: Any, batches: Iterable[Any]) -
 
         min over d of  sum over pixels of | E[x * W] - E[x * W_d] |
 
-    where W_d keeps the nine taps of W at which a 3×3 kernel of dilation d has its own and is zero
+    where W_d has the values of W at the nine taps of a 3×3 kernel of dilation d and is zero
     elsewhere, and E is the mean over the images. As a convolution is linear, that is
     | E[x] * (W - W_d) |: one pass over the images for the mean input E[x] of every layer (a map
     [h, w, c]), and then (d_max)² convolutions of one image. Ties go to the smaller dilation.
@@ -53,11 +53,11 @@ def search_dilations(model: ICConvNet, variables: Any, batches: Iterable[Any]) -
       batches: images [n, h, w, 3], all of the same height and width, prepared as in training.
 
     Returns:
-      The pattern: `create_model("ic_conv", pattern=pattern, …)` loads it, `save_dilations` keeps
-      it.
+      The pattern: `create_model("ic_conv", pattern=pattern, …)` uses it, `save_dilations` writes it
+      to a file.
 
     Raises:
-      InputError: the model is not a supernet, or the batches are none or of different sizes.
+      InputError: the model is not a supernet, there are no batches, or their images differ in size.
     """
     if not isinstance(model, ICConvNet) or not model.supernet:
         raise InputError(
@@ -76,7 +76,7 @@ def search_dilations(model: ICConvNet, variables: Any, batches: Iterable[Any]) -
 def _mean_inputs(
     model: ICConvNet, variables: Any, batches: Iterable[Any]
 ) -> tuple[dict[str, Conv], dict[str, np.ndarray]]:
-    """The convolution of every layer, and the mean of its input over all images [h, w, c]."""
+    """Return every layer's convolution, and the mean of its input over all images [h, w, c]."""
     convolutions: dict[str, Conv] = {}
     layers = model.layers()
 
@@ -121,7 +121,7 @@ def _kernel(variables: Any, layer: str) -> Array:
 
 
 def _best_dilations(conv: Conv, kernel: Array, mean: np.ndarray, most: int) -> np.ndarray:
-    """[vertical, horizontal] of each output channel: [channels, 2]."""
+    """Return [vertical, horizontal] of each output channel: [channels, 2]."""
     pairs = np.asarray([(i, j) for i in range(1, most + 1) for j in range(1, most + 1)])
     lost = jnp.asarray([~_taps(most, *pair) for pair in pairs], jnp.float32)
     errors = _errors(conv, jnp.asarray(kernel), jnp.asarray(mean, jnp.float32)[None], lost)
@@ -129,7 +129,7 @@ def _best_dilations(conv: Conv, kernel: Array, mean: np.ndarray, most: int) -> n
 
 
 def _taps(most: int, vertical: int, horizontal: int) -> np.ndarray:
-    """Where a 3×3 kernel of this dilation has its taps in the large one."""
+    """Mask of the taps of a 3×3 kernel of this dilation within the large kernel."""
     taps = np.zeros((2 * most + 1, 2 * most + 1), bool)
     taps[most - vertical :: vertical, most - horizontal :: horizontal][:3, :3] = True
     return taps

@@ -10,7 +10,7 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def written_at_once(path: Path) -> Iterator[Path]:
-    """Give a draft's path to write to, which then takes the place of `path`.
+    """Yield the path of a draft to write, which replaces `path` at the end.
 
     The draft may be a file or a directory; its parent must exist. After an error `path` is as it
     was and the draft is gone. An OSError about the draft names `path` instead.

@@ -27,7 +27,7 @@ def predict_images(
       model: a classifier.
       variables: of the model.
       paths: image files, at least one.
-      preprocessing: what the weights expect.
+      preprocessing: the one that the weights expect.
       batch_size: most images to hold at once.
 
     Returns:

@@ -36,7 +36,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""EXIF orientation -> turn. `ImageOps.exif_transpose` fails where other EXIF entries are bad."""
+"""EXIF orientation -> turn. `ImageOps.exif_transpose` fails if other EXIF entries are damaged."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +88,8 @@ class Preprocessing:
     def normalize(self, pixels: Pixels) -> Pixels:
         """Map RGB pixels [..., 3] in 0..255 to float32 in the network's channel order and scale.
 
-        Takes NumPy arrays, and JAX's: on the device, after a transfer of uint8.
+        Accepts NumPy and JAX arrays. With the latter, pixels can be moved to the device as uint8
+        first.
         """
         shape = (1,) * (pixels.ndim - 1) + (3,)
         mean, std = (np.asarray(x, np.float32).reshape(shape) for x in (self.mean, self.std))
@@ -108,7 +109,7 @@ class Preprocessing:
         """Read what `to_json` wrote.
 
         Raises:
-          InputError: a field that is not one of the class, or a wrong value.
+          InputError: an unknown field, or a wrong value.
         """
         fields = {field.name for field in dataclasses.fields(cls)}
         for name in values:
@@ -121,9 +122,9 @@ class Preprocessing:
 
 
 def open_image(path: str | Path) -> Image.Image:
-    """Read an image file as RGB, whatever its mode, turned as its EXIF orientation says.
+    """Read an image file of any mode as RGB, turned upright by its EXIF orientation.
 
-    Transparent pixels are laid on white.
+    Transparent pixels are blended with white.
 
     Raises:
       InputError: no such file, not an image, or a truncated one; names the file.
@@ -148,7 +149,7 @@ def read_image(encoded: bytes, name: str) -> Image.Image:
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """Turn upright and convert any mode (grey, palette, 16 bit, alpha, CMYK) to RGB."""
-    image.load()  # a TIFF turns itself
+    image.load()  # which turns a TIFF
     turn = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     if turn is not None:
         image = image.transpose(turn)

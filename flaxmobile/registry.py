@@ -26,7 +26,7 @@ def resolve_name(name: str) -> str:
     """Return the registered name for a name or an alias such as `v2`.
 
     Raises:
-      InputError: no such network; says the nearest valid name.
+      InputError: no such network; suggests the nearest valid name.
     """
     resolved = ALIASES.get(name, name)
     if resolved not in SPECS:
@@ -35,7 +35,7 @@ def resolve_name(name: str) -> str:
 
 
 def get_spec(name: str) -> Spec:
-    """Return what is known about a network, by its name or alias."""
+    """Return the facts about a network, by its name or alias."""
     return SPECS[resolve_name(name)]
 
 
@@ -69,12 +69,12 @@ def create_backbone(
 
     Args:
       name: a name of `list_models()` or an alias.
-      out_strides: which feature maps to return; by default all that the network has. Layers beyond
-        the deepest of them are not built.
+      out_strides: which feature maps to return; by default all that the network has. Deeper layers
+        are not built.
       output_stride: the largest stride; beyond it convolutions are dilated instead. By default the
-        largest that the network has: 32, of BlazeFace 16.
+        largest that the network has: 32, for BlazeFace 16.
       taps: further maps by name: "stage6_block1" for the output of a block, "stage6_block1/expand"
-        for that of a unit inside it.
+        for the output of a unit inside it.
       **options: as for `create_model`.
 
     Returns:
@@ -83,7 +83,8 @@ def create_backbone(
 
     Raises:
       InputError: an unknown name or option, a stride that the network cannot give, or a tap in no
-        block of the network. A tap of a block without such a unit is found when the network runs.
+        block of the network. A tap of a unit that its block does not have raises when the network
+        runs.
     """
     if output_stride is None:
         output_stride = max(_build(name, options).output_strides)

@@ -1,4 +1,4 @@
-"""Every network by name, and the facts that belong to it."""
+"""Every network by name, and facts about it."""
 
 import dataclasses
 
@@ -22,14 +22,14 @@ from flaxmobile.models.xception import Xception
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-    """What is known about a registered network.
+    """Facts about a registered network.
 
     Attributes:
       network: the module class.
       aliases: short names.
       year, paper: when and where it was published.
       params, macs: at the default options and `image_size`, as `summarize` counts them.
-      image_size: side of the input that its accuracy was measured at, in pixels.
+      image_size: side of the input at which its accuracy was measured, in pixels.
       top1: ImageNet accuracy in percent of the reference weights, where published.
       top1_source: which weights those are, at the default options.
     """

@@ -4,7 +4,7 @@ import unicodedata
 from collections.abc import Collection, Sequence
 
 RULE = "─"
-"""A row given as this is a line across the table."""
+"""Pass this as a row to draw a line across the table."""
 
 
 def format_table(rows: Sequence[Sequence[str] | str], right: Collection[int] = ()) -> str:
@@ -12,7 +12,7 @@ def format_table(rows: Sequence[Sequence[str] | str], right: Collection[int] = (
 
     Args:
       rows: cells of each row, or `RULE`.
-      right: columns whose cells are aligned at the right.
+      right: numbers of the columns that are aligned at the right.
     """
     cells = [row for row in rows if not isinstance(row, str)]
     widths = [max(map(_width, column)) for column in zip(*cells, strict=True)]

@@ -1,4 +1,4 @@
-"""Compilation for TPUs that are not there, by libtpu's compiler.
+"""Compilation for TPUs on machines without one, by libtpu's compiler.
 
 JAX is imported in the functions: commands set the environment before it looks for devices.
 """
@@ -28,9 +28,9 @@ DEVICES = Path("/dev")
 def set_up_without_chip() -> None:
     """Keep libtpu from warning on stderr that this machine has no TPU, where it has none.
 
-    JAX asks every backend that is installed for devices, also a libtpu that is there for its
-    compiler alone (the `plan` extra). Other backends are found as before, and what the user has
-    set stays. Call it before JAX looks for devices.
+    JAX asks every installed backend for devices, also libtpu where it is installed only for its
+    compiler (the `plan` extra). Other backends are found as before, and what the user has set
+    stays. Call it before JAX looks for devices.
     """
     if not [*DEVICES.glob("accel*"), *DEVICES.glob("vfio/[0-9]*")]:
         _set_defaults(SETTINGS)
@@ -44,7 +44,7 @@ def topology_devices(name: str) -> list["jax.Device"]:
     """
     if importlib.util.find_spec("libtpu") is None:
         raise InputError("--plan needs libtpu's compiler: pip install 'flaxmobile[plan]'")
-    # A second process may load libtpu: to compile takes no chip from anyone.
+    # A second process may load libtpu: compilation occupies no chip.
     _set_defaults({**SETTINGS, "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"})
     from jax.experimental import topologies
 
@@ -59,7 +59,7 @@ def topology_devices(name: str) -> list["jax.Device"]:
 
 @contextlib.contextmanager
 def no_program_cache() -> Iterator[None]:
-    """Within, no program is cached on disk: a TPU's cannot be read back without a TPU."""
+    """Disable the program cache on disk: a TPU's programs cannot be read back without a TPU."""
     import jax
     from jax.experimental.compilation_cache import compilation_cache
 

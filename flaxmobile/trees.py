@@ -3,7 +3,7 @@
 from typing import Any
 
 Tree = dict[str, Any]
-"""Variables of a network or a part of them: dictionaries, nested, of arrays or their shapes."""
+"""Variables of a network, or a part of them: nested dictionaries of arrays or their shapes."""
 
 PyTree = Any
 """Anything that JAX's tree functions accept."""

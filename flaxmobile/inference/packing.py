@@ -1,4 +1,4 @@
-"""Variables as few arrays: a call of a compiled program takes time for each that it is passed."""
+"""Variables packed into few arrays: every argument of a compiled program costs time per call."""
 
 from collections.abc import Callable
 from typing import Any

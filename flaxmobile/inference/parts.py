@@ -1,4 +1,4 @@
-"""A batch that goes through a network in parts, for a CPU's caches."""
+"""A network applied to a batch in parts that fit a CPU's caches."""
 
 import functools
 from typing import Any
@@ -12,16 +12,16 @@ from flaxmobile.layers import Network
 from flaxmobile.layers.chunks import Outputs, convolution_bytes, map_chunks, slice_images
 
 _IMAGES = (8, 4)
-"""Images that go through a small and a large network at a time on a CPU, which bounds its memory.
-With fewer, the matrix products on the last maps, of 7 × 7 and 14 × 14 pixels, are too small for two
-threads. MobileNetV3-small is 1.1 times slower with four, and MobileNetV1 with eight."""
+"""Images at a time on a CPU, for a small and a large network; they bound its memory. With fewer,
+the matrix products on the last maps, of 7 × 7 and 14 × 14 pixels, are too small for two threads.
+MobileNetV3-small is 1.1 times slower with four, and MobileNetV1 with eight."""
 
 _SMALL_NETWORK = 18 * 2**20
 """Most bytes of all convolutions' outputs for one image in a small network. The networks measured
 that are faster with eight images have 5 to 17 MiB, those with four 19 MiB and more."""
 
 _MAP_BYTES = 16 * 2**20
-"""Most bytes of the widest map in a block, half of the last cache of a server's core complex.
+"""Most bytes of the widest map in a block, half of the last-level cache of a server's core complex.
 Blocks with wider maps are computed for fewer images at a time."""
 
 _MAP_BYTES_OF_SHARE = 3 * 2**20

@@ -13,14 +13,14 @@ from flaxmobile.cores import usable_cores
 from flaxmobile.layers.chunks import Outputs
 
 _LEAST_SHARE = 4
-"""Least images in a core's share of the batch. When all cores work at each operation instead, they
-read each other's caches: with 32 images and no cache in common between two cores, MobileNetV2 is
-1.7 times slower and V1 1.25 times; with a common cache, V2 is 1.04 times slower, V3-small the same
-and V1 0.93 times. With shares of two images nothing is gained for V2."""
+"""Fewest images in a core's share of the batch. If all cores worked on each operation instead, they
+would read each other's caches: with 32 images, on two cores that share no cache, MobileNetV2 is 1.7
+times slower and V1 1.25 times; with a shared cache, V2 is 1.04 times slower, V3-small the same and
+V1 0.93 times. With shares of two images nothing is gained for V2."""
 
 
 def count_shares(images: ArrayLike) -> int:
-    """Choose into how many shares a batch is divided."""
+    """Choose the number of shares of a batch."""
     most = jnp.shape(images)[0] // _LEAST_SHARE
     if most < 2 or jax.default_backend() != "cpu":
         return 1
@@ -29,20 +29,21 @@ def count_shares(images: ArrayLike) -> int:
 
 
 def call_in_threads(calls: Sequence[Callable[[], Outputs]], first_alone: bool) -> list[Outputs]:
-    """Run programs at the same time, each from a thread of its own, the first from this one.
+    """Run programs at the same time, the first from this thread and each other one from its own.
 
     On a CPU the programs that one thread calls run one after the other. XLA divides each operation
-    of a program among its threads, and a thread that is done with its part first looks for tasks of
-    its own: with as many programs as cores, each stays on its core, and its data in that cache.
+    of a program among its threads, and a thread that has finished its part first looks for tasks of
+    its own. So with as many programs as cores, each program stays on its core, and its data in that
+    core's cache.
 
     Args:
       calls: of the same program.
       first_alone: start the others when the first has been compiled, so that it is compiled once.
 
     Returns:
-      What the calls return.
+      The results of the calls, in order.
     """
-    # What `jax.enable_x64` sets holds in the thread that sets it.
+    # `jax.enable_x64` is local to a thread.
     wide = jax.dtypes.canonicalize_dtype(jnp.float64) == jnp.float64
 
     def with_same_types(call: Callable[[], Outputs]) -> Outputs:

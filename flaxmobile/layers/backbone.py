@@ -1,4 +1,4 @@
-"""The walk over a network's blocks: how they are built and run, and which maps they give."""
+"""The walk over a network's blocks: how they are built and run, and which maps are returned."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -21,18 +21,18 @@ PADDINGS: dict[str, Padding] = {"symmetric": "symmetric", "same": "SAME"}
 """Option -> rule of `flaxmobile.ops.make_window`."""
 
 REMAT_STRIDE = 4
-"""Least stride of the maps whose blocks are recomputed. Larger maps hardly fill the tiles of 128
-channels of a v5e: recomputing MobileNetV2's two blocks on maps of stride 2 costs 7 percent more
-memory traffic over the step, and saves 1.4 of 9.0 MB of memory per image."""
+"""Smallest stride of the maps whose blocks are recomputed. Maps of smaller strides have too few
+channels to fill a v5e's tiles of 128: recomputing MobileNetV2's two blocks on maps of stride 2
+costs 7 percent more memory traffic over the step, and saves 1.4 of 9.0 MB of memory per image."""
 
 MakeUnit = Callable[..., Any]
-"""Makes convolution, normalization and activation, with the network's options bound: `ConvNorm`."""
+"""Constructor of a unit (convolution, normalization, activation): `ConvNorm` with options bound."""
 Layer = Callable[..., Array]
 """A block, a unit or a bare convolution; or a function of maps without parameters."""
 
 
 class Backbone(nn.Module):
-    """Blocks in a row, and the feature maps that they give.
+    """A sequence of blocks, and their feature maps.
 
     A subclass lists its blocks (`blocks`) and makes the layer of each (`build`).
 
@@ -43,12 +43,12 @@ class Backbone(nn.Module):
         it become dilation, as in DeepLab (Chen et al. 2017, section 3.1).
       frozen_norm, folded, axis_name: see `ConvNorm`.
       dtype: type of the arithmetic; parameters are float32.
-      out_strides: strides of the feature maps to give; no deeper block is built.
-      taps: names of further maps to give: "stage6_block1", a block's output, or
-        "stage6_block1/expand", that of a unit inside it.
-      remat: recompute blocks in the backward pass instead of saving what is inside them.
-      chunk_bytes: in inference run each block for as many images at a time as keep its widest map
-        within these bytes; None runs all at once.
+      out_strides: strides of the feature maps to return; deeper blocks are not built.
+      taps: names of further maps to return: "stage6_block1", the output of a block, or
+        "stage6_block1/expand", the output of a unit inside it.
+      remat: recompute blocks in the backward pass instead of saving their activations.
+      chunk_bytes: in inference, run each block on chunks of images whose widest map fits into this
+        many bytes; None runs the whole batch at once.
       native: compute every operation in the form that an accelerator gets, whatever the platform.
     """
 
@@ -86,7 +86,7 @@ class Backbone(nn.Module):
 
     @property
     def is_backbone(self) -> bool:
-        """Whether feature maps are wanted instead of logits."""
+        """Whether the output is feature maps instead of logits."""
         return self.out_strides is not None or bool(self.taps)
 
     def places(self) -> list[Place]:
@@ -113,7 +113,7 @@ class Backbone(nn.Module):
         )
 
     def walk(self, x: Array, train: bool) -> Maps:
-        """Run the blocks in order; those of a backbone up to the last that is asked for."""
+        """Run the blocks in order; a backbone stops after the last map that it returns."""
         maps, unit, stride = Maps(), self.unit(), 1
         for place in self._places_to_run():
             outputs: dict[str, Array] = {}
@@ -143,19 +143,19 @@ class Backbone(nn.Module):
         return places[: asked[-1]]
 
     def run(self, layer: Layer, x: Array, train: bool) -> Array:
-        """Run a layer that follows the blocks in the way in which they are run."""
+        """Run a layer after the blocks as blocks are run, recomputed or in chunks."""
         return self._run(layer, x, train, self.output_stride, {})[0]
 
     def _run(
         self, layer: Layer, x: Array, train: bool, stride: int, outputs: dict[str, Array]
     ) -> tuple[Array, dict[str, Array]]:
-        """Apply a layer to a map of this stride; return what it and its tapped units give."""
+        """Apply a layer to a map of this stride; return its output and its tapped units'."""
         if not isinstance(layer, nn.Module):
             return layer(x), {}
 
         def apply(layer: nn.Module, x: Array) -> tuple[Array, dict[str, Array]]:
             y = layer(x) if isinstance(layer, Conv) else layer(x, train)
-            return y, dict(outputs)  # inside of what recomputes or loops, so that they leave it
+            return y, dict(outputs)  # returned through `nn.remat` or the loop
 
         if self.remat and train and stride >= REMAT_STRIDE:
             recomputed: tuple[Array, dict[str, Array]] = nn.remat(apply)(layer, x)

@@ -22,7 +22,8 @@ class Mean(NamedTuple):
     """Average of 3×3 neighbours, stride 1.
 
     Attributes:
-      count_padding: padded pixels count, as in PyTorch, unless the network pads as TensorFlow does.
+      count_padding: count padded pixels, as PyTorch does, unless the network pads as TensorFlow
+        does.
     """
 
     count_padding: bool = True
@@ -31,7 +32,7 @@ class Mean(NamedTuple):
 Branch = tuple[Unit | Fork | Mean | Max, ...]
 """Layers that follow each other."""
 Module = tuple[Branch, ...]
-"""Branches side by side."""
+"""Parallel branches, whose outputs are concatenated."""
 
 
 def scale(row: Any, width: Callable[[int], int]) -> Any:
@@ -49,11 +50,11 @@ def scale(row: Any, width: Callable[[int], int]) -> Any:
 
 
 class Branches(nn.Module):
-    """Apply each branch to the same map and concatenate what they give.
+    """Apply each branch to the same map and concatenate their outputs.
 
     Attributes:
-      branches: of the module.
-      count_padding: averages may count padded pixels, see `Mean`.
+      branches: the module's branches.
+      count_padding: whether averages may count padded pixels, see `Mean`.
       unit: convolution, normalization and activation, with the network's options bound.
     """
 

@@ -1,4 +1,4 @@
-"""Some images of a batch at a time, so that what one layer gives stays in a CPU's cache."""
+"""A batch in chunks of images, so that a layer's output stays in a CPU's cache."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,12 +16,13 @@ Outputs = Any
 
 
 def in_chunks(function: Callable[[Array], Outputs], x: Array, most_bytes: int) -> Outputs:
-    """Apply a function to as many images at a time as keep its widest map within some bytes.
+    """Apply a function to chunks of images whose widest map fits into a number of bytes.
 
     Args:
       function: of images [n, h, w, c], each computed independently of the others.
       x: images [n, h, w, c].
-      most_bytes: of the widest map that a convolution gives for the images of one chunk.
+      most_bytes: limit of the largest output of a convolution for one chunk; a chunk has at least
+        one image.
 
     Returns:
       function(x).

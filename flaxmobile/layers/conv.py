@@ -14,7 +14,7 @@ from flaxmobile.ops import Padding, dense_conv, depthwise_conv, grouped_conv, po
 from flaxmobile.ops.expanded_norm import Factors
 
 kernel_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-"""He et al. 2015 over the outputs, torchvision's choice for this family."""
+"""He et al. 2015 with the fan-out, torchvision's choice for these networks."""
 
 
 class Conv(nn.Module):
@@ -74,7 +74,7 @@ class Conv(nn.Module):
         return mix(x, kernel, strides=self.stride)
 
     def factors(self, x: Array) -> Factors | None:
-        """Input and kernel of a convolution that is a matrix product of each pixel, else None."""
+        """Return input and kernel of a convolution that is one matrix product, otherwise None."""
         is_product = self.kernel_size in (1, (1, 1)) and self.stride == self.groups == 1
         if not is_product or self.use_bias:
             return None
@@ -93,7 +93,7 @@ class ConvNorm(nn.Module):
       norm_momentum, norm_epsilon, axis_name: see `BatchNorm`.
       frozen_norm: use the running statistics in training too, and leave them as they are.
       folded: the normalization is folded into the kernel and a bias (`fold_batch_norm`).
-      convolution: makes the convolution, a `Conv`.
+      convolution: constructor of the convolution, `Conv` or a subclass.
     """
 
     features: int

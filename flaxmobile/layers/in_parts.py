@@ -11,10 +11,10 @@ from flaxmobile.ops import pointwise_conv
 
 
 def bottleneck_in_parts(block: Any, x: Array, wide: int, split: int) -> Array:
-    """Expand, filter and project x, one part of the wide channels after the other; for inference.
+    """Expand, filter and project x, one part of the expanded channels at a time; for inference.
 
-    The loop is XLA's, and slices the kernels part by part: unrolled, or with the kernels' parts
-    stacked before it, more memory would be used than is saved.
+    The parts are a loop of XLA that slices the kernels. If it were unrolled, or if the slices were
+    stacked before it, it would need more memory than it saves.
 
     Args:
       block: a bound `InvertedResidual` that has an expansion.

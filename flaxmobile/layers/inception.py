@@ -1,4 +1,4 @@
-"""What the Inception networks share: tables whose rows are units, pooling and branches."""
+"""Base class of the Inception networks: tables whose rows are units, pooling and branches."""
 
 from collections.abc import Iterable
 from typing import Any, ClassVar
@@ -11,7 +11,7 @@ from flaxmobile.layers.stages import Block, Place
 
 
 class InceptionNetwork(ScaledNetwork):
-    """A network whose rows are `Unit`, functions without parameters, and branches.
+    """A network whose rows are units, branches, or functions without parameters.
 
     Attributes:
       alpha: width multiplier, above 0; no layer is thinner than 16 channels.

@@ -1,4 +1,4 @@
-"""What every network shares: its options, their checks, and the classifier."""
+"""Base classes of all networks: options, their checks, and the classifier."""
 
 import contextlib
 import math
@@ -20,14 +20,14 @@ AUX_LOGITS = "aux_logits"
 
 
 class Network(Backbone):
-    """A classifier, or with `out_strides` or `taps` a backbone: one module, so one parameter tree.
+    """A classifier, or with `out_strides` or `taps` a backbone, with the same parameters.
 
     Differentiable in reverse mode, any number of times; not in forward mode (`jax.jvp`). The
     statistics that training updates have no gradient, as in PyTorch.
 
     Attributes:
       num_classes: width of the classifier; 0 gives pooled features.
-      dropout_rate: before the classifier.
+      dropout_rate: dropout before the classifier.
       dtype: type of the arithmetic; parameters are float32, logits float32 or wider.
       The others: see `Backbone`.
     """
@@ -47,7 +47,7 @@ class Network(Backbone):
         return self.num_classes > 0 and not self.is_backbone
 
     def countable(self) -> "Network":
-        """Return the network in a form in which each layer is called once, for `summarize`."""
+        """Return a form of the network that calls each layer once, for `summarize`."""
         return self
 
     def size_text(self) -> str:
@@ -60,7 +60,7 @@ class Network(Backbone):
         self.check_maps()
 
     def check_options(self) -> None:
-        """Raise InputError for an option that the network's blocks cannot have."""
+        """Raise InputError for a wrong option, other than a stride or a tap."""
         rate, momentum, epsilon = self.dropout_rate, self.norm_momentum, self.norm_epsilon
         check_value("num_classes", self.num_classes, self.num_classes >= 0, "0 or more")
         check_value("dropout_rate", rate, 0 <= rate < 1, "0 or more, below 1")
@@ -94,11 +94,11 @@ class Network(Backbone):
             return self.head(maps, train)
 
     def head(self, maps: Maps, train: bool) -> Any:
-        """Map what the blocks gave to logits [n, num_classes], or without classes to [n, c]."""
+        """Map the blocks' outputs to logits [n, num_classes], or without classes to [n, c]."""
         return self.classify(maps.last, train)
 
     def classify(self, x: Array, train: bool) -> Array:
-        """Pool x [n, h, w, c], drop, and classify to [n, num_classes] (or [n, c])."""
+        """Pool x [n, h, w, c], apply dropout, and classify to [n, num_classes] (or [n, c])."""
         return self.logits(self.pool(x), train)
 
     def pool(self, x: Array) -> Array:
@@ -106,7 +106,7 @@ class Network(Backbone):
         return global_mean(x)
 
     def logits(self, x: Array, train: bool, use_bias: bool = True) -> Array:
-        """Drop and classify pooled features x [n, c], if there are classes, to [n, num_classes]."""
+        """Apply dropout and classify x [n, c] to [n, num_classes]; without classes return x."""
         if self.num_classes == 0:
             return x
         x = Dropout(self.dropout_rate, self.axis_name, name="dropout")(x, deterministic=not train)
@@ -119,11 +119,11 @@ class Network(Backbone):
         )(x)
 
     def runs_auxiliary(self, train: bool) -> bool:
-        """Whether auxiliary classifiers are computed: in training, and to make their parameters."""
+        """Whether auxiliary classifiers are computed: in training and at initialization."""
         return self.gives_logits and (train or self.is_initializing())
 
     def sow_auxiliary(self, name: str, logits: Array) -> None:
-        """Give the logits [n, num_classes] of an auxiliary classifier to the training step."""
+        """Sow the logits [n, num_classes] of an auxiliary classifier, for the training step."""
         if not self.is_initializing():
             self.sow(AUX_LOGITS, name, logits)
 

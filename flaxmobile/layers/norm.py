@@ -15,9 +15,9 @@ class BatchNorm(nn.Module):
     y = (x - mean) / sqrt(var + epsilon) · scale + bias. In training the statistics are those of the
     batch, and the running ones are updated by them; in inference they are the running ones.
 
-    Differs from `flax.linen.BatchNorm` in the running variance, which takes the unbiased estimate
-    (n - 1 in the denominator) as PyTorch and TensorFlow's fused kernel do; the batch itself is
-    normalized with the biased one, everywhere.
+    The running variance is updated with the unbiased estimate (n - 1 in the denominator), as in
+    PyTorch and in TensorFlow's fused kernel. `flax.linen.BatchNorm` uses the biased one. The batch
+    itself is normalized with the biased variance in all of them.
 
     Statistics are over the whole array: global under `jax.jit` with a sharded batch. Under
     `jax.pmap` give `axis_name` to average them over the devices.
@@ -44,8 +44,8 @@ class BatchNorm(nn.Module):
           x: images [n, h, w, c], or any [..., c].
           use_running_average: normalize by the running statistics; otherwise by those of the
             batch, and update the running ones.
-          product_of: the input and kernel of the 1×1 convolution that computed x; where that is
-            faster, the statistics of the batch are computed from these: see `normalize_product`.
+          product_of: the input and kernel of the 1×1 convolution that computed x. The statistics of
+            the batch are computed from these where that is faster: see `normalize_product`.
 
         Returns:
           x's shape in `dtype`.

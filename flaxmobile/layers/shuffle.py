@@ -4,7 +4,7 @@ from jax import Array
 
 
 def channel_shuffle(x: Array, groups: int) -> Array:
-    """Interleave the groups of channels of x [..., c], so that each new group has some of all.
+    """Interleave the channel groups of x [..., c]: each new group has channels of all old ones.
 
     Output channel i * groups + j is channel i of input group j.
     """

@@ -7,13 +7,13 @@ from flaxmobile.layers.strides import Geometry, plan_strides
 
 
 class Block(NamedTuple):
-    """A block of a network, as its paper's table has it.
+    """A block of a network, as in its paper's table.
 
     Attributes:
       name: of its parameters.
-      row: the row of the table; what it holds is the network's own business.
+      row: the row of the table, of any type that the network's `build` understands.
       stride: input size over output size.
-      endpoint: its map may be the last of its stride, which a backbone gives.
+      endpoint: whether a backbone may return its output as the last map of its stride.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Place(NamedTuple):
 
 
 class Stage(Protocol):
-    """Rows of equal kind: `blocks` of them, of which the first has the stride."""
+    """A row that stands for several blocks; the first one has the stride."""
 
     @property
     def blocks(self) -> int:
@@ -50,7 +50,7 @@ class Stage(Protocol):
 
 
 def stage_blocks(stages: Iterable[Stage], first: int = 1) -> Iterator[Block]:
-    """Name the blocks of stages, `stage1_block1` and on.
+    """List the blocks of stages: `stage1_block1`, `stage1_block2` and so on.
 
     Args:
       stages: in order.

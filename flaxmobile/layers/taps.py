@@ -1,4 +1,4 @@
-"""Feature maps by name: those of blocks, and of units inside them."""
+"""Feature maps by name: outputs of blocks, and of units inside them."""
 
 import dataclasses
 from collections import OrderedDict
@@ -17,7 +17,7 @@ def block_of(tap: str) -> str:
 
 
 def tapped(unit: Callable[..., Any], block: str, outputs: dict[str, Array]) -> Callable[..., Any]:
-    """Make units that also enter what they give into `outputs`, by their path inside a block."""
+    """Wrap a unit's constructor: each unit also stores its output, by its path in the block."""
 
     def make(*arguments: Any, **options: Any) -> Callable[..., Array]:
         layer = unit(*arguments, **options)
@@ -35,7 +35,7 @@ def tapped(unit: Callable[..., Any], block: str, outputs: dict[str, Array]) -> C
 
 @dataclasses.dataclass
 class Maps:
-    """What the blocks of a network have given.
+    """Feature maps of the blocks that have run.
 
     Attributes:
       by_name: output of each block, and of each unit inside a tapped block, in order.
@@ -51,7 +51,7 @@ class Maps:
         return self.by_stride[max(self.by_stride)]
 
     def add(self, place: Place, x: Array, units: dict[str, Array]) -> None:
-        """Enter the output of a block, and those of the tapped units inside it."""
+        """Record the output of a block, and those of the tapped units inside it."""
         self.by_name |= {f"{place.name}/{name}": y for name, y in units.items()}
         self.by_name[place.name] = x
         if place.endpoint:
@@ -61,11 +61,11 @@ class Maps:
         """Select the maps of these strides and taps.
 
         Returns:
-          By stride and tap, in order. With taps an `OrderedDict`, for JAX sorts the keys of plain
-          ones, and numbers and names have no order.
+          {stride or tap: map}, in this order. With taps it is an `OrderedDict`: JAX sorts the keys
+          of a plain dictionary, and numbers and names have no common order.
 
         Raises:
-          InputError: a tapped block has no such unit; says which it has.
+          InputError: a tapped block has no such unit; lists those that it has.
         """
         picked: dict[Any, Array] = {stride: self.by_stride[stride] for stride in strides}
         if taps:

@@ -5,7 +5,7 @@ Paper: Bazarevsky et al., "BlazeFace: Sub-millisecond Neural Face Detection on M
 figure 1, the anchors of the two maps its figure 2. `flaxmobile.detect_faces` turns the detector's
 numbers into faces.
 
-Where the paper is silent we decide:
+Where the paper is silent:
 
 - Padding is TensorFlow's ("same"), as in the released model; normalization follows every
   convolution of a block, with Keras's numbers. The released model has it folded (`folded=True`).
@@ -102,12 +102,12 @@ ANCHORS = {8: 2, 16: 6}
 
 
 class Variant(NamedTuple):
-    """A table, and what belongs to it.
+    """A table, with the sizes and anchors that belong to it.
 
     Attributes:
       rows: of the table.
       kernel_size: of the blocks' depthwise convolutions.
-      image_size: side of the images that it was made for.
+      image_size: side of the images that it is for.
       anchors: as `ANCHORS`.
     """
 
@@ -138,7 +138,7 @@ class BlazeBlock(nn.Module):
       kernel_size: of the depthwise convolutions.
       shortcut: "pad" (max pooling and zero channels) or "projection" (max pooling and a 1×1
         convolution with normalization and ReLU); the input itself where shapes agree.
-      residual: has the shortcut at all.
+      residual: add a shortcut.
       unit: convolution, normalization and activation, with the network's options bound.
     """
 
@@ -184,7 +184,7 @@ class BlazeFace(Network):
     """Table 4 of the paper with a classifier on its last map, or the detector's heads.
 
     Attributes:
-      detector: give {"boxes": [n, anchors, 16], "scores": [n, anchors]}, the raw regressors and
+      detector: return {"boxes": [n, anchors, 16], "scores": [n, anchors]}, the raw regressors and
         score logits of `flaxmobile.detection`, instead of logits of classes.
       variant: "paper", "mediapipe" or "mediapipe_back".
       shortcut: see `BlazeBlock`.
@@ -204,7 +204,7 @@ class BlazeFace(Network):
 
     @property
     def table(self) -> Variant:
-        """The variant's table, and what belongs to it."""
+        """The variant's table, sizes and anchors."""
         return VARIANTS[self.variant]
 
     @property

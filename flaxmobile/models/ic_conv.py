@@ -5,7 +5,7 @@ Paper: Liu et al., "Inception Convolution with Efficient Dilation Search", CVPR 
 every 3×3 convolution of ResNet-50 (but not the 7×7 stem) or of MobileNet V2 (depthwise) takes the
 dilations of a pattern, which `flaxmobile.search_dilations` finds (section 3.2).
 
-Where we decide:
+Where the paper leaves a choice:
 
 - ResNet-50 is torchvision's: a block strides in its 3×3 convolution (He et al. 2016 stride in the
   1×1 before it), so that IC-Conv also sees the strided layers, and its shortcut is a strided 1×1.

@@ -15,8 +15,8 @@ Two flavours:
 In both:
 
 - Max pooling rounds sizes up as Caffe does; with `padding="same"` it pads as TensorFlow does.
-- Auxiliary classifiers pool to 4×4 adaptively, as torchvision's do, so that any image size goes;
-  the paper's 5×5 pooling with stride 3 gives 4×4 for images of 224 alone.
+- Auxiliary classifiers pool to 4×4 adaptively, as torchvision's do, so that any image size works;
+  the paper's 5×5 pooling with stride 3 gives 4×4 only for images of 224.
 - `alpha` is TF-slim's width multiplier (`depth_multiplier`); the paper has none.
 """
 
@@ -158,9 +158,9 @@ class InceptionV1(InceptionNetwork):
     """Table 1 of the paper.
 
     Attributes:
-      flavour: "torchvision" or "paper", see above.
+      flavour: "torchvision" or "paper", see the file's docstring.
       aux_logits: in training also sow the logits of two auxiliary classifiers.
-      aux_dropout_rate: of those.
+      aux_dropout_rate: dropout of the auxiliary classifiers.
       transform_input: take images normalized by ImageNet's statistics for weights that were trained
         on -1..1.
       The others: see `InceptionNetwork`.
@@ -212,7 +212,7 @@ class InceptionV1(InceptionNetwork):
         return block.row
 
     def head(self, maps: Maps, train: bool) -> Array:
-        """Classify the last map, and in training those before it."""
+        """Classify the last map, and in training two earlier ones."""
         if self.aux_logits and self.runs_auxiliary(train):
             for block, name in AUXILIARY_AFTER.items():
                 logits = self.run(self._auxiliary(name), maps.by_name[block], train)

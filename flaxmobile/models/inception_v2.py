@@ -8,13 +8,13 @@ Three flavours:
 - "slim" (the default) is TF-slim's `inception_v2`: a separable 7×7 first layer of 8 depthwise
   outputs per image channel, with a bias in the place of normalization.
 - "paper" has that layer too (the appendix' last sentence), normalized.
-- "caffe" is the BN-Inception whose weights are passed around: a dense 7×7 first layer. We leave out
-  its convolutions' biases, which normalization takes out.
+- "caffe" is the BN-Inception whose weights circulate: a dense 7×7 first layer. Its convolutions'
+  biases are left out, because normalization cancels them.
 
 In all:
 
-- Figure 5 has 128 channels in the pooling branches of 4c and 4d, and 576 in all where its columns
-  add up to 608: "paper" and "caffe" follow the columns, "slim" the sum.
+- Figure 5 has 128 channels in the pooling branches of 4c and 4d, and a total of 576 where its
+  columns add up to 608: "paper" and "caffe" follow the columns, "slim" the sum.
 - Convolutions pad as TensorFlow does by default. Max pooling always does: on even sizes that is
   Caffe's rounding up.
 - The running statistics have torchvision's momentum. TF-slim's 0.9997 suits millions of steps.
@@ -64,12 +64,12 @@ STEM_MULTIPLIER = 8
 
 
 class Flavour(NamedTuple):
-    """Where the references differ.
+    """Settings in which the references differ.
 
     Attributes:
       separable_stem: the first convolution is a depthwise and a 1×1 convolution.
       normalized_stem: its output is normalized; otherwise it has a bias.
-      pool_project: widths of pooling branches that are not those of figure 5, by module.
+      pool_project: overrides of figure 5's pooling widths, by module.
     """
 
     separable_stem: bool
@@ -119,7 +119,7 @@ class InceptionV2(InceptionNetwork):
     """Figure 5 of the paper.
 
     Attributes:
-      flavour: "slim", "paper" or "caffe", see above.
+      flavour: "slim", "paper" or "caffe", see the file's docstring.
       The others: see `InceptionNetwork`.
     """
 

@@ -1,8 +1,8 @@
 """Inception V3: n×n convolutions factorised into 1×n and n×1.
 
 Paper: Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", CVPR 2016
-(arXiv:1512.00567). The network is its table 1 as TF-slim and torchvision ship it, whose stem (1×1
-to 80 channels, then 3×3 to 192 and pooling) and first modules (a 5×5 beside two 3×3) are others.
+(arXiv:1512.00567). The network is its table 1 as TF-slim and torchvision ship it, with another stem
+(1×1 to 80 channels, then 3×3 to 192 and pooling) and other first modules (a 5×5 beside two 3×3).
 
 - Convolutions of the stem and of the modules that shrink have no padding; all others keep the size,
   so that `padding` changes one thing: with "same" average pooling leaves the padding out of its

@@ -7,8 +7,8 @@ Learning", AAAI 2017 (arXiv:1602.07261). The network is its figure 9, the module
 Where the paper and the reference implementations differ, we follow TF-slim and timm, which agree:
 
 - Every convolution is followed by batch normalization (epsilon 1e-3) and ReLU; figure 9 shows none.
-- Figure 4's 1×1 convolutions of the pooled branch come after an average that counts pixels of the
-  image alone.
+- Figure 4's 1×1 convolutions of the pooled branch come after an average that counts only pixels of
+  the image.
 - TF-slim's auxiliary classifier is not in timm and not in the paper's figures: left out.
 """
 

@@ -3,14 +3,14 @@
 Paper: Howard et al., "MobileNets: Efficient Convolutional Neural Networks for Mobile Vision
 Applications", 2017 (arXiv:1704.04861). The network is its table 1, the block its figure 3.
 
-Where the paper and the implementations differ, or these among each other:
+Where the paper and the implementations do not all agree:
 
 - Table 1 gives the last depthwise convolution stride 2 and a 7×7 output; its input is 7×7 too, so
   its stride is 1, as everywhere else.
 - The paper writes ReLU; TF-slim, Keras and timm have ReLU6, as here.
-- The text of the paper scales widths and says no more. Widths are rounded to multiples of 8 (timm,
-  and TF-slim's networks since MobileNet V2), or under `whole_widths` cut to whole numbers (Keras).
-  The four widths of the paper, and 1.25, are the same under both.
+- The paper scales widths and gives no rounding. Widths are rounded to multiples of 8 (timm, and
+  TF-slim's networks since MobileNet V2), or with `whole_widths` cut to whole numbers (Keras). The
+  four widths of the paper, and 1.25, are the same in both.
 - Padding, normalization and dropout are those of TF-slim and Keras, whose weights are the paper's;
   timm's are `padding="symmetric", norm_epsilon=1e-5, norm_momentum=0.9`. Keras pads a strided
   depthwise convolution at the bottom and right alone, which is "same" for even sizes.
@@ -57,7 +57,7 @@ STEM_CHANNELS = 32
 
 
 def scale(channels: float, alpha: float, whole: bool) -> int:
-    """Scale a width of the table: to a multiple of 8, or as Keras does down to a whole number."""
+    """Scale a width of the table to a multiple of 8, or as in Keras down to a whole number."""
     return max(1, int(channels * alpha)) if whole else round_channels(channels * alpha)
 
 

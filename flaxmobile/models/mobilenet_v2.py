@@ -8,7 +8,7 @@ and torchvision, which agree):
 
 - Table 2 gives the stage of 64 channels stride 2 and a 28×28 input; its own output sizes need that
   stride at the stage of 64 and stride 1 at the stage of 96, as here.
-- The text counts 19 residual bottlenecks, the table has 17: 17.
+- The text counts 19 residual bottlenecks; the table has 17, as here.
 - The first block has expansion 1 and then no expansion convolution.
 - Widths are rounded to multiples of 8; the last 1×1 convolution does not shrink below alpha 1.
 - Dropout 0.2 before the classifier, which table 2 writes as a 1×1 convolution.
@@ -120,7 +120,7 @@ class InvertedResidual(nn.Module):
         return self.unit(self.features, activation=last, name="project")(x, train)
 
     def depthwise(self, channels: int, **place: Any) -> nn.Module:
-        """Make the depthwise unit of so many channels."""
+        """Make the depthwise unit for a number of channels."""
         return self.unit(
             channels,
             3,
@@ -133,10 +133,10 @@ class InvertedResidual(nn.Module):
 
 
 class SplitInvertedResidual(InvertedResidual):
-    """`InvertedResidual` whose wide tensors exist in inference one part at a time: section 5.1.
+    """`InvertedResidual` that in inference expands one part of the channels at a time: section 5.1.
 
-    Training computes them as a whole, and so does a block that expands nothing. Same parameters
-    and, to rounding, same output.
+    Training, and blocks without expansion, compute all channels at once. The parameters are the
+    same, and up to rounding the output.
 
     Attributes:
       split: number of parts, a divisor of the expanded channels.

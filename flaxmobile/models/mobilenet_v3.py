@@ -3,7 +3,7 @@
 Paper: Howard et al., "Searching for MobileNetV3", ICCV 2019 (arXiv:1905.02244). The networks are
 its tables 1 (large) and 2 (small), the block its figure 4, the last stage its figure 5.
 
-Where the paper and the implementations differ, or these among each other:
+Where the paper and the implementations do not all agree:
 
 - The projection of a block is linear (some copies of torchvision's code activate it).
 - Squeeze-excite keeps a quarter of the expanded channels, rounded to a multiple of 8, and follows
@@ -87,7 +87,7 @@ SMALL = Table(
 )
 STEM_CHANNELS = 16
 LAST_EXPANSION = 6
-"""Of the 1×1 convolution after the blocks, over the last block's channels."""
+"""Channels of the 1×1 convolution after the blocks, over the last block's."""
 
 LAST_CHANNELS = ("torchvision", "paper", "keras")
 
@@ -119,7 +119,7 @@ def scale(table: Table, alpha: float, last_channel: str, reduced_tail: bool) -> 
         halved = 2 if reduced_tail and number == len(table.stages) else 1
         channels = stage.channels // halved
         for block, expanded in enumerate(stage.expanded, start=1):
-            if block > 1:  # the first one expands the stage before
+            if block > 1:  # the first one expands the previous stage
                 expanded //= halved
             wide = expanded * alpha if torchvision else expanded * previous / previous_in_table
             row = Row(stage, round_channels(wide), round_channels(channels * alpha))

@@ -4,18 +4,18 @@ Paper: Zhou et al., "Rethinking Bottleneck Structure for Efficient Mobile Networ
 (arXiv:2007.02269). The network is its table 2, the block its table 1.
 
 Where the paper and the authors' code differ, we follow the code (`mnext` of
-yitu-opensource/MobileNeXt). The counts that they publish are not all those of their code: it has
-11 percent more parameters at 0.75.
+yitu-opensource/MobileNeXt). Some counts that they publish are not those of the code, which has 11
+percent more parameters at 0.75.
 
 - The stage of 960 channels has three blocks; table 2 has two, which the authors call a typo.
-- Blocks that change the number of channels filter less: not at all at stride 1, and only after the
-  expansion at stride 2. `keep_3x3` gives them both depthwise convolutions back; the code does so in
-  the stages of one block, of 144 and of 1280 channels.
+- Blocks that change the number of channels have fewer depthwise convolutions: none at stride 1,
+  only the last at stride 2. With `keep_3x3` they have both; the code uses it in the two stages of
+  one block, of 144 and of 1280 channels.
 - A bottleneck has at least a sixth of the output's channels, rounded to a multiple of 16.
 - The last block does not shrink below alpha 1; dropout 0.2 follows it.
 
-A block of stride 2 with as many channels out as in, which rounding makes at small widths, shrinks
-and has no shortcut as in the paper; the code forgets its stride.
+At small widths, rounding can give a block of stride 2 as many output channels as input channels.
+Here it shrinks and has no shortcut, as in the paper; the code ignores its stride.
 """
 
 import math
@@ -43,7 +43,7 @@ from flaxmobile.layers import (
 
 
 class Stage(NamedTuple):
-    """A row of table 2: t, c, b, s, and whether all depthwise convolutions are kept."""
+    """A row of table 2: t, c, b, s, and whether it has all depthwise convolutions."""
 
     reduction: int
     channels: int
@@ -75,7 +75,7 @@ def stage_channels(alpha: float) -> tuple[int, ...]:
 def has_depthwise(
     channels: int, features: int, reduction: int, stride: int, keep_3x3: bool
 ) -> tuple[bool, bool]:
-    """Say whether a block of these input and output channels filters first, and last."""
+    """Return whether a block has the first, and the last, depthwise convolution."""
     both = reduction == 2 or channels == features or keep_3x3
     return both, both or stride == 2
 
@@ -86,19 +86,19 @@ class Sandglass(nn.Module):
     It has one of four forms:
 
     1. reduction 2, the first block: both depthwise convolutions, no shortcut;
-    2. another number of channels at stride 1: the two 1×1 convolutions alone;
-    3. another number of channels at stride 2: these and the last depthwise convolution;
-    4. otherwise, and under `keep_3x3`, both depthwise convolutions, and but for `keep_3x3` and
-       stride 2 the shortcut.
+    2. a change of channels at stride 1: only the two 1×1 convolutions;
+    3. a change of channels at stride 2: these and the last depthwise convolution;
+    4. otherwise, and with `keep_3x3`: both depthwise convolutions, and the shortcut, which
+       `keep_3x3` and stride 2 leave out.
 
     Attributes:
       features: output channels.
       reduction: input channels over the bottleneck's, which has at least a sixth of `features`.
       stride: 1 or 2, of the last depthwise convolution.
       keep_3x3: take the fourth form, without shortcut.
-      shrinks: apply the stride; False leaves the size as it is, and the form that of `stride`.
+      shrinks: apply the stride; if False, `stride` selects the form but the size stays.
       dilation: of the depthwise convolutions.
-      identity_tensor_multiplier: share of the channels, the first of them, that the shortcut adds.
+      identity_tensor_multiplier: share of the channels, the first ones, that have the shortcut.
       activation: of the layers that are not linear.
       unit: convolution, normalization and activation, with the network's options bound.
     """

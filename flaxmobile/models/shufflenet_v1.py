@@ -10,15 +10,15 @@ Where the paper leaves a choice, we follow the authors' code:
   megvii-model/ShuffleNet-Series), which shuffles after the depthwise convolution instead of before
   it, and the inverse way: every `groups`-th channel comes into a group.
 - Bottleneck channels are a quarter of the unit's output channels, also in units of stride 2, whose
-  last convolution gives only what the shortcut does not bring.
+  last convolution has only the channels that the shortcut lacks.
 - The first 1×1 convolution of stage 2 is not grouped; its output is shuffled all the same.
 - The classifier has no bias, and no dropout before it.
 - The stem keeps 24 channels between alpha 1 and 2, and is scaled at other widths.
 
-The paper scales all channels ("ShuffleNet s×") and gives no rounding. Ours are rounded to the
+The paper scales all channels ("ShuffleNet s×") and gives no rounding. Here they are rounded to the
 nearest multiple of 4 × groups, so that the groups divide every bottleneck, and every stage has more
-channels than its shortcut brings; the stem's up to a multiple of the groups. The stages' widths
-that the authors publish need no rounding.
+channels than its shortcut. The stem's are rounded up to a multiple of the groups. The stages'
+widths that the authors publish need no rounding.
 """
 
 import math
@@ -92,7 +92,7 @@ class ShuffleNetUnit(nn.Module):
     """Reduce (grouped 1×1), shuffle, filter (depthwise 3×3), expand (grouped 1×1): figure 2b.
 
     A unit that changes the number of channels appends its result to the averaged input instead of
-    adding the two: figure 2c. ReLU follows either.
+    adding the two: figure 2c. ReLU follows in both cases.
 
     Attributes:
       features: output channels, a multiple of 4 × groups.
@@ -101,7 +101,7 @@ class ShuffleNetUnit(nn.Module):
       stride: 1 or 2.
       dilation: of the depthwise convolution and of the average.
       variant: "paper" or "megvii", which say where and how channels are shuffled.
-      padding: of the average; the mean of "SAME" leaves padded pixels out, as in TensorFlow.
+      padding: of the average; with "SAME" it excludes padded pixels, as in TensorFlow.
       unit: convolution, normalization and activation, with the network's options bound.
     """
 

@@ -1,4 +1,4 @@
-"""ShuffleNet V2: units designed after memory traffic instead of multiply-adds.
+"""ShuffleNet V2: units designed for little memory traffic instead of few multiply-adds.
 
 Paper: Ma et al., "ShuffleNet V2: Practical Guidelines for Efficient CNN Architecture Design", ECCV
 2018 (arXiv:1807.11164). The network is its table 5, the units are its figures 3c and 3d.
@@ -9,8 +9,8 @@ Where the paper and torchvision differ, we follow torchvision:
 - `variant="megvii"` is the authors' public PyTorch network (`ShuffleNetV2` of
   megvii-model/ShuffleNet-Series). Its units do not shuffle their output; those of stride 1 pass the
   even channels and transform the odd ones. Where the size changes, the shortcut keeps its number of
-  channels, which is not half of stage 2's. The classifier has no bias; at 2.0, dropout 0.2 stood
-  before it in training.
+  channels, which is not half of stage 2's. The classifier has no bias; at 2.0 it was trained with
+  dropout 0.2 before it.
 - The deeper variant with squeeze-excite and residuals (table 8) is not offered.
 """
 

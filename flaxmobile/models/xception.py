@@ -3,10 +3,10 @@
 Paper: Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions", CVPR 2017
 (arXiv:1610.02357). The network is its figure 5.
 
-The paper's implementation, Keras and timm agree but for numbers that are options here: timm (its
-`legacy_xception`, our default) pads symmetrically and has an epsilon of 1e-5, Keras pads as
-TensorFlow does (`padding="same"`) and has 1e-3. Neither has the fully connected layers that figure
-5 calls optional.
+The paper's implementation, Keras and timm agree except for two numbers, which are options here:
+timm (its `legacy_xception`, our default) pads symmetrically and has an epsilon of 1e-5, Keras pads
+as TensorFlow does (`padding="same"`) and has 1e-3. Neither has the fully connected layers that
+figure 5 calls optional.
 """
 
 from collections.abc import Callable
@@ -40,7 +40,7 @@ EXIT_CHANNELS = (1536, 2048)
 
 
 class Module(NamedTuple):
-    """A module with a shortcut of figure 5.
+    """A module of figure 5, with a shortcut around it.
 
     Attributes:
       name: of its parameters.

@@ -85,8 +85,8 @@ def im2col(window: Window, x: Array, kernel: Array) -> Array:
 def direct(window: Window, x: Array, kernel: Array) -> Array:
     """Sum over the values under the kernel, each times the weights of all outputs.
 
-    For inference only, and without dilation. To materialize `im2col`'s patches takes as long as
-    all of this.
+    For inference only, and without dilation. Materializing `im2col`'s patches alone would take as
+    long.
     """
     wide = jnp.promote_types(x.dtype, jnp.float32)
     (kh, kw, channels, features), (sh, sw) = kernel.shape, window.strides

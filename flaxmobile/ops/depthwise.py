@@ -163,7 +163,8 @@ def _kernel_gradient(window: Window, x: Array, kernel: Array, dy: Array) -> Arra
 def _tile(height: int, width: int) -> Pair:
     """Rows and columns of the tiles of the kernel gradient's partial sums.
 
-    A tile has more than `_MOST_USES` pixels. Its rows divide the map's where a small number does.
+    A tile has more than `_MOST_USES` pixels. The number of its rows divides the map's if a small
+    number does.
     """
     columns = -(-width // -(-width // _COLUMNS))
     least = -(-(_MOST_USES + 1) // columns)

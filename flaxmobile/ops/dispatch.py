@@ -82,7 +82,7 @@ def apply_form(forms: Forms, static: Hashable, *arrays: Array) -> Any:
 
 
 def by_platform(*arrays: Any, default: Callable[..., Any], **forms: Callable[..., Any]) -> Any:
-    """Call the form of the platform that is lowered for, without a custom VJP.
+    """Call the form of the platform that the program is lowered for, without a custom VJP.
 
     Args:
       *arrays: trees of arrays.

@@ -1,10 +1,10 @@
 """Batch normalization of a 1×1 convolution's output, by passes over its narrower input.
 
-With y = x · W, the mean of y is mean(x) · W and its variance the diagonal of Wᵀ cov(x) W. What the
-statistics add to the gradient is linear in y, so in x. Of the wide maps only dz, the gradient of
-the normalized y, is read: for its sum and the two products of the convolution's own gradient.
-MobileNetV2's training step runs 6 percent faster on a CPU. The compilers of TPUs and GPUs compute
-the sums of y as they write y.
+With y = x · W, the mean of y is mean(x) · W and its variance the diagonal of Wᵀ cov(x) W. The
+gradient through the statistics is linear in y, and so in x. The only wide map that is read is dz,
+the gradient of the normalized y: for its sum, and for the two products of the convolution's
+gradients. MobileNetV2's training step runs 6 percent faster on a CPU. On TPUs and GPUs nothing is
+gained: their compilers compute the sums of y while they write y.
 """
 
 from functools import partial
@@ -32,8 +32,8 @@ from flaxmobile.ops.product import product
 from flaxmobile.ops.sums import cross_sums
 
 _LEAST_EXPANSION = 4
-"""Output per input channels from which this pays. At 2, MobileNetV1's, the covariance of the input
-costs what passes over the output would."""
+"""Smallest ratio of output to input channels at which this pays. At 2, as in MobileNetV1, the
+covariance of the input costs as much as passes over the output."""
 
 
 class Factors(NamedTuple):
@@ -53,8 +53,8 @@ def normalize_product(
 ) -> Normalized:
     """Normalize y = x · W [n, h, w, d] over the batch, by passes over x where that pays.
 
-    In float32 as exact as `normalize`, unless the channels of x cancel in one of y: its variance is
-    exact to about 1e-7 of that of its summands.
+    In float32 this is as exact as `normalize`, unless channels of x cancel in a channel of y. The
+    error of its variance is then about 1e-7 times the variance of the summands.
 
     Args:
       settings: see `NormSettings`.
@@ -68,7 +68,7 @@ def normalize_product(
     """
     if is_native() or y.shape[-1] < _LEAST_EXPANSION * factors.x.shape[-1]:
         return normalize(settings, y, scale, bias)
-    # The custom VJP gives y's gradient to x and W itself.
+    # The custom VJP propagates y's gradient to x and W.
     arrays = unify_varying_axes(lax.stop_gradient(y), factors, scale, bias)
     function = partial(_normalize, settings)
     z, mean, var = partition_by_compiler(function, *arrays, statistics=2)
@@ -147,7 +147,7 @@ def _moments_by_output(settings: NormSettings, y: Array, factors: Factors) -> _M
 def _backward(
     settings: NormSettings, residuals: tuple[Any, ...], cotangents: Normalized
 ) -> tuple[Any, ...]:
-    # Without `jax.jit` around it: with that a TPU takes 17 percent more temporary memory.
+    # Not inside `jax.jit`, with which a TPU needs 17 percent more temporary memory.
     gradients = by_platform(
         residuals,
         cotangents,
@@ -166,7 +166,8 @@ def _gradients_by_input(
     inverse = -minus_inverse
     dz = cotangents[0]
     dz_sum = dz.sum((0, 1, 2), weights.dtype)
-    # Under pmap, what the mean of all devices adds to one's gradient it takes from the others'.
+    # Under pmap x_mean is that of all devices: what it adds to one gradient it takes from
+    # the others.
     products = cross_sums(x, dz) - jnp.outer(x_mean, dz_sum)
     d_scale = inverse * (weights * products).sum(0)
     pixels = x.size // x.shape[-1]
@@ -202,6 +203,6 @@ def _matrix(factors: Factors) -> Array:
 
 
 def _multiply(x: Array, weights: Array) -> Array:
-    """Multiply pixels in the training form: in a custom VJP `pointwise_conv` takes inference's."""
+    """Multiply in the training form: in a custom VJP `pointwise_conv` would choose inference's."""
     flat = product(x.reshape(-1, x.shape[-1]), weights.astype(x.dtype))
     return flat.reshape(*x.shape[:-1], weights.shape[1]).astype(weights.dtype)

@@ -14,8 +14,8 @@ from flaxmobile.ops.window import Window, as_pair
 def grouped_conv(x: Array, kernel: Array, *, strides: int | Sequence[int] = 1) -> Array:
     """Mix the channels of each pixel within groups.
 
-    On the CPU this is a matrix product per group: of a grouped convolution XLA computes the kernel
-    gradient for all pairs of channels, then masks it.
+    On a CPU this is a matrix product per group. XLA computes the kernel gradient of a grouped
+    convolution for all pairs of channels, and then masks it.
 
     Args:
       x: images [n, h, w, c].

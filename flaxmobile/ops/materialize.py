@@ -7,15 +7,15 @@ from flaxmobile.ops.dispatch import by_platform
 
 
 def materialize_on_cpu(x: Array) -> Array:
-    """Return x, and have XLA's CPU backend compute it once rather than at each of its uses.
+    """Return x, and have XLA's CPU backend compute it once instead of at each use.
 
-    It fuses elementwise operations, a sum of shifted slices too, into every consumer of their
-    result. In ShuffleNet V1 these are the products of each group and the next sum, and so on
-    through all units of a stage: without this, inference is 1.2 times slower, MobileNetV3's 1.05
-    times.
+    XLA fuses elementwise operations, and sums of shifted slices, into every consumer of their
+    result, and so recomputes them there. In ShuffleNet V1 the consumers are the products of each
+    group and the next sum, and so on through all units of a stage. Without this function its
+    inference is 1.2 times slower, and MobileNetV3's 1.05 times.
 
-    In effect where `jit_inference` compiles; elsewhere the CPU backend discards the barrier.
-    Accelerators choose for themselves.
+    It works under `jit_inference` only: with other compiler options the CPU backend discards the
+    barrier. On accelerators it does nothing.
 
     Args:
       x: any array.

@@ -1,9 +1,9 @@
 """The largest value under a window, and its gradient.
 
 XLA's CPU backend computes the gradient by a reduction over windows that carries positions, and a
-scatter: 12 to 20 times slower than here, and a sixth of the training steps of Xception and
-ShuffleNet V2. Here each pixel sums dy over the windows in which it is the largest. The maximum of
-shifted slices is 1.4 to 7 times faster than the reduction over windows.
+scatter. That is 12 to 20 times slower than here, and took a sixth of the training steps of Xception
+and ShuffleNet V2. Here each pixel sums dy over the windows in which it is the largest. The maximum
+of shifted slices is 1.4 to 7 times faster than the reduction over windows.
 """
 
 from functools import partial, reduce

@@ -11,8 +11,8 @@ def global_mean(x: Array) -> Array:
 
     On the CPU, in inference, this is a product with a row of ones. XLA would fuse the producer of
     the image into the reduction, and recompute it where the image is used a second time: the 25
-    taps of MobileNetV3's depthwise convolutions, in a loop that is not vectorized. That took a
-    fifth of its inference. In training the image is normalized first, so there is nothing to fuse.
+    taps of MobileNetV3's depthwise convolutions, in a loop that is not vectorized. That was a fifth
+    of its inference time. In training the image is normalized first, so there is nothing to fuse.
 
     Args:
       x: images [n, h, w, c].

@@ -1,4 +1,4 @@
-"""What JAX must be told about sharding where an operation has a custom VJP."""
+"""Sharding of operations with a custom VJP, for which JAX needs more information."""
 
 from collections.abc import Callable
 from typing import Any
@@ -34,14 +34,14 @@ def partition_by_compiler(
 ) -> Any:
     """Call function(x, *others), and let the compiler partition it like x.
 
-    The compiler does so anyway unless axes of the mesh are explicit: then each operation must be
-    told the sharding of its result. Here the function as a whole is.
+    The compiler does so anyway unless the mesh has explicit axes. Then JAX needs the sharding of
+    every operation's result; this function gives it for all of them at once.
 
     Args:
       function: returns an array whose first axis is x's; or a tuple of one and of statistics.
-      x: images, or anything else whose first axis is the batch.
+      x: images, or another array whose first axis is the batch.
       *others: arrays.
-      statistics: number of results behind the first; they are replicated.
+      statistics: number of further results, which are replicated.
     """
     sharding = jax.typeof(x).sharding
     if AxisType.Explicit not in sharding.mesh.axis_types:

@@ -18,9 +18,9 @@ _LEAST_PIXELS = 28**2
 def pointwise_conv(x: Array, kernel: Array, *, strides: int | Sequence[int] = 1) -> Array:
     """Mix the channels of each pixel.
 
-    On the CPU this is one matrix product: of a convolution XLA turns the kernel gradient into a
-    convolution with a window as large as the image. In inference it is a fused loop where there are
-    few channels, and three products where there are few pixels.
+    On a CPU this is one matrix product. XLA would compute the kernel gradient of a convolution as a
+    convolution with a window as large as the image. In inference it is a fused loop if there are
+    few channels, and three products if there are few pixels.
 
     Args:
       x: images [n, h, w, c].

@@ -17,7 +17,7 @@ _MOST_PIXELS = 8
 """Most pixels that are summed in registers before a partial sum is stored."""
 
 _LARGE_MAP = 2048
-"""Pixels, 45 × 45, from which one pass less over a map is worth a longer compilation."""
+"""Fewest pixels, 45 × 45, at which one pass fewer over the map is worth a longer compilation."""
 
 
 def channel_sums(x: Array, y: Array) -> tuple[Array, Array]:
