@@ -1,3 +1,4 @@
+import json
 import re
 
 import jax
@@ -271,3 +272,14 @@ def test_no_classes_give_the_pooled_features_that_the_classifier_reads(name):
     assert pooled.shape == (2, head["kernel"].shape[0])
     expected = np.asarray(pooled, np.float64) @ head["kernel"] + head.get("bias", np.zeros(5))[None]
     np.testing.assert_allclose(logits, expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_numpy_scalars_are_numbers():
+    """Such as `labels.max() + 1`; kept as Python's, which JSON can hold."""
+    options = {"num_classes": np.int64(7), "alpha": np.float64(0.5), "frozen_norm": np.bool_(True)}
+    found = registry.options_of(flaxmobile.create_model("v2", **options))
+    assert {name: found[name] for name in options} == options
+    assert json.loads(json.dumps({name: found[name] for name in options}))
+    backbone = flaxmobile.create_backbone("v2", out_strides=np.asarray([4, 8]).tolist())
+    assert backbone.out_strides == (4, 8)
+    assert flaxmobile.create_backbone("v2", out_strides=list(np.asarray([4, 8]))) == backbone
