@@ -16,7 +16,7 @@ from flaxmobile.trees import PyTree, as_tuples
 
 @dataclasses.dataclass
 class Progress:
-    """How far a run has come.
+    """Position of a run: steps taken, and the best validation so far.
 
     Attributes:
       step: steps taken, which is also the position in the data.
@@ -91,7 +91,7 @@ class Checkpoints:
             raise self._not_saved(error) from error
 
     def restore(self, like: PyTree) -> tuple[PyTree, Progress] | None:
-        """Read the newest (state, progress); None where there is no checkpoint yet.
+        """Read the newest (state, progress); None if there is no checkpoint yet.
 
         Args:
           like: a state, or its shapes, of the same structure and dtypes.
@@ -132,7 +132,7 @@ class Checkpoints:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Wait, and close; an error of the body is not covered up by one of the writing."""
+        """Wait, and close; an error of the body is not hidden by one of writing."""
         try:
             self.wait()
         except InputError:

@@ -28,25 +28,25 @@ _OF_ONE_CALL = ("output", "resume", "eval_only", "plan")
 class Config:
     """Train a network.
 
-    With nothing but --model, trains on the embedded handwritten digits.
+    Without other flags it trains on the embedded handwritten digits.
     """
 
     model: str = "mobilenet_v2"
     """Name or alias of the network; `flaxmobile list` shows them."""
     alpha: float | None = None
-    """Width multiplier; by default that of the weights in --init-from, else the network's."""
+    """Width multiplier; by default that of the weights in --init-from, or the network's."""
     options: tuple[str, ...] = ()
     """More options of the network, such as groups=8 or aux_logits=true."""
     dataset: str = "digits"
     """digits (embedded), folder:PATH (class folders under train/ and val/, optional test/), or the
     name of any TFDS dataset."""
     data_dir: str | None = None
-    """Where TFDS keeps its data; by default its own directory."""
+    """Directory of TFDS's data; by default TFDS's own."""
     output: str | None = None
     """Directory of the run; by default runs/<model>-<dataset>-<time>."""
     image_size: int | None = None
     """Height and width of the input in pixels; by default the dataset's (digits: 64) or the
-    network's, raised to the least that the network takes."""
+    network's, but at least the network's minimum."""
     recipe: str | None = None
     """Settings to start from: digits (default for digits), finetune, torchvision-v2, slim-v1,
     slim-v2, garden-v2. Other flags override it."""
@@ -77,7 +77,7 @@ class Config:
     milestones: tuple[float, ...] = (30.0, 60.0, 80.0)
     """Epochs of the drops of the step schedule."""
     label_smoothing: float = 0.0
-    """Share of each label's probability that is spread over all classes."""
+    """Share of each label's probability that is spread evenly over all classes."""
     ema_decay: float = 0.0
     """Decay of the moving average of weights and statistics, which is then evaluated and saved; 0
     is off."""
@@ -86,27 +86,29 @@ class Config:
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the arithmetic; parameters are float32."""
     remat: bool = False
-    """Recompute blocks in the backward pass instead of saving their activations: for MobileNetV2 on
-    a TPU, 0.6 of the memory and 0.9 of its traffic for 1.3 times the operations."""
+    """Recompute blocks in the backward pass instead of saving their activations. MobileNetV2 on a
+    TPU then needs 0.6 times the memory, 0.9 times the memory traffic and 1.3 times the
+    operations."""
     parallel: Literal["jit", "pmap"] = "jit"
     """How the batch is sharded: jit over a mesh of all devices, or pmap."""
     seed: int = 0
     """Seed of the initial weights, the order of the data, augmentation and dropout."""
     init_from: str | None = None
-    """Weights directory to start from; for other classes the classifier starts anew."""
+    """Weights directory to start from; if the classes differ, the classifier is initialized
+    anew."""
     freeze_backbone: bool = False
     """Train only the classifier."""
     resume: bool = False
-    """Continue the run in --output from its newest checkpoint, with its settings. Where there is no
-    run yet, begin it: a restarted job can repeat its command."""
+    """Continue the run in --output from its newest checkpoint, with its settings. If there is no
+    run yet, begin one, so that a restarted job can repeat its command."""
     eval_only: bool = False
     """Evaluate the weights of --init-from, or the best ones of the run in --output, and stop."""
     plan: str | None = None
     """Compile the step for a TPU topology such as v5e:2x2, print memory and operations per chip,
     and stop. Needs no TPU."""
     workers: int | None = None
-    """Processes that load images; 0 is for threads. By default 0 for digits and on up to two cores,
-    else one per core, at most 16."""
+    """Processes that load images; 0 uses threads instead. By default 0 for digits and on up to two
+    cores, otherwise one per core, at most 16."""
     on_bad_image: Literal["error", "skip"] = "error"
     """What to do with a file that cannot be read: stop and name it, or skip it and report how
     many."""
@@ -116,7 +118,7 @@ class Config:
     """Steps between checkpoints within an epoch; each epoch ends with one too."""
 
     def check(self) -> None:
-        """Raise InputError for a value that is wrong whatever the data and the devices are."""
+        """Raise InputError for a value that is wrong for any data and devices."""
         positive, share = "numbers above 0", "0 up to but not including 1"
         accepted = {
             "batch_size": (self.batch_size >= 1, "1 and more"),
@@ -181,7 +183,7 @@ def flag(name: str) -> str:
 
 
 def read_config(argv: Sequence[str], prog: str = PROG) -> Config:
-    """Parse the command line: flags over the resumed run's settings or the recipe's over defaults.
+    """Parse the command line; flags override the run's or recipe's settings, these the defaults.
 
     Raises:
       InputError: an unknown network or recipe, a value out of range, or a flag that contradicts
@@ -211,7 +213,7 @@ def _with_full_name(config: Config) -> Config:
 
 
 def load_config(output: Path) -> Config | None:
-    """Read the settings of a run; None where there is no run yet.
+    """Read the settings of a run; None if there is no run yet.
 
     Raises:
       InputError: config.json is damaged or of another version.

@@ -12,7 +12,7 @@ from train.reporting import Line
 from train.setup import Run
 
 _MANY_IMAGES = 2000
-"""Below this, threads evaluate a split before worker processes have started (3 s and more)."""
+"""Below this, threads are done before worker processes have started, which takes 3 s and more."""
 
 
 def evaluate(
@@ -57,7 +57,7 @@ def evaluate(
 
 
 def report_test(run: Run, eval_step: EvalStep, variables: Any) -> Line:
-    """Evaluate host variables on the test split, or on the validation split where there is none.
+    """Evaluate host variables on the test split, or without one on the validation split.
 
     Prints the result and returns it with the name of the split.
     """

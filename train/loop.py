@@ -67,7 +67,7 @@ def train(config: Config) -> int:
 
 
 class Trainer:
-    """The steps, validations and checkpoints of a run, from a state on."""
+    """The steps, validations and checkpoints of a run, starting from a state."""
 
     def __init__(
         self,
@@ -158,7 +158,7 @@ class Trainer:
         self.lines.start_clock(progress.step)
 
     def save(self, result: dict[str, float] | None = None) -> None:
-        """Begin to write a checkpoint, with the result of its validation where there was one."""
+        """Begin to write a checkpoint, with the result of its validation if there was one."""
         self.lines.flush()
         self.checkpoints.save(self.run.parallel.get(self.state), self.progress, result)
 
@@ -182,7 +182,7 @@ def _check_length(run: Run, output: Path, step: int) -> None:
 
 @contextmanager
 def explaining_out_of_memory(config: Config) -> Iterator[None]:
-    """Within, running out of a device's memory is an InputError that says what takes less."""
+    """Turn running out of a device's memory into an InputError that says how to use less."""
     try:
         yield
     except jax.errors.JaxRuntimeError as error:

@@ -34,7 +34,7 @@ class Parallel(Protocol):
     """Placement of arrays on devices, and steps compiled for them.
 
     Attributes:
-      axis_name: axis of the devices, for the network; None where the compiler averages over them.
+      axis_name: axis of the devices, for the network; None if the compiler averages over them.
     """
 
     axis_name: str | None
@@ -179,7 +179,7 @@ PARALLEL: dict[str, Callable[[Sequence[jax.Device]], Parallel]] = {
 def make_parallel(
     name: str, batch_size: int, devices: Sequence[jax.Device] | None = None
 ) -> Parallel:
-    """Choose how steps are spread over devices.
+    """Choose how steps are parallelized over devices.
 
     Args:
       name: "jit" or "pmap".

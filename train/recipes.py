@@ -5,7 +5,7 @@ from typing import Any
 from flaxmobile.errors import unknown
 
 RECIPES: dict[str, dict[str, Any]] = {
-    # ours: the embedded digits on two cores in under 4 minutes
+    # the embedded digits, on two cores in under 4 minutes
     "digits": {
         "batch_size": 64,
         "epochs": 16,
@@ -78,7 +78,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 
 def recipe_for(dataset: str) -> str | None:
-    """Return the recipe that bears the name of the data set, if there is one."""
+    """Return the recipe with the name of the data set, if there is one."""
     return dataset if dataset in RECIPES else None
 
 
@@ -86,7 +86,7 @@ def get_recipe(name: str) -> dict[str, Any]:
     """Return the settings of a recipe.
 
     Raises:
-      InputError: no such recipe; says the nearest.
+      InputError: no such recipe; suggests the nearest name.
     """
     if name not in RECIPES:
         raise unknown("recipe", name, RECIPES)

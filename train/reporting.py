@@ -21,7 +21,7 @@ Line = dict[str, Any]
 
 
 def describe(run: Run, output: Path, state: TrainState, first_step: int) -> str:
-    """Say in two lines what is trained, on what, for how long and into which directory."""
+    """Describe a run in two lines: network, data, length and directory."""
     params = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     data, size = run.dataset, run.preprocessing.image_size
     preferred = data.preset.image_size if data.preset else size
@@ -45,11 +45,11 @@ class Reporter:
     """The reports in the directory of a run, and the progress bar."""
 
     def __init__(self, directory: Path, progress: Progress, total_steps: int) -> None:
-        """Begin where the run stands, and drop what an interrupted part wrote beyond that.
+        """Begin at the run's position, and drop what an interrupted part wrote after it.
 
         Args:
           directory: the directory of the run.
-          progress: where it stands.
+          progress: its position.
           total_steps: steps of the whole run.
         """
         from tensorboardX import SummaryWriter  # slow to import, and only runs need it

@@ -1,4 +1,4 @@
-"""From settings to everything that a run needs, checked before anything is written."""
+"""Setup of a run from its settings, checked before anything is written."""
 
 import dataclasses
 import math
@@ -30,10 +30,10 @@ class Run:
     Attributes:
       config: its settings, with the width and the image size that were chosen for it.
       dataset: the data.
-      weights: the weights to start from or to evaluate, where there are some.
+      weights: the weights to start from or to evaluate, if any.
       options: options of `create_model`.
       metadata: metadata of its weights directories.
-      parallel: how steps are spread over devices.
+      parallel: devices and steps compiled for them.
       objective: the network, its loss and its optimizer.
       steps_per_epoch, total_steps: its length.
       workers: processes that load images.
@@ -171,7 +171,7 @@ def _open_weights(config: Config) -> WeightsDirectory | None:
 
 
 def _check_fits(weights: WeightsDirectory, config: Config, model: Network) -> None:
-    """Refuse weights of another variant, or of other classes where they are only evaluated."""
+    """Refuse weights of another variant, or in evaluation those of other classes."""
     for option in config.network_options:
         wanted, found = getattr(model, option), getattr(weights.model, option)
         if wanted != found and option != "dropout_rate":
@@ -189,9 +189,9 @@ def _check_fits(weights: WeightsDirectory, config: Config, model: Network) -> No
 def _preprocessing(
     config: Config, dataset: Dataset, weights: WeightsDirectory | None, least: int
 ) -> Preprocessing:
-    """Choose size and crop as the data set prefers, the other numbers as the weights say.
+    """Take size and crop from the data set, and the other numbers from the weights.
 
-    A size that the user does not give is raised to the least that the network takes.
+    A size that the user does not set is raised to the network's minimum.
     """
     base = dataset.preset or Preprocessing(get_spec(config.model).image_size)
     if weights:

@@ -10,7 +10,7 @@ from typing import Self
 
 @contextmanager
 def exiting_on_ctrl_c(prog: str) -> Iterator[None]:
-    """Within, Ctrl-C ends the process: before the first checkpoint there is nothing to save.
+    """Let Ctrl-C end the process: before the first checkpoint there is nothing to save.
 
     Python's KeyboardInterrupt may be raised in a callback of JAX or TFDS, which swallow it.
     """
@@ -27,7 +27,7 @@ def exiting_on_ctrl_c(prog: str) -> Iterator[None]:
 
 
 class StopSignals:
-    """Within, the first SIGINT or SIGTERM is remembered; a second one ends the process."""
+    """Remember the first SIGINT or SIGTERM in the block; a second one ends the process."""
 
     def __init__(self) -> None:
         self.received: int | None = None

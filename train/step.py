@@ -26,7 +26,7 @@ class TrainState:
       params: all parameters of the network.
       batch_stats: its running statistics.
       opt_state: state of the optimizer, for the trained parameters.
-      ema: moving average of {"params", "batch_stats"}; None where it is off.
+      ema: moving average of {"params", "batch_stats"}; None if it is off.
     """
 
     step: Array
@@ -37,13 +37,13 @@ class TrainState:
 
     @property
     def variables(self) -> Tree:
-        """Variables to evaluate and to save: the moving average where there is one."""
+        """Variables to evaluate and to save: the moving average if there is one."""
         return self.ema or {"params": self.params, "batch_stats": self.batch_stats}
 
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
-    """What is minimized, and how.
+    """Loss, optimizer and network of a run.
 
     Attributes:
       model: the network; its axis_name is the pmap axis, None under jit.
@@ -158,7 +158,7 @@ def eval_step(
 
 
 def _split(objective: Objective, params: Tree) -> tuple[Tree, Tree]:
-    """Split the parameters into trained and frozen ones; the latter never change, to the bit."""
+    """Split the parameters into trained and frozen ones; the frozen ones stay equal to the bit."""
     names = set(params) if objective.trained is None else set(objective.trained)
     trained = {name: group for name, group in params.items() if name in names}
     return trained, {name: group for name, group in params.items() if name not in names}

@@ -1,4 +1,4 @@
-"""`flaxmobile bench`: which networks, against which peers, and what to print."""
+"""`flaxmobile bench`: choose networks and peers, measure and print."""
 
 import dataclasses
 import itertools
@@ -35,8 +35,8 @@ PEERS = ("flax", "keras", "torch", "torch-compiled", "onnxruntime")
 class Config:
     """Measure networks side by side with their peers on this machine.
 
-    Candidates run in turn, each in a process of its own, with the same weights, threads and
-    allocator settings; they must compute the same numbers. Times are medians.
+    Candidates run in turn, each in its own process, with the same weights, threads and allocator
+    settings. They must compute the same numbers. Times are medians.
     """
 
     models: tyro.conf.Positional[tuple[str, ...]] = ("mobilenet_v2",)
@@ -47,7 +47,7 @@ class Config:
     batch_size: tuple[int, ...] = (1,)
     """Images per call; several values are measured one after the other."""
     image_size: tuple[int, ...] = ()
-    """Sides of the images in pixels; by default the network's."""
+    """Sides of the images in pixels; by default the network's own."""
     against: str = "flax,torch,onnxruntime"
     """Peers, separated by commas: flax (plain Flax layers), keras (on JAX), torch (torchvision or
     timm, eager, channels_last), torch-compiled, onnxruntime; or none."""

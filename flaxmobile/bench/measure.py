@@ -1,4 +1,4 @@
-"""Candidates in turn, each in a process of its own: A B C A B C …"""
+"""Candidates in turn, each in its own process: A B C A B C …"""
 
 import itertools
 import json
@@ -26,9 +26,9 @@ ALLOCATOR = {
 """glibc keeps freed memory, in large pages: page faults would cost more than the arithmetic.
 
 Every candidate gets it. MobileNetV2's training step at batch 32 took 52 ms per image without the
-last line, 430,000 faults each time, and 37 with it; torch's 29 and 24. Threads keep heaps of their
-own: with one for all (arena_max) XLA's, which allocate in every operation, take 1.2 times as long,
-and PyTorch and ONNX Runtime as long as before.
+last line, 430,000 faults each time, and 37 with it; torch's 29 and 24. Each thread keeps its own
+heap: with one for all (arena_max) XLA, whose threads allocate in every operation, is 1.2 times
+slower, and PyTorch and ONNX Runtime are as fast as before.
 """
 
 
@@ -93,7 +93,7 @@ class Result(NamedTuple):
 
     @property
     def spread(self) -> float:
-        """Half of the distance of the quartiles, as a share of the median."""
+        """Half of the distance between the quartiles, as a share of the median."""
         low, high = np.percentile(self.times, [25, 75])
         return float((high - low) / 2 / self.median)
 
@@ -104,7 +104,7 @@ def expected_path(outputs: Path) -> Path:
 
 
 class _Process:
-    """A candidate in a process of its own, which answers each line with a line."""
+    """A candidate in its own process, which answers each line with a line."""
 
     def __init__(self, job: Job, directory: Path, **settings: str) -> None:
         self.outputs = directory / f"{job.candidate}.npy"

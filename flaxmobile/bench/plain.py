@@ -1,4 +1,4 @@
-"""Our networks with plain `flax.linen.Conv` and `BatchNorm`, as a Flax user would write them."""
+"""flaxmobile's networks with plain `flax.linen.Conv` and `BatchNorm`, as Flax users write them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from flaxmobile.ops import make_window
 
 @contextmanager
 def plain_layers() -> Iterator[None]:
-    """Within, our networks compute with Flax's own layers, on the same variables.
+    """Make flaxmobile's networks compute with Flax's own layers, on the same variables.
 
     Only `apply` is replaced: initialize outside.
     """

@@ -100,7 +100,7 @@ def _titled(
 
 
 def growth(times: Sequence[tuple[Job, float]]) -> str:
-    """Say in a line how far the time of an image and pixel grows over batches and sizes.
+    """Describe in one line how the time per image and pixel grows over batches and sizes.
 
     Args:
       times: seconds of our calls, of one network.

@@ -1,4 +1,4 @@
-"""Count what a training step costs on a TPU that is not there.
+"""Cost of a training step on a TPU, without a TPU.
 
 libtpu's compiler counts operations, memory traffic and temporary memory of a program for v5e:2x2,
 ahead of time and to the byte, so that the figures can be compared between versions of this library
@@ -45,7 +45,7 @@ def measure(model: Network, size: int, per_chip: int, layers: Layers = nullconte
     """Compile the training step of a network.
 
     Args:
-      model: with an `axis_name` for pmap, else for jit.
+      model: with an `axis_name` for pmap, otherwise for jit.
       size: side of the images.
       per_chip: images of each chip.
       layers: `plain_layers` for Flax's own.

@@ -14,8 +14,8 @@ from flaxmobile.bench.candidates.base import tolerance
 from flaxmobile.bench.measure import Job, expected_path
 
 _MIN_SECONDS = 0.2
-"""Shorter calls are measured several at a time, after as many that are not measured: caches and the
-processor's clock must get used to this candidate again after the others."""
+"""Shorter calls are measured several at a time, after as many unmeasured ones: the caches and the
+processor's clock must adapt to this candidate again after the others."""
 
 
 def main() -> None:
@@ -24,7 +24,7 @@ def main() -> None:
     The task "compile" ends after compilation.
     """
     job, outputs = Job(**json.loads(sys.argv[1])), sys.argv[2]
-    # Libraries print to stdout too: answers get a copy of it, all else goes to stderr.
+    # Libraries print to stdout too: answers get a copy of it, the rest goes to stderr.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 
@@ -43,7 +43,7 @@ def main() -> None:
         answer(seconds=preparation, memory=candidate.memory())
         return
     first = candidate.fetch(candidate.call())
-    np.save(outputs, first.astype(np.float64))  # files know no bfloat16
+    np.save(outputs, first.astype(np.float64))  # .npy files have no bfloat16
     expected = candidate.expected()
     if expected is not None:
         np.save(expected_path(Path(outputs)), expected)

@@ -1,7 +1,7 @@
-"""The `flaxmobile` command: a module here for each subcommand, unless it stands elsewhere.
+"""The `flaxmobile` command: one module per subcommand, here or in the subcommand's package.
 
-It is imported when it is asked for, so that `flaxmobile --help` is instant, and has
-`main(prog, argv)`, which prints to stdout and raises InputError for what a user can mend.
+A module is imported when its command runs, so that `flaxmobile --help` is instant. It has
+`main(prog, argv)`, which prints to stdout and raises InputError for errors that a user can mend.
 """
 
 import importlib

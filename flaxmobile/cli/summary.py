@@ -21,7 +21,7 @@ class Config:
     alpha: float | None = None
     """Width multiplier; by default the network's."""
     image_size: int | None = None
-    """Side of the input in pixels; by default that of the paper's accuracy."""
+    """Side of the input in pixels; by default the size at which its accuracy was measured."""
     num_classes: int | None = None
     """Width of the classifier, 0 for none; by default the network's."""
     options: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""Flags of a command, from a dataclass, and what is said of wrong ones."""
+"""Flags of a command, from a dataclass, and the messages for wrong ones."""
 
 import contextlib
 import io
@@ -20,7 +20,7 @@ PICTURES = (".png", ".pdf", ".svg")
 def parse(
     config: type[Config], argv: Sequence[str], prog: str, default: Config | None = None
 ) -> Config:
-    """Parse a command line into a dataclass, over the fields of `default` where it is given.
+    """Parse a command line into a dataclass, over the fields of `default` if there is one.
 
     `--help` documents every field with its default. A wrong flag or value prints one line that
     says what is accepted and exits with status 2.
@@ -58,7 +58,7 @@ def _refuse_unknown(prog: str, arguments: Sequence[str], flags: Sequence[str]) -
 
 @contextlib.contextmanager
 def reading_arguments(prog: str) -> Iterator[None]:
-    """Within, an InputError is about the command line itself: it exits with status 2."""
+    """Treat an InputError as an error of the command line itself, which exits with status 2."""
     try:
         yield
     except InputError as error:

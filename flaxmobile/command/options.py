@@ -8,9 +8,9 @@ from flaxmobile.errors import InputError
 
 
 def read_options(words: Sequence[str], **flags: Any) -> dict[str, Any]:
-    """Turn NAME=VALUE words, and flags of their own that are not None, into options.
+    """Turn NAME=VALUE words, and separate flags that are not None, into options.
 
-    A value is JSON (`8`, `true`, `[4, 7, 3]`), or else a word. `create_model` checks the result.
+    A value is JSON (`8`, `true`, `[4, 7, 3]`), otherwise a word. `create_model` checks the result.
 
     Raises:
       InputError: a word without a name and a value, or a name given twice.

@@ -20,7 +20,7 @@ def run(prog: str, main: Callable[[], int | None]) -> int:
     """Run a command and return its exit status.
 
     An InputError, a refused file operation and a full disk print one line and give 1; Ctrl-C
-    gives 130. Anything else is a defect and keeps its traceback.
+    gives 130. Any other exception is a defect and keeps its traceback.
     """
     set_up_without_chip()
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -52,14 +52,14 @@ def run(prog: str, main: Callable[[], int | None]) -> int:
 
 
 def _reader_has_left() -> bool:
-    """Say whether stdout is a pipe that nobody reads, as in `flaxmobile list | head -1`."""
+    """Tell whether stdout is a pipe that nobody reads, as in `flaxmobile list | head -1`."""
     poll = select.poll()
     poll.register(sys.stdout.fileno(), 0)
     return any(events & select.POLLERR for _, events in poll.poll(0))
 
 
 def _flush_or_discard_stdout() -> None:
-    """Write the rest of our output, or nowhere: Python tries again on exit, and complains."""
+    """Flush stdout, or discard the rest: otherwise Python tries again on exit, and complains."""
     try:
         sys.stdout.flush()
     except OSError:

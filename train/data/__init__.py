@@ -1,4 +1,4 @@
-"""Labelled images to train on, from their files to batches of pixels."""
+"""Labelled images for training, from files to batches of pixels."""
 
 from pathlib import Path
 
@@ -10,12 +10,12 @@ __all__ = ["Dataset", "open_dataset"]
 
 
 def open_dataset(name: str, data_dir: str | None = None) -> Dataset:
-    """Open a data set by name; one of TFDS is prepared first where it has not been yet.
+    """Open a data set by name; one of TFDS is prepared first if necessary.
 
     Args:
       name: "digits" (embedded), "folder:PATH" (class folders under PATH/train and PATH/val, and
         under PATH/test if there is one), or the name of a TFDS data set.
-      data_dir: where TFDS keeps its data; by default its own directory.
+      data_dir: directory of TFDS's data; by default TFDS's own.
 
     Raises:
       InputError: an unknown name, or data that is missing, incomplete or not for classification.

@@ -14,7 +14,8 @@ except ImportError:  # has no wheel for Linux on ARM
     cykooz_resizer = None
 
 _KNOWN_PIL = 13
-"""Newest major version whose images cykooz_resizer is known to read: it reads PIL's structures."""
+"""Newest major version of PIL that cykooz_resizer is known to work with: it reads its
+structures."""
 
 
 _SCALE = (0.08, 1.0)
@@ -42,7 +43,8 @@ def random_resized_crop(
       size: side of the result in pixels.
       rng: draws the part, see `random_box`.
       interpolation: "bilinear", "bicubic" or "nearest", antialiased as PIL does it. Where
-        cykooz_resizer is installed, "bilinear" rounds otherwise: pixels differ by 1 of 255 at most.
+        cykooz_resizer is installed, "bilinear" rounds differently: pixels differ by 1 of 255 at
+        most.
     """
     part = image.crop(random_box(image.width, image.height, rng))
     if interpolation == "bilinear" and _can_vectorize():

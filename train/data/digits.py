@@ -17,10 +17,10 @@ from train.data.tfds import TfdsSource, class_names, prepared_builder
 Example = tuple[int, dict[str, Any]]
 
 _TENTHS = {"train": (1, 3, 4, 6, 7, 8, 9), "validation": (2,), "test": (0, 5)}
-"""Split -> its members of every ten digits, sorted by class."""
+"""Split -> its indices in each ten digits, sorted by class."""
 
 _PRESET = Preprocessing(64, 64, mean=(0.5,) * 3, std=(0.5,) * 3)
-"""Nothing is cropped away: a digit fills its picture."""
+"""No crop, because a digit fills its picture."""
 
 
 def open_digits(data_dir: str | None) -> Dataset:

@@ -1,4 +1,4 @@
-"""Folders of images: one folder per class under train/ and val/, perhaps test/."""
+"""Folders of images: one folder per class under train/, val/ and optionally test/."""
 
 import dataclasses
 import os

@@ -21,7 +21,7 @@ class Batch(TypedDict):
       image: uint8 [n, s, s, 3], not yet normalized.
       label: int32 [n].
       weight: float32 [n]; 0 for padding after the end of the split and for an unreadable image.
-      unreadable: int32 [n], index of the record that could not be read in this place, else -1.
+      unreadable: int32 [n], index of the record that could not be read in this place, otherwise -1.
     """
 
     image: np.ndarray
@@ -31,7 +31,7 @@ class Batch(TypedDict):
 
 
 Batches = Generator[Batch, None, None]
-"""Batches; `close()` (or `contextlib.closing`) ends the threads or processes that read them."""
+"""Batches; `close()` (or `contextlib.closing`) ends the readers' threads or processes."""
 
 
 def train_batches(
@@ -46,9 +46,9 @@ def train_batches(
 ) -> Batches:
     """Read augmented training batches without end, shuffled anew in each epoch.
 
-    Batch k depends on the data, the seed, batch_size and k alone, whatever reads it (and by 1 of
-    255 on whether `random_resized_crop` finds cykooz_resizer). One epoch runs into the next, so
-    that no record is left out.
+    Batch k depends only on the data, the seed, batch_size and k, not on the number of workers.
+    (Pixels differ by 1 of 255 at most if `random_resized_crop` finds cykooz_resizer.) One epoch
+    runs into the next, so that no record is left out.
 
     Args:
       dataset: its training split is read.
@@ -79,7 +79,7 @@ def eval_batches(
     """Read each record once, in order, in batches of equal shape.
 
     Arguments and errors are those of `train_batches`; with skip_unreadable, an unreadable image has
-    weight 0, as has the padding of the last batch.
+    weight 0, like the padding of the last batch.
     """
     read = _EvalReader(source, preprocessing, skip_unreadable)
     count = -(-len(source) // batch_size)

@@ -1,4 +1,4 @@
-"""Records, their sources and data sets: what the readers of files give and the pipeline takes."""
+"""Records, their sources and data sets: the interface between file readers and the pipeline."""
 
 import dataclasses
 from collections.abc import Callable
@@ -54,9 +54,9 @@ class Dataset:
       train, validation: never empty.
       test: None if there is no labelled test split.
       augment: random changes of a training image; a function that can be pickled.
-      preset: preprocessing that suits the images. Its image_size and crop hold for any network;
-        weights to start from replace its other numbers. None: the network's.
-      workers: processes that should read it; None: as many as suit photographs.
+      preset: preprocessing that suits the images. Its image_size and crop are used for any network;
+        weights to start from override the rest. None: the network's.
+      workers: processes that should read it; None: the number for photographs.
     """
 
     name: str

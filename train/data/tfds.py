@@ -30,7 +30,7 @@ _CANNOT_PREPARE = (
 def open_tfds(name: str, data_dir: str | None) -> Dataset:
     """Open a TFDS data set of labelled images, see `train.data.open_dataset`.
 
-    Where there is no validation split, the last tenth of the training split stands in for it.
+    Without a validation split, the last tenth of the training split is used for it.
     """
     builder = prepared_builder(name, data_dir)
     splits = tuple(builder.info.splits)
@@ -68,7 +68,7 @@ class TfdsSource:
         return len(self._records)
 
     def __getitem__(self, index: int) -> Record:
-        """Read one record; InputError if its label is none of the classes."""
+        """Read one record; InputError if its label is outside the classes."""
         record = self._read(index)
         if not 0 <= record.label < self._classes:
             raise InputError(
@@ -77,7 +77,7 @@ class TfdsSource:
         return record
 
     def is_labelled(self) -> bool:
-        """Tell whether the split has labels; where it has none, TFDS gives -1 in every record."""
+        """Tell whether the split has labels; otherwise TFDS has -1 in every record."""
         return self._read(0).label != -1
 
     def _read(self, index: int) -> Record:

@@ -20,9 +20,9 @@ _THREADS = 8
 """Threads without worker processes; each reads one batch at a time."""
 
 _CORES_FOR_THREADS = 2
-"""Up to here threads read photographs faster than processes, which must hand over each batch: 0.63
-instead of 0.70 ms an image in batches of 32, 0.74 instead of 1.6 one by one. On more cores threads
-wait for Python's lock, which each of them holds for a quarter of the time."""
+"""Most cores on which threads read photographs faster than processes, which must transfer each
+batch: 0.63 instead of 0.70 ms per image in batches of 32, 0.74 instead of 1.6 one by one. On more
+cores threads wait for Python's lock, which each holds for a quarter of the time."""
 
 _MOST_WORKERS = 16
 
@@ -56,11 +56,12 @@ def read_ahead(batches: Any, workers: int) -> Generator[dict[str, np.ndarray], N
 
 def _iterate(reading: Any) -> Generator[dict[str, np.ndarray], None, None]:
     iterator = iter(reading)
-    # A worker's batch lies in shared memory, which a copy lets us free at once.
+    # A worker's batch lies in shared memory, which can be freed once it is copied.
     batches = ({name: np.array(values) for name, values in batch.items()} for batch in iterator)
     try:
-        # Workers start with the first batch and inherit the signals that are blocked then: a
-        # terminal or a scheduler sends these to all processes, and the main one handles them.
+        # Workers start with the first batch and inherit the signals that are blocked then. A
+        # terminal or a scheduler sends signals to all processes; only the main one should handle
+        # them.
         resource_tracker.ensure_running()  # its start would unblock them
         unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         try:

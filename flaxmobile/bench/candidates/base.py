@@ -25,15 +25,15 @@ class Candidate(ABC):
     """Something that can be called repeatedly."""
 
     def prepare(self) -> None:
-        """Trace and compile, where there is something to compile."""
+        """Trace and compile, if there is something to compile."""
         return
 
     @abstractmethod
     def call(self) -> Any:
-        """Do the task once; an accelerator may still be at work on what is returned."""
+        """Do the task once; on an accelerator the result may not be computed yet."""
 
     def fetch(self, outputs: Any) -> np.ndarray:
-        """Wait for what a call returned: numbers that must be equal among candidates."""
+        """Wait for a call's result: numbers that must be equal among candidates."""
         return np.asarray(outputs)
 
     def expected(self) -> np.ndarray | None:
@@ -44,7 +44,7 @@ class Candidate(ABC):
         return None
 
     def memory(self) -> int | None:
-        """Bytes of temporary memory, where it is known."""
+        """Bytes of temporary memory, if known."""
         return None
 
 
@@ -65,8 +65,8 @@ def tolerance(job: Job) -> float:
     """Return the error that is accepted of a candidate, as a share of the largest output.
 
     In bfloat16 MobileNetV2's logits differ by 4 to 11 percent from those in float32, with plain
-    Flax, torch and us alike. float16 has 3 bits more, and so has what a GPU makes of float32 to
-    multiply it. A loss is a mean over images.
+    Flax, with torch and with flaxmobile. float16 has 3 bits more, and so has TF32, in which a GPU
+    multiplies float32. A loss is a mean over images.
     """
     kind = dtype(job)
     if kind == jnp.bfloat16:

@@ -41,7 +41,7 @@ class TorchNetwork(Candidate):
         device = _torch_device(torch.cuda.is_available())
         module = module.to(device, memory_format=torch.channels_last)
         images, labels = data(job)
-        # permuted, they are channels_last already
+        # already channels_last after the permutation
         self._images = torch.tensor(images, device=device).permute(0, 3, 1, 2)
         self._labels = torch.tensor(labels, device=device)
         half = dtype(job).itemsize == 2
@@ -53,7 +53,7 @@ class TorchNetwork(Candidate):
         self._network = torch.compile(module) if compiled else module
 
     def prepare(self) -> None:
-        """Compile, which torch does in the first call, and take its step back."""
+        """Compile, which torch does in the first call, and undo that call's step."""
         if not self._compiled:
             return
         before = copy.deepcopy(self._network.state_dict())

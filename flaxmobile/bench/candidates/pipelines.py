@@ -49,7 +49,7 @@ class Pipeline(Candidate):
         return np.asarray(self.shape(batch))
 
     def shape(self, batch: Any) -> tuple[int, ...]:
-        """Return [n, s, s, 3] for a batch, in whatever order its axes are."""
+        """Return [n, s, s, 3] for a batch, whatever its order of axes."""
         raise NotImplementedError
 
 
