@@ -172,35 +172,33 @@ def test_strides_that_the_network_cannot_give_are_refused(strides, message):
         flaxmobile.create_backbone("v2", **strides)
 
 
-CROPS_EDGES = ("inception_v1", "inception_v3", "inception_v4", "inception_resnet_v2", "xception")
-"""These have convolutions or pooling without padding."""
+CROPS_EDGES = {
+    "inception_v1": ("symmetric",),
+    "inception_v3": ("symmetric", "same"),
+    "inception_v4": ("symmetric", "same"),
+    "inception_resnet_v2": ("symmetric", "same"),
+    "xception": ("symmetric", "same"),
+}
+"""Under these paddings they still have convolutions or pooling without padding."""
 
 STRIDES = [
     (name, stride) for name in MODELS for stride in flaxmobile.create_model(name).output_strides
 ]
 
 
+@pytest.mark.parametrize("padding", ["symmetric", "same"])
 @pytest.mark.parametrize(("name", "output_stride"), STRIDES)
-def test_backbone_gives_every_stride_up_to_its_output_stride_by_default(name, output_stride):
-    backbone = short_backbone(name, output_stride=output_stride)
-    height, width = 2 * backbone.min_image_size + 1, 3 * backbone.min_image_size
-    features = _output(backbone, (1, height, width, 3))
-    offered = backbone.endpoint_strides
-    assert tuple(features) == tuple(s for s in offered if s <= output_stride)
-    for stride, feature in features.items():
-        for given, found in zip((height, width), feature.shape[1:3], strict=True):
-            lost = 5 if name in CROPS_EDGES else 0
-            assert -(-given // stride) - lost <= found <= -(-given // stride)
-
-
-@every_model
-def test_backbone_variables_are_the_classifiers_without_the_head(name):
-    model = abstract(short_model(name))
-    backbone = abstract(short_backbone(name))
-    for collection in ("params", "batch_stats"):
-        for group, leaves in backbone[collection].items():
-            assert leaves == model[collection][group]
-    assert not set(backbone["params"]) & set(registry.get_spec(name).network.heads)
+def test_maps_have_the_size_over_the_stride_rounded_up(name, output_stride, padding):
+    """Of every stride up to the output stride, for any size from the smallest."""
+    backbone = short_backbone(name, output_stride=output_stride, padding=padding)
+    lost = 5 if padding in CROPS_EDGES.get(name, ()) else 0
+    least = backbone.min_image_size
+    for size in ((least, least + 13), (2 * least + 1, 3 * least)):
+        features = _output(backbone, (1, *size, 3))
+        assert tuple(features) == tuple(s for s in backbone.endpoint_strides if s <= output_stride)
+        for stride, feature in features.items():
+            for given, found in zip(size, feature.shape[1:3], strict=True):
+                assert -(-given // stride) - lost <= found <= -(-given // stride)
 
 
 @every_model

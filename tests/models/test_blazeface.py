@@ -102,15 +102,6 @@ def test_padding_channels_keep_the_input_and_add_zeros():
     np.testing.assert_array_equal(y[..., 4:], 0)
 
 
-def test_symmetric_padding_gives_maps_of_the_same_size():
-    for size in (128, 97):
-        same, symmetric = (
-            shapes(create_backbone("blazeface", padding=padding), size)
-            for padding in ("same", "symmetric")
-        )
-        assert same == symmetric
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -143,23 +143,6 @@ def test_backbone_has_resnets_maps():
     assert set(shallow["params"]) == {"stem"}
 
 
-@bases
-def test_a_dilated_network_computes_the_strided_networks_features_at_more_places(base):
-    """Also where channels have dilations of their own."""
-    options = {"base": base, "alpha": 0.1}
-    options["pattern"] = pattern_of(**options)
-    strided = create_backbone("ic_conv", **options)
-    dilated = create_backbone("ic_conv", **options, output_stride=8)
-    assert abstract(strided) == abstract(dilated)
-    variables, images = random_variables(strided), normal(1, 64, 96, 3)
-    coarse, fine = (
-        jax.jit(net.apply, compiler_options=QUICK)(variables, images) for net in (strided, dilated)
-    )
-    assert sorted(fine) == [2, 4, 8]
-    deepest = fine[8][:, ::4, ::4]
-    np.testing.assert_allclose(deepest, coarse[32], atol=1e-5 * np.abs(coarse[32]).max())
-
-
 def test_a_supernet_has_large_kernels_in_the_same_layers():
     plain, supernet = (create_model("ic_conv", alpha=0.1, supernet=d) for d in (0, 4))
     small, large = abstract(plain)["params"], abstract(supernet)["params"]

@@ -10,7 +10,6 @@ from torchvision.models import mnasnet
 
 from convert.rules import RULES
 from flaxmobile import create_backbone, create_model
-from flaxmobile.errors import InputError
 from flaxmobile.layers import ConvNorm
 from flaxmobile.models.mnasnet import MBConv
 from tests.models.parity import (
@@ -21,7 +20,7 @@ from tests.models.parity import (
     block,
     published,
 )
-from tests.networks import QUICK, abstract, numbered_blocks, random_variables
+from tests.networks import abstract, numbered_blocks
 
 RULE = RULES["torchvision", "mnasnet"]
 TABLE = [  # torchvision: expansion, kernel, channels, blocks, stride
@@ -107,19 +106,6 @@ def test_widths_are_torchvisions_and_the_last_layer_has_1280_channels_at_every_a
     assert params["head"]["conv"]["kernel"].shape[-1] == 1280
 
 
-def test_a_dilated_network_computes_the_strided_networks_features_at_more_places():
-    images = np.random.default_rng(0).normal(size=(1, 64, 96, 3)).astype(np.float32)
-    strided = create_backbone("mnasnet", alpha=0.25, out_strides=(32,))
-    dilated = create_backbone("mnasnet", alpha=0.25, output_stride=8, out_strides=(8,))
-    variables = random_variables(strided)
-    coarse, fine = (
-        jax.jit(net.apply, compiler_options=QUICK)(variables, images) for net in (strided, dilated)
-    )
-    scale = np.abs(coarse[32]).max()
-    np.testing.assert_allclose(fine[8][:, ::4, ::4], coarse[32], rtol=1e-5, atol=1e-5 * scale)
-    assert np.abs(fine[8][:, 1::4, 1::4] - coarse[32]).max() > 0.01 * scale
-
-
 def test_the_last_map_has_the_channels_of_the_last_stage():
     backbone = create_backbone("mnasnet")
     images = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
@@ -127,8 +113,3 @@ def test_the_last_map_has_the_channels_of_the_last_stage():
     channels = {stride: feature.shape[-1] for stride, feature in features.items()}
     assert channels == {2: 16, 4: 24, 8: 40, 16: 96, 32: 320}
     assert not {"head", "classifier"} & set(abstract(backbone)["params"])
-
-
-def test_alpha_must_be_above_0():
-    with pytest.raises(InputError, match=r"alpha is -0\.5; accepted: any number above 0"):
-        create_model("mnasnet", alpha=-0.5)

@@ -1,4 +1,3 @@
-import math
 from functools import partial
 
 import jax
@@ -134,55 +133,6 @@ def test_any_width_builds_and_the_last_layer_never_shrinks(alpha, widths, last):
         params["head"]["conv"]["kernel"].shape[-1] == last == round_channels(1280 * max(1, alpha))
     )
     assert params["classifier"]["kernel"].shape == (last, 7)
-
-
-@pytest.mark.parametrize("padding", ["symmetric", "same"])
-@pytest.mark.parametrize("size", [(32, 32), (33, 47), (224, 35), (97, 96)])
-def test_any_size_from_32_gives_maps_of_the_size_over_the_stride_rounded_up(size, padding):
-    backbone = create_backbone("v2", alpha=0.35, padding=padding)
-    images = jax.ShapeDtypeStruct((2, *size, 3), jnp.float32)
-    features, _ = jax.eval_shape(backbone.init_with_output, jax.random.key(0), images)
-    assert {stride: f.shape[:3] for stride, f in features.items()} == {
-        stride: (2, math.ceil(size[0] / stride), math.ceil(size[1] / stride))
-        for stride in (2, 4, 8, 16, 32)
-    }
-    model = create_model("v2", alpha=0.35, padding=padding, num_classes=5)
-    assert jax.eval_shape(model.init_with_output, jax.random.key(0), images)[0].shape == (2, 5)
-
-
-def test_an_odd_rectangle_gives_finite_logits():
-    model = create_model("v2", alpha=0.35, num_classes=5)
-    images = normal(1, 33, 47, 3)
-    logits = jax.jit(model.apply)(
-        randomised(jax.eval_shape(model.init, jax.random.key(0), images)), images
-    )
-    assert np.isfinite(logits).all()
-    assert np.ptp(logits) > 0
-
-
-@pytest.mark.parametrize("output_stride", [8, 16])
-def test_a_dilated_network_computes_the_strided_networks_features_at_more_places(output_stride):
-    """The à trous property: every n-th pixel of the dilated maps is the strided network's."""
-    images = normal(2, 64, 96, 3)
-    strided = create_backbone("v2", alpha=0.35)
-    dilated = create_backbone("v2", alpha=0.35, output_stride=output_stride)
-    layout = jax.eval_shape(strided.init, jax.random.key(0), images)
-    assert jax.eval_shape(dilated.init, jax.random.key(0), images) == layout
-
-    variables = randomised(jax.eval_shape(strided.init, jax.random.key(0), images))
-    coarse, fine = (jax.jit(net.apply)(variables, images) for net in (strided, dilated))
-    assert sorted(fine) == [stride for stride in (2, 4, 8, 16) if stride <= output_stride]
-    deepest = fine[output_stride]
-    assert deepest.shape[1:3] == (64 // output_stride, 96 // output_stride)
-    step = 32 // output_stride
-    scale = np.abs(coarse[32]).max()
-    np.testing.assert_allclose(deepest[:, ::step, ::step], coarse[32], rtol=1e-5, atol=1e-5 * scale)
-    assert np.abs(deepest[:, 1::step, 1::step] - coarse[32]).max() > 0.01 * scale
-    for stride in fine:
-        if stride < output_stride:
-            np.testing.assert_allclose(
-                fine[stride], coarse[stride], rtol=1e-5, atol=1e-5 * np.abs(fine[stride]).max()
-            )
 
 
 def test_a_backbone_has_all_but_the_last_convolution_and_the_classifier():

@@ -4,7 +4,6 @@ from functools import cache, partial
 
 import jax
 import numpy as np
-import optax
 import pytest
 import torch
 from torchvision.models import mobilenet_v2
@@ -21,7 +20,6 @@ from tests.models.parity import (
     batch_of,
     block,
     double,
-    gradients_of,
     published,
     shifted_depthwise,
     statistics_of,
@@ -93,26 +91,6 @@ def test_logits_agree(alpha, size):
 @every_width
 def test_training_step_agrees(alpha, size):
     assert_training_step_agrees(pair(alpha), size)
-
-
-def test_two_steps_of_sgd_agree():
-    """With the same gradient: the second step is the first that momentum changes."""
-    network, rng = double(pair(0.35).torch), np.random.default_rng(0)
-    for parameter in network.parameters():
-        parameter.grad = torch.tensor(rng.normal(size=tuple(parameter.shape)))
-    params = {name: p.detach().numpy().copy() for name, p in network.named_parameters()}
-    gradients = gradients_of(network)
-    with jax.enable_x64(True):
-        optimizer = optax.sgd(0.1, momentum=0.9)
-        state = optimizer.init(params)
-        for _ in range(2):
-            updates, state = optimizer.update(gradients, state)
-            params = optax.apply_updates(params, updates)
-    theirs = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
-    for _ in range(2):
-        theirs.step()
-    expected = {name: p.detach().numpy() for name, p in network.named_parameters()}
-    assert_all_close(params, expected, 1e-12)
 
 
 @pytest.mark.parametrize(("alpha", "size"), [(0.35, 96), (1.4, 224)])

@@ -151,23 +151,6 @@ def test_an_identity_tensor_multiplier_leaves_the_parameters_and_changes_the_fea
         assert np.abs(maps[one] - maps[other]).max() > 1e-3
 
 
-def test_a_dilated_network_computes_the_strided_networks_features_at_more_places():
-    """In float64: the network is deep, and convolutions of both kinds round differently."""
-    images = np.random.default_rng(0).normal(size=(1, 64, 96, 3))
-    options = {"alpha": 0.1, "dtype": np.float64}
-    strided = create_backbone("mobilenext", out_strides=(32,), **options)
-    dilated = create_backbone("mobilenext", output_stride=8, out_strides=(8,), **options)
-    variables = random_variables(strided)
-    with jax.enable_x64(True):
-        coarse, fine = (
-            jax.jit(net.apply, compiler_options=QUICK)(variables, images)
-            for net in (strided, dilated)
-        )
-    scale = np.abs(coarse[32]).max()
-    np.testing.assert_allclose(fine[8][:, ::4, ::4], coarse[32], rtol=1e-9, atol=1e-9 * scale)
-    assert np.abs(fine[8][:, 1::4, 1::4] - coarse[32]).max() > 0.01 * scale
-
-
 def test_every_width_shrinks_by_32():
     """At 0.05 the blocks that shrink have as many channels out as in."""
     backbone = create_backbone("mobilenext", alpha=0.05)
@@ -183,8 +166,3 @@ def test_a_share_of_the_identity_outside_0_to_1_is_refused(share):
     message = f"identity_tensor_multiplier is {share}; accepted: 0 to 1"
     with pytest.raises(InputError, match=message):
         create_model("mobilenext", identity_tensor_multiplier=share)
-
-
-def test_alpha_must_be_above_0():
-    with pytest.raises(InputError, match=r"alpha is 0\.0; accepted: any number above 0"):
-        create_model("mobilenext", alpha=0.0)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from flaxmobile import create_backbone, create_model, summarize
+from flaxmobile import create_model, summarize
 from flaxmobile.errors import InputError
 from flaxmobile.layers import ConvNorm
 from flaxmobile.models.shufflenet_v1 import ShuffleNetUnit, stage_channels, stem_channels
@@ -22,7 +22,7 @@ from tests.models.parity import (
     block,
     written_here,
 )
-from tests.networks import QUICK, abstract, random_variables
+from tests.networks import abstract
 
 TABLE = {  # table 1: channels of stages 2, 3, 4
     1: (144, 288, 576),
@@ -197,20 +197,6 @@ def test_any_width_builds(alpha):
     assert jax.eval_shape(model.apply, abstract(model), images).shape == (2, 5)
 
 
-def test_a_dilated_network_computes_the_strided_networks_features_at_more_places():
-    images = np.random.default_rng(0).normal(size=(1, 64, 96, 3)).astype(np.float32)
-    options = {"alpha": 0.25}
-    strided = create_backbone("shufflenet_v1", out_strides=(32,), **options)
-    dilated = create_backbone("shufflenet_v1", output_stride=8, out_strides=(8,), **options)
-    variables = random_variables(strided)
-    coarse, fine = (
-        jax.jit(net.apply, compiler_options=QUICK)(variables, images) for net in (strided, dilated)
-    )
-    scale = np.abs(coarse[32]).max()
-    np.testing.assert_allclose(fine[8][:, ::4, ::4], coarse[32], rtol=1e-5, atol=1e-5 * scale)
-    assert np.abs(fine[8][:, 1::4, 1::4] - coarse[32]).max() > 0.01 * scale
-
-
 def test_padding_reaches_the_pools():
     """A constant image stays one where the mean leaves padded pixels out."""
     x = np.ones((1, 8, 8, 8), np.float32)
@@ -229,8 +215,3 @@ def test_padding_reaches_the_pools():
 def test_other_groups_are_refused(groups):
     with pytest.raises(InputError, match=rf"groups is {groups}; accepted: 1, 2, 3, 4, 8"):
         create_model("shufflenet_v1", groups=groups)
-
-
-def test_alpha_must_be_above_0():
-    with pytest.raises(InputError, match=r"alpha is 0\.0; accepted: any number above 0"):
-        create_model("shufflenet_v1", alpha=0.0)
