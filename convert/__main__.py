@@ -41,16 +41,16 @@ class Config:
     )
     """Origin of the file; auto recognises it by the names of the tensors."""
     alpha: float | None = None
-    """Width multiplier: checked against the file's; of torchvision:NAME, that width is fetched."""
+    """Width multiplier: checked against the file's; for torchvision:NAME, the width to fetch."""
     classifier: Annotated[bool, FlagCreatePairsOff] = True
-    """With --no-classifier, leave out the head, the origin's or your own, and write a backbone."""
+    """With --no-classifier, write a backbone and leave out the file's head, whatever it is."""
     options: tuple[str, ...] = ()
     """Options that override those of the file's network, such as aux_logits=false."""
     verify: Annotated[
         tyro.conf.UseAppendAction[tuple[Path, ...]], tyro.conf.arg(metavar="IMAGE|DIR")
     ] = ()
-    """Run the origin's own network and this one on an image, or on all images of a directory, and
-    write nothing unless they agree. May be repeated. Needs the origin's library."""
+    """Run the origin's network and this one on an image, or on all images of a directory, and write
+    nothing unless they agree. May be repeated. Needs the origin's library."""
     to_torch: Annotated[bool, FlagCreatePairsOff] = False
     """Write a torch state dict instead."""
 
@@ -80,7 +80,7 @@ class Config:
             raise InputError("--verify compares logits, which --no-classifier leaves out")
         given = read_options(self.options, alpha=self.alpha)
         if given.get("num_classes", 1) == 0:
-            raise InputError("--options num_classes=0 is --no-classifier here")
+            raise InputError("use --no-classifier instead of --options num_classes=0")
         create_model(self.model, **given)
         publisher = publisher_of(self.weights)
         if publisher and not self.source.startswith(("auto", publisher)):

@@ -1,4 +1,4 @@
-"""Options that a user chooses against the file: no classifier, or no auxiliary classifiers."""
+"""Options that override the file's: no classifier, or no auxiliary classifiers."""
 
 from collections.abc import Iterable
 
@@ -16,8 +16,8 @@ def choose(reading: Reading, read: Options, chosen: Options) -> tuple[Tree, list
     Args:
       reading: the file.
       read: the options of the file's network.
-      chosen: the user's. Accepted are those in which the origin's networks differ, those that the
-        rule does not set, and 0 classes.
+      chosen: the user's. A user may choose options in which the origin's networks differ, options
+        that the rule does not set, and 0 classes.
 
     Returns:
       The options, and a problem for each choice that the file contradicts.
@@ -40,7 +40,7 @@ def choose(reading: Reading, read: Options, chosen: Options) -> tuple[Tree, list
 
 
 def _without_replaced_layers(reading: Reading, read: Options) -> Tree:
-    """Turn off the layers before the classifier whose width is not the origin's any more."""
+    """Turn off the layers before the classifier whose width is not the origin's."""
     rule = reading.rule
     model = rule.network(**read)
     layers = dict(rule.modules(model))
@@ -57,8 +57,8 @@ def left_out(
 ) -> dict[str, str]:
     """List the tensors that the chosen network has no layer for, each with the reason.
 
-    Without a classifier these are the origin's own head, and all tensors outside the body: those
-    whose name shares its first part with no layer of the body.
+    Without a classifier these are the origin's head, and all tensors outside the body: those whose
+    name does not share its first part with a layer of the body.
 
     Args:
       reading: the file.

@@ -1,4 +1,4 @@
-"""From a file of reference weights to a network of ours, and back to a file's tensors.
+"""From a file of reference weights to a Flax network, and back to a file's tensors.
 
 Nothing here prints or writes: `flaxmobile.save_weights` and `convert.sources.write_tensors` do.
 """
@@ -26,7 +26,7 @@ from flaxmobile.weights import Metadata, open_weights
 
 @dataclass(frozen=True)
 class Conversion:
-    """A network of ours, filled from a file, and all that is known about the two.
+    """A Flax network filled from a file, and what is known about both.
 
     Attributes:
       model_name: registered name of the network.
@@ -36,9 +36,9 @@ class Conversion:
       precision: of the file's numbers; those in half precision were widened, without a change.
       filled: the network, its options and variables, and how every tensor was used.
       assumed: options of the origin's networks that no tensor shows.
-      facts: what the origin says about the file. The preprocessing of an unpublished file is the
-        origin's standard preset: an assumption too.
-      agreement: of the origin's own network with ours, if images were given.
+      facts: the origin's statements about the file. The preprocessing of an unpublished file is the
+        origin's standard preset, which is an assumption too.
+      agreement: of the origin's network with this one, if images were given.
     """
 
     model_name: str
@@ -101,7 +101,7 @@ def convert_file(
     published: Published | None = None,
     images: Sequence[Path] = (),
 ) -> Conversion:
-    """Fill a network of ours from a file of reference weights.
+    """Fill a Flax network from a file of reference weights.
 
     Args:
       path: the file.
@@ -109,8 +109,8 @@ def convert_file(
       source: whose names the file has; "auto" recognises them.
       chosen: options over those of the file's network, such as num_classes=0 for a backbone; alpha
         is checked against the file's.
-      published: what the publisher says about the file; by default it is looked up by its SHA-256.
-      images: files on which the origin's own network and ours must agree; needs its library.
+      published: the publisher's statements about the file; by default looked up by its SHA-256.
+      images: files on which the origin's network and this one must agree; needs its library.
 
     Raises:
       InputError: the file is damaged, of another network, or does not fill this one; an option is
@@ -131,7 +131,7 @@ def convert_file(
             network, filled.model, filled.variables, facts.preprocessing, images
         )
         if not agreement.relative <= verification.TOLERANCE:
-            raise InputError(f"{origin}'s {name} and ours do not agree: {agreement}")
+            raise InputError(f"{origin}'s {name} and flaxmobile's do not agree: {agreement}")
     return Conversion(
         model_name=name,
         origin=origin,
@@ -161,7 +161,7 @@ def _fill(reading: Reading, name: str, chosen: Options) -> Filled:
 def _build_origin(
     origin: str, name: str, path: Path, reading: Reading, filled: Filled
 ) -> verification.Logits:
-    """Build the origin's own network, with the tensors as they are in the file."""
+    """Build the origin's network, with the tensors as they are in the file."""
     tensors = {
         theirs: reading.file[own]
         for theirs, (own, *_) in reading.claims.items()
@@ -172,11 +172,11 @@ def _build_origin(
 
 
 class TorchWeights(NamedTuple):
-    """A network of ours as a state dict of torch.
+    """A Flax network as a torch state dict.
 
     Attributes:
       model_name: registered name of the network.
-      size: words that tell which of the network's sizes it is.
+      size: description of the network's size.
       origin: whose names the tensors have.
       tensors: by the origin's names, in its order.
       version: of the origin's module.
@@ -196,10 +196,10 @@ def convert_back(directory: Path, source: str = "auto") -> TorchWeights:
 
     Args:
       directory: of weights.
-      source: whose names the tensors get.
+      source: origin of the tensors' names.
 
     Raises:
-      InputError: not a weights directory, or no origin with files of torch has such a network.
+      InputError: not a weights directory, or no origin with torch files has such a network.
     """
     weights = open_weights(directory)
     name = weights.model_name

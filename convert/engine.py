@@ -19,14 +19,14 @@ from flaxmobile.trees import Tree
 
 
 class Filled(NamedTuple):
-    """A network of ours with the numbers of a file.
+    """A Flax network with the numbers of a file.
 
     Attributes:
       model: the network.
       options: of `create_model` that build it.
       variables: {"params": …, "batch_stats": …}: views of the file's tensors.
       used: names of the file's tensors that are in the variables, in the origin's order.
-      ignored: the file's tensors that no network of ours has -> why they may be ignored.
+      ignored: the file's tensors that no Flax network has -> why they may be ignored.
       left_out: the file's tensors that the user's options exclude -> the reason.
       constants: paths of variables that the file has no tensor for, because they are constant in
         the origin's network.
@@ -42,7 +42,7 @@ class Filled(NamedTuple):
 
 
 def to_flax(reading: Reading, model_name: str, chosen: Options = MappingProxyType({})) -> Filled:
-    """Fill a network of ours with the tensors of a file.
+    """Fill a Flax network with the tensors of a file.
 
     Args:
       reading: the file, by a rule of its origin for the network.
@@ -90,7 +90,7 @@ def to_flax(reading: Reading, model_name: str, chosen: Options = MappingProxyTyp
 
 
 def from_flax(rule: Rule, model: Network, variables: Tree) -> dict[str, np.ndarray]:
-    """Turn a network of ours into the tensors of an origin, in its order.
+    """Turn a Flax network into the tensors of an origin, in its order.
 
     Args:
       rule: how the origin stores the network.

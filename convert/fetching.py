@@ -24,8 +24,8 @@ class Fetched(NamedTuple):
 
     Attributes:
       path: of the file.
-      origin: whose names it has.
-      published: what its publisher says about it, if it was fetched.
+      origin: origin of its names.
+      published: its publisher's statements about it, if it was fetched.
     """
 
     path: Path
@@ -34,7 +34,7 @@ class Fetched(NamedTuple):
 
 
 Announce = Callable[[str], object]
-"""Function that is given the address of a file before it is fetched."""
+"""Called with the address of a file before it is fetched."""
 
 
 def publisher_of(weights: Path) -> str | None:
@@ -50,7 +50,7 @@ def fetch(weights: Path, model: str, alpha: float | None, announce: Announce) ->
       weights: PUBLISHER:NAME, see `publisher_of`.
       model: registered name of the network.
       alpha: its width, where one name stands for several; by default 1.0.
-      announce: is given the address before the file is fetched.
+      announce: called with the address before the file is fetched.
 
     Raises:
       InputError: the library is not installed, publishes no such weights of the network, or cannot
@@ -65,7 +65,7 @@ _TORCHVISION = {
     "mnasnet": "mnasnet{width}",
     "shufflenet_v2": "shufflenet_v2_x{width}",
 }
-"""Our name of a network -> torchvision's, where it is another."""
+"""Registered name -> torchvision's name, where they differ."""
 
 _TIMM = {
     "mobilenet_v1": ("mobilenetv1_100", "mobilenetv1_125"),
@@ -89,7 +89,7 @@ _TIMM = {
     "inception_resnet_v2": ("inception_resnet_v2",),
     "xception": ("legacy_xception",),
 }
-"""Our name of a network -> timm's names of its published widths."""
+"""Registered name -> timm's names of the published widths."""
 
 
 def _from_torchvision(name: str, model: str, alpha: float | None, announce: Announce) -> Fetched:

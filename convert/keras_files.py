@@ -73,10 +73,10 @@ def read_keras(path: Path) -> dict[str, np.ndarray]:
     """Read a file that Keras wrote.
 
     Names are "layer/tensor", the same from every format: "block_1_expand_BN/gamma",
-    "block2_sepconv1/pointwise/kernel". Layers that Keras numbers as they are made count from 0,
-    whatever was made before them: "conv2d", "conv2d_1". Layers without a name of their own are
-    `BY_ORDER` and their class and number: "layers/conv2d_1/kernel". What is no layer's, or has a
-    name that is taken, keeps its path in the file.
+    "block2_sepconv1/pointwise/kernel". Layers that Keras numbers count from 0, whatever was built
+    before them: "conv2d", "conv2d_1". Layers without a name are `BY_ORDER` and their class and
+      number: "layers/conv2d_1/kernel". A tensor outside the layers, or with a name that is taken,
+      keeps its path in the file.
 
     Raises:
       InputError: h5py is missing; the file is damaged, not Keras's, or refers to other files.

@@ -37,7 +37,7 @@ def name_problems(
 
 
 def value_problems(name: str, array: np.ndarray, target: Target) -> list[str]:
-    """Find another type or shape than the target's, or values that are not finite."""
+    """Find types or shapes other than the target's, and values that are not finite."""
     if (array.dtype, array.shape) != (target.dtype, target.shape):
         return [
             f"{name} is {array.dtype}{list(array.shape)}, accepted: "

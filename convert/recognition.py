@@ -36,7 +36,7 @@ def torch_rules_of(model: str, source: str) -> dict[str, Rule]:
     """
     rules = {origin: rule for origin, rule in rules_of(model, source).items() if origin in _TORCH}
     if not rules:
-        raise InputError(f"{model} is in no library of torch that is known here")
+        raise InputError(f"no known torch library has {model}")
     return rules
 
 
@@ -67,7 +67,7 @@ def recognise(model: str, source: str, file: Source) -> tuple[str, Reading]:
     if len(origins) > 1 and not publishers:
         raise InputError(
             f"{model} has the same names from {' and '.join(origins)}, which pad, normalize or "
-            "prepare images differently: say with --source whose the file is"
+            "prepare images differently: name the file's origin with --source"
         )
     origin = (publishers or origins)[0]
     return origin, readings[origin]

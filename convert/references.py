@@ -1,4 +1,4 @@
-"""The origins' own networks, for comparisons."""
+"""The origins' networks, built by their libraries, for comparisons."""
 
 import importlib
 import os
@@ -37,7 +37,7 @@ def build_reference(origin: str, model: str, options: Options) -> Any:
       InputError: the origin has no library, it is not installed, or has no such network.
     """
     if origin not in _MODULES:
-        raise InputError(f"the networks of {origin} are in no library that could be run here")
+        raise InputError(f"no library has the networks of {origin}, so they cannot be run here")
     build = _BUILDERS.get((origin, model))
     if build is None:
         raise InputError(f"{origin} has no {model}")
@@ -127,7 +127,7 @@ KERAS: Mapping[str, tuple[str, tuple[str, ...], Options]] = {
     "inception_v3": ("InceptionV3", (), {}),
     "inception_resnet_v2": ("InceptionResNetV2", (), {}),
 }
-"""Our name of a network -> Keras's name, the options that both have, and options of Keras alone."""
+"""Registered name -> Keras's name, the options that both have, and options that only Keras has."""
 
 
 def build_keras(

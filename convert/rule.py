@@ -14,7 +14,7 @@ Options = Mapping[str, Any]
 Names = Iterable[tuple[str, str]]
 """Pairs of our path of a module and the origin's name of it."""
 Modules = Callable[[Any], Names]
-"""A network of ours -> the names of its modules."""
+"""A Flax network -> the names of its modules."""
 
 
 class Counter(NamedTuple):
@@ -97,7 +97,7 @@ class Published(NamedTuple):
     Attributes:
       sha256: of the file, or its first digits.
       preprocessing: the origin's preset for evaluation.
-      source: what the origin says beside it: `weights` (its name of them), `url`, `licence`.
+      source: the origin's other statements: `weights` (its name of them), `url`, `licence`.
       alpha: width of the network.
     """
 
@@ -113,7 +113,7 @@ class Facts(NamedTuple):
     Attributes:
       preprocessing: how it prepares images for them.
       class_names: one per class, where it names them.
-      source: whatever else is known: published name, address, licence.
+      source: other facts: published name, address, licence.
     """
 
     preprocessing: Preprocessing
@@ -130,9 +130,9 @@ def _multiplier_1(model: Network) -> int:
 
 
 class Rule(NamedTuple):
-    """How an origin stores a network of ours.
+    """Names, axes and options of a Flax network in an origin's files.
 
-    What depends on options of the network is asked of the network that has them: `model`.
+    Facts that depend on the network's options are functions of the network, `model`.
 
     Attributes:
       network: class of our network.
@@ -147,7 +147,7 @@ class Rule(NamedTuple):
       widths: model -> our path of a module -> its output channels, for modules that tell one width
         from another; None where the network has no `alpha` above 0 of the user's choice.
       published: files that the origin publishes.
-      about: what the origin says about any of its files, such as its repository.
+      about: facts about all files of the origin, such as its repository.
       class_names: number of classes -> their names, where it is ImageNet's.
       image_size: model -> side of the whole image in pixels, where the origin's networks differ in
         it.
@@ -188,7 +188,7 @@ class Rule(NamedTuple):
         return next((each for each in self.published if sha256.startswith(each.sha256)), None)
 
     def facts(self, published: Published | None, model: Network) -> Facts:
-        """Return what is known about a file of a network's weights, published or not."""
+        """Return the facts about a file of a network's weights, published or not."""
         preset = published.preprocessing if published else self.preprocessing
         if self.image_size is not None:
             size = self.image_size(model)

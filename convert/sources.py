@@ -63,10 +63,10 @@ _HALVES = (np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
 
 
 def read_source(path: Path) -> Source:
-    """Read a file of weights; its first bytes, or else its suffix, show the format.
+    """Read a file of weights, whose first bytes, or otherwise its suffix, show the format.
 
-    A file in half precision, all of it, is widened to float32, which changes no number. A single
-    tensor of another type is left as it is, for the rule to refuse.
+    A file that is in half precision throughout is widened to float32, which changes no number. A
+    single tensor of another type stays as it is, and the rule refuses it.
 
     Raises:
       InputError: the file cannot be read, is damaged, or holds anything but named tensors.
@@ -95,9 +95,9 @@ def _reader(path: Path, head: bytes) -> Callable[[Path], dict[str, np.ndarray]]:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], version: int = 1) -> None:
-    """Write a safetensors file where the suffix says so, else a torch state dict.
+    """Write a safetensors file if the suffix says so, otherwise a torch state dict.
 
-    The file appears complete or not at all. Makes its parents.
+    The file appears complete or not at all. Missing parents are created.
 
     Args:
       path: where.
@@ -110,8 +110,7 @@ def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], version: int = 
     plain = path.suffix == ".safetensors"
     if plain and version != 1:
         raise InputError(
-            f"the module is of version {version}, which a state dict must say and {path} has "
-            "no place for; accepted: a .pth file"
+            f"the module has version {version}, which {path} cannot store; accepted: a .pth file"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     with written_at_once(path) as draft:

@@ -2,7 +2,7 @@
 
 They are flatbuffers of TFLite's schema, which the package `tflite` reads; nothing of the graph is
 run. Where a graph computes in float32 from constants in float16, by way of DEQUANTIZE operations,
-the constants have the layers' own names.
+the constants have the layers' names.
 """
 
 from collections.abc import Iterator

@@ -62,7 +62,7 @@ def _unpickle(path: Path) -> Any:
     try:
         with warnings.catch_warnings():  # the error below says what they say
             warnings.simplefilter("ignore")
-            mapped = zipfile.is_zipfile(path)  # read when needed, and no memory of ours
+            mapped = zipfile.is_zipfile(path)  # read when needed, without using memory
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:  # a damaged file raises whatever its bytes happen to mean
         if found := re.search(r"GLOBAL (\w+(?:\.\w+)*)", str(error)):

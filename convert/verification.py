@@ -1,4 +1,4 @@
-"""Verification: the origin's own network and ours on the same images."""
+"""Verification: the origin's network and the Flax network on the same images."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -74,7 +74,7 @@ def build_origin(
     tensors: Mapping[str, np.ndarray],
     version: int = 1,
 ) -> Logits:
-    """Build the origin's own network and load the file's numbers.
+    """Build the origin's network and load the file's numbers.
 
     Args:
       origin: see `build_reference`.

@@ -144,7 +144,7 @@ class Config:
         network = create_model(self.model, **self.network_options)
         if self.image_size is not None and self.image_size < network.min_image_size:
             raise InputError(
-                f"--image-size is {self.image_size}; {self.model} takes "
+                f"--image-size is {self.image_size}; {self.model} needs "
                 f"{network.min_image_size} or more"
             )
         if self.freeze_backbone and not self.weights:

@@ -175,8 +175,8 @@ class Trainer:
 def _check_length(run: Run, output: Path, step: int) -> None:
     if step > run.total_steps:
         raise InputError(
-            f"the run in {output} has taken {step} steps already, and is to take "
-            f"{run.total_steps}: leave --steps and --epochs out, or give more"
+            f"the run in {output} has already taken {step} steps, more than "
+            f"{run.total_steps}: leave out --steps and --epochs, or raise them"
         )
 
 

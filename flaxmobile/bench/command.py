@@ -74,7 +74,9 @@ class Config:
         for job in self.jobs("flaxmobile"):
             least = create_model(job.model, **job.options).min_image_size
             if job.image_size < least:
-                raise InputError(f"--image-size is {job.image_size}; {job.model} takes {least} up")
+                raise InputError(
+                    f"--image-size is {job.image_size}; {job.model} needs {least} or more"
+                )
 
     @property
     def peers(self) -> list[str]:

@@ -64,7 +64,7 @@ def test_the_hash_tells_origins_of_the_same_names_apart(network, model, sha256, 
     network = build(network)
     found, _ = recognise(model, "auto", file_of(network, sha256 + "0" * 56))
     assert found == origin
-    with pytest.raises(InputError, match="say with --source whose the file is"):
+    with pytest.raises(InputError, match="name the file's origin with --source"):
         recognise(model, "auto", file_of(network))
 
 

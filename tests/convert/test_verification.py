@@ -80,7 +80,9 @@ def test_networks_that_do_not_agree_are_not_written(tmp_path, capsys, monkeypatc
 
     monkeypatch.setattr(verification, "build_reference", with_other_padding)
     err = error_of(capsys, verify(weights, tmp_path / "flax", images))
-    assert "torchvision's shufflenet_v2 and ours do not agree: logits differ by at most" in err
+    assert (
+        "torchvision's shufflenet_v2 and flaxmobile's do not agree: logits differ by at most" in err
+    )
     assert not (tmp_path / "flax").exists()
 
 
@@ -149,7 +151,7 @@ def test_a_file_that_keras_does_not_take_is_one_line(keras_files):
 @pytest.mark.parametrize(
     ("origin", "name", "options", "message"),
     [
-        ("authors", "shufflenet_v1", {}, "the networks of authors are in no library"),
+        ("authors", "shufflenet_v1", {}, "no library has the networks of authors"),
         ("authors", "blazeface", {"detector": True}, "which this network does not give"),
         ("mediapipe", "blazeface", {"detector": True}, "which this network does not give"),
         ("torchvision", "xception", {}, "torchvision has no xception"),

@@ -137,7 +137,7 @@ def test_a_run_is_not_resumed_to_fewer_steps_than_it_has_taken(uninterrupted, ca
     before = losses(uninterrupted)
     flags = ["--resume", "--output", str(uninterrupted), "--steps", str(STEPS - 1)]
     assert main(flags) == 1
-    assert f"has taken {STEPS} steps already, and is to take {STEPS - 1}" in capsys.readouterr().err
+    assert f"has already taken {STEPS} steps, more than {STEPS - 1}" in capsys.readouterr().err
     assert losses(uninterrupted) == before
 
 
@@ -263,7 +263,7 @@ def refused(flags, status, capsys):
         (["--recipe", "digit"], "did you mean 'digits'"),
         (["--alpha", "0", "--model", "v2"], "alpha is 0.0; accepted: any number above 0"),
         (["--alpha", "-1", "--model", "v2"], "alpha is -1.0"),
-        (["--image-size", "31"], "--image-size is 31; tiny takes 32 or more"),
+        (["--image-size", "31"], "--image-size is 31; tiny needs 32 or more"),
         (["--batch-size", "0"], "--batch-size is 0; accepted: 1 and more"),
         (["--learning-rate", "-1"], "--learning-rate is -1.0; accepted: numbers above 0"),
         (["--dropout-rate", "1"], "dropout_rate is 1.0"),
@@ -285,7 +285,7 @@ def test_wrong_flags_and_values_give_one_line_and_status_2(flags, message, capsy
     [
         (["--dataset", "digitz"], "did you mean 'digits'"),
         (["--dataset", "folder:nowhere"], "nowhere"),
-        (["--dataset", "../flowers"], "of a folder it is folder:../flowers"),
+        (["--dataset", "../flowers"], "for a folder write folder:../flowers"),
         (["--batch-size", "30"], "30 cannot be divided among 8 devices; take 24 or 32"),
         (["--init-from", "nowhere"], "nowhere is not a weights directory"),
     ],

@@ -23,7 +23,7 @@ def open_dataset(name: str, data_dir: str | None = None) -> Dataset:
     if name.startswith("folder:"):
         return open_folder(name, Path(name.removeprefix("folder:")).expanduser())
     if name.startswith((".", "/", "~")):
-        raise InputError(f"--dataset is {name}; of a folder it is folder:{name}")
+        raise InputError(f"--dataset is {name}; for a folder write folder:{name}")
     if name == "digits":
         from train.data.digits import open_digits  # TFDS takes half a second to import
 

@@ -17,7 +17,7 @@ from train.data.tfds import TfdsSource, class_names, prepared_builder
 Example = tuple[int, dict[str, Any]]
 
 _TENTHS = {"train": (1, 3, 4, 6, 7, 8, 9), "validation": (2,), "test": (0, 5)}
-"""Split -> its indices in each ten digits, sorted by class."""
+"""Split -> its places among each ten digits, which are sorted by class."""
 
 _PRESET = Preprocessing(64, 64, mean=(0.5,) * 3, std=(0.5,) * 3)
 """No crop, because a digit fills its picture."""

@@ -39,9 +39,7 @@ class FolderSource:
 def open_folder(name: str, path: Path) -> Dataset:
     """Open the class folders below path, see `train.data.open_dataset`."""
     if not path.is_dir():
-        raise InputError(
-            f"{path} is not a folder: folder:PATH takes one with train/ and val/ in it"
-        )
+        raise InputError(f"{path} is not a folder: folder:PATH needs a folder with train/ and val/")
     for split in ("train", "val"):
         if not (path / split).is_dir():
             raise InputError(f"{path} has no {split}/: class folders go under train/ and val/")

@@ -103,7 +103,7 @@ def prepared_builder(name: str, data_dir: str | None) -> Any:
     if _FORMAT not in {found.value for found in builder.info.available_file_formats()}:
         raise InputError(
             f"{builder.data_dir} is prepared as {builder.info.file_format.value}, which needs "
-            f"TensorFlow; prepare it as {_FORMAT}, by giving another --data-dir"
+            f"TensorFlow; choose another --data-dir to prepare it as {_FORMAT}"
         )
     return builder
 

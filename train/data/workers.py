@@ -74,7 +74,7 @@ def _iterate(reading: Any) -> Generator[dict[str, np.ndarray], None, None]:
         if "terminated unexpectedly" not in str(error):
             raise
         raise InputError(
-            "a process that loads images was killed, perhaps for want of memory or of shared "
+            "a process that loads images was killed, perhaps for lack of memory or of shared "
             "memory (/dev/shm): take fewer --workers, or 0"
         ) from error
     finally:

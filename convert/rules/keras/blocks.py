@@ -19,7 +19,7 @@ with_bn = partial(unit, conv="", norm="_bn")
 
 
 def numbered(kind: str, number: int) -> str:
-    """Name a layer without a name of its own: its class, and its number in that class."""
+    """Name a layer that has no name: its class, and its number in that class."""
     return f"{kind}_{number}" if number else kind
 
 
@@ -31,7 +31,7 @@ def numbered_unit(ours: str, number: int) -> Names:
 def inception(blocks: Iterable[Block]) -> Names:
     """Name the units of an Inception network by their number in the order of creation.
 
-    They are listed in the order in which a model lists them, which is another.
+    They are listed in the order in which a model lists them, which differs.
     """
     created = 0
     for block in blocks:

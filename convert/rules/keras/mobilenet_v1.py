@@ -1,7 +1,7 @@
 """Keras's MobileNet.
 
 At sizes that are not multiples of 32 it is another network: it pads a strided depthwise convolution
-at the bottom and right alone, and its maps are a pixel smaller than those of our "same" padding.
+only at the bottom and right, and its maps are a pixel smaller than those of our "same" padding.
 """
 
 from convert.imagenet import class_names_without_background

@@ -1,6 +1,6 @@
 """Files of weights that timm publishes: its `default_cfg`s as plain data.
 
-timm publishes many on its hub alone, whose addresses hold no SHA-256: those are not recognised.
+timm publishes many only on its hub, whose addresses hold no SHA-256: those are not recognised.
 """
 
 import math
@@ -26,7 +26,7 @@ def preset(
     std: Triple = IMAGENET_STD,
     interpolation: str = "bilinear",
 ) -> Preprocessing:
-    """Turn a `default_cfg` into our numbers: timm resizes the shorter side to size / crop."""
+    """Turn a `default_cfg` into a `Preprocessing`: timm resizes the shorter side to size / crop."""
     return Preprocessing(image_size, math.floor(image_size / crop), mean, std, interpolation)
 
 

@@ -37,5 +37,5 @@ def build(job: Job) -> Candidate:
     if job.task != "pipeline":
         return CANDIDATES[job.candidate](job)
     if job.candidate not in _PIPELINES:
-        raise Missing(f"{job.candidate} brings no input pipeline")
+        raise Missing(f"{job.candidate} has no input pipeline")
     return _PIPELINES[job.candidate](job)

@@ -37,11 +37,11 @@ class KerasNetwork(Candidate):
 
     def __init__(self, job: Job) -> None:
         if job.task == "compile":
-            raise Missing("Keras compiles in the first step alone")
+            raise Missing("Keras compiles only in the first step")
         if job.model not in KERAS:
             raise Missing(f"Keras has no {job.model}")
         if dtype(job) != np.float32:
-            raise Missing("Keras takes part in float32")
+            raise Missing("Keras is measured in float32 only")
         os.environ["KERAS_BACKEND"] = "jax"
         try:
             import keras

@@ -122,7 +122,7 @@ class OnnxRuntime(Candidate):
         if job.task != "inference":
             raise Missing("ONNX Runtime does not train")
         if jax.default_backend() != "cpu" or dtype(job) != jnp.float32:
-            raise Missing("ONNX Runtime takes part in float32 on a CPU")
+            raise Missing("ONNX Runtime is measured in float32 on a CPU only")
         module = torch_network(job).eval()
         try:
             import onnxruntime
