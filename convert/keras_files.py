@@ -1,6 +1,6 @@
 """Keras files: the tensors of the layers by name, for every version of Keras.
 
-They are read with h5py alone. A model's configuration is not read, so none of its code can run.
+They are read with h5py only. A model's configuration is not read, so none of its code can run.
 
 Three formats hold the same tensors, which are told apart by the groups at their top:
 

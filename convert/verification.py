@@ -142,8 +142,8 @@ def compare(
 
     Args:
       origin: the origin's network.
-      model: ours.
-      variables: ours.
+      model: the Flax network.
+      variables: its variables.
       preprocessing: the origin's.
       paths: image files, at least one.
     """

@@ -110,7 +110,7 @@ def summarize(model: Network, image_size: int = 224) -> Summary:
     with nn.intercept_methods(record):
         variables = jax.eval_shape(model.init, jax.random.key(0), images)
         made = executed = list(rows)
-        if model.aux_weight:  # layers of training alone have no multiply-adds
+        if model.aux_weight:  # auxiliary layers have no multiply-adds
             rows.clear()
             jax.eval_shape(model.apply, variables, images)
             executed = rows

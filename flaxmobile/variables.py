@@ -15,7 +15,7 @@ Tree = dict[str, Any]
 
 
 def abstract_variables(model: Network) -> Tree:
-    """Shapes and dtypes of a model's variables as `jax.ShapeDtypeStruct`, by tracing alone."""
+    """Shapes and dtypes of a model's variables as `jax.ShapeDtypeStruct`, by tracing only."""
     return jax.tree.map(lambda leaf: leaf, _trace(model))  # a copy, which the caller may change
 
 

@@ -45,7 +45,7 @@ def _from_first_step(schedule: optax.Schedule, warmup: int) -> optax.Schedule:
 
 
 def make_optimizer(config: Config, schedule: optax.Schedule) -> optax.GradientTransformation:
-    """Build the optimizer; weight decay leaves normalization and biases alone.
+    """Build the optimizer; normalization and biases have no weight decay.
 
     `rmsprop` is TensorFlow's: epsilon inside the root, the mean square starts at 1, and the rate is
     applied before the momentum. Its numbers (0.9, 0.9, 0.002) are the model garden's for V3.

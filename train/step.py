@@ -167,8 +167,8 @@ def _split(objective: Objective, params: Tree) -> tuple[Tree, Tree]:
 def _hits(logits: Array, labels: Array, weights: Array) -> Metrics:
     """Sum the weights of images whose label has the highest logit, or one of the 5 highest.
 
-    The rank of a label is the number of other classes that are not below it. Ties and NaN thus
-    count against it: constant logits are no success.
+    The rank of a label is the number of other classes that are not below it. Ties and NaN count
+    against it, so constant logits score nothing.
     """
     own = jnp.take_along_axis(logits, labels[:, None], axis=1)
     rank = jnp.sum(~(logits < own), axis=1) - 1

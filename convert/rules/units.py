@@ -45,7 +45,7 @@ def units_of(layer: Unit | Fork | Mean | Max) -> tuple[Unit, ...]:
 def branches(ours: str, theirs: str, module: Module, first: int = 0) -> Names:
     """Name the units of an Inception module: `branch1` alone, `branch1.0` in a Sequential.
 
-    A branch with units side by side is no Sequential; its units are attributes: `branch1_1a`.
+    A branch with parallel units is not a Sequential; its units are attributes: `branch1_1a`.
 
     Args:
       ours: our path of the module.

@@ -75,7 +75,7 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
     def build(self, place: Place, unit: MakeUnit) -> Layer:
-        """Make the layer of a block whose row is no `Unit` and no function of maps."""
+        """Make the layer of a block, unless its row is a `Unit` or a function of maps."""
         raise NotImplementedError
 
     @property

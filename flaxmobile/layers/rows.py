@@ -1,4 +1,4 @@
-"""Rows that the table of any network may have: a unit by itself, and pooling."""
+"""Rows for the tables of all networks: single units, and pooling."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -63,5 +63,5 @@ def unit_block(
     valid: bool = False,
     activation: Activation = relu,
 ) -> Block:
-    """Make the block that is a unit by itself, such as a stem: see `Unit`."""
+    """Make a block that is a single unit, such as a stem: see `Unit`."""
     return Block(name, Unit(name, features, kernel, stride, valid, activation), stride)

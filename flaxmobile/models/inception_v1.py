@@ -93,7 +93,7 @@ TABLE = (
     Block("inception5a", Widths(256, 160, 320, 32, 128, 128)),
     Block("inception5b", Widths(384, 192, 384, 48, 128, 128)),
 )
-"""Table 1, with the normalizations of figure 3, which the "paper" flavour alone has."""
+"""Table 1, with the normalizations of figure 3, which only the "paper" flavour has."""
 
 AUXILIARY_CHANNELS, AUXILIARY_HIDDEN = 128, 1024
 AUXILIARY_AFTER = {"inception4a": "auxiliary1", "inception4d": "auxiliary2"}

@@ -13,7 +13,7 @@ Where the paper and the implementations do not all agree:
   four widths of the paper, and 1.25, are the same in both.
 - Padding, normalization and dropout are those of TF-slim and Keras, whose weights are the paper's;
   timm's are `padding="symmetric", norm_epsilon=1e-5, norm_momentum=0.9`. Keras pads a strided
-  depthwise convolution at the bottom and right alone, which is "same" for even sizes.
+  depthwise convolution only at the bottom and right, which is "same" for even sizes.
 - `depth_multiplier` is Keras's: outputs of a depthwise convolution per input channel.
 """
 

@@ -182,8 +182,8 @@ class MobileNetV3(ScaledNetwork):
       hidden_layer: has the dense layer before the classifier.
       reduced_tail: half of the channels in the last stage and after it.
       minimalistic: ReLU and 3×3 kernels everywhere, no squeeze-excite (TF-slim's variant).
-      dilated: the whole last stage is dilated (torchvision), where `output_stride` alone leaves
-        the first block its own dilation; needs output_stride 16.
+      dilated: the whole last stage is dilated (torchvision); by `output_stride` only, the first
+        block keeps its dilation. Needs output_stride 16.
       The others: see `ScaledNetwork`.
     """
 

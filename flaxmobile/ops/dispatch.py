@@ -42,7 +42,7 @@ class Forms(NamedTuple):
 def native_forms(enabled: bool = True) -> Iterator[None]:
     """Trace every operation in the accelerator's form, whatever the platform.
 
-    The traced program then holds XLA's own operations alone, without a choice between platforms
+    The traced program then has only XLA's own operations, without a choice between platforms
     and without custom gradients: what converters and quantizers expect. The setting is read where
     an operation is traced, so enter the context inside the function that `jax.jit` is given.
     """

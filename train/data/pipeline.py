@@ -44,7 +44,7 @@ def train_batches(
     workers: int = 0,
     skip_unreadable: bool = False,
 ) -> Batches:
-    """Read augmented training batches without end, shuffled anew in each epoch.
+    """Read augmented training batches without end, reshuffled in each epoch.
 
     Batch k depends only on the data, the seed, batch_size and k, not on the number of workers.
     (Pixels differ by 1 of 255 at most if `random_resized_crop` finds cykooz_resizer.) One epoch

@@ -48,7 +48,7 @@ PUBLISHED = (
             "licence": _LICENCE,
         },
     ),
-    Published(  # in MediaPipe's repository alone
+    Published(  # only in MediaPipe's repository
         "e376cf6b168d5ece8a3cedb94acc4eb168a136aede125ccc3d903ef38f5beda8",
         PREPROCESSING,
         {"weights": "face_detection_back", "licence": _LICENCE},
