@@ -42,8 +42,10 @@ class Config:
     """Origin of the file; auto recognises it by the names of the tensors."""
     alpha: float | None = None
     """Width multiplier: checked against the file's; for torchvision:NAME, the width to fetch."""
-    classifier: Annotated[bool, FlagCreatePairsOff] = True
-    """With --no-classifier, write a backbone and leave out the file's head, whatever it is."""
+    classifier: Annotated[
+        bool, FlagCreatePairsOff, tyro.conf.arg(help_behavior_hint="(default: keep it)")
+    ] = True
+    """Write a backbone and leave out the file's head, whatever it is."""
     options: tuple[str, ...] = ()
     """Options that override those of the file's network, such as aux_logits=false."""
     verify: Annotated[
