@@ -121,7 +121,9 @@ def summarize(model: Network, image_size: int = 224) -> Summary:
     )
 
 
-def _row(path: str, shapes: dict[str, Any], given: tuple[int, ...], output: tuple[int, ...]) -> Row:
+def _row(
+    path: str, shapes: dict[str, Any], x_shape: tuple[int, ...], output: tuple[int, ...]
+) -> Row:
     params = sum(math.prod(shape) for shape in shapes.values())
     kernel = shapes.get("kernel")
     if kernel is None:
@@ -129,5 +131,5 @@ def _row(path: str, shapes: dict[str, Any], given: tuple[int, ...], output: tupl
     macs = math.prod(output[1:-1]) * math.prod(kernel)
     if len(kernel) == 2:
         return Row(path, "dense", output[1:], params, macs)
-    grouped = "depthwise" if kernel[2] == 1 < given[-1] else "conv"
+    grouped = "depthwise" if kernel[2] == 1 < x_shape[-1] else "conv"
     return Row(path, f"{grouped} {kernel[0]}x{kernel[1]}", output[1:], params, macs)

@@ -10,7 +10,7 @@ from flaxmobile.layers.norm import BatchNorm
 from flaxmobile.ops import pointwise_conv
 
 
-def bottleneck_in_parts(block: Any, x: Array, wide: int, split: int) -> Array:
+def bottleneck_in_parts(block: Any, x: Array, hidden_channels: int, split: int) -> Array:
     """Expand, filter and project x, one part of the expanded channels at a time; for inference.
 
     The parts are a loop of XLA that slices the kernels. If it were unrolled, or if the slices were
@@ -19,13 +19,14 @@ def bottleneck_in_parts(block: Any, x: Array, wide: int, split: int) -> Array:
     Args:
       block: a bound `InvertedResidual` that has an expansion.
       x: its input [n, h, w, c].
-      wide: number of expanded channels.
-      split: number of parts, a divisor of `wide`.
+      hidden_channels: number of expanded channels.
+      split: number of parts, a divisor of `hidden_channels`.
 
     Returns:
-      `block.bottleneck(x, wide, train=False)`, [n, h / stride, w / stride, features], to rounding.
+      `block.bottleneck(x, hidden_channels, train=False)` to rounding,
+      [n, h / stride, w / stride, features].
     """
-    part = wide // split
+    part = hidden_channels // split
     expand = block.unit(part, activation=block.activation, parent=None)
     depthwise = block.depthwise(part, parent=None)
     project = block.unit(block.features, parent=None)

@@ -91,9 +91,10 @@ class Network(Backbone):
             maps = self.walk(self.check_images(images), train)
             if self.is_backbone:
                 return maps.pick(self.out_strides or (), self.taps)
-            return self.head(maps, train)
+            return self.finish(maps, train)
 
-    def head(self, maps: Maps, train: bool) -> Any:
+    # Not `head`: `nnx.bridge.ToNNX` refuses methods called like a group of parameters.
+    def finish(self, maps: Maps, train: bool) -> Any:
         """Map the blocks' outputs to logits [n, num_classes], or without classes to [n, c]."""
         return self.classify(maps.last, train)
 

@@ -243,9 +243,9 @@ class BlazeFace(Network):
             name=place.name,
         )
 
-    def head(self, maps: Maps, train: bool) -> Array | dict[str, Array]:
+    def finish(self, maps: Maps, train: bool) -> Array | dict[str, Array]:
         """Classify the last map, or read the detector's anchors."""
-        return self._detect(maps.by_stride) if self.detector else super().head(maps, train)
+        return self._detect(maps.by_stride) if self.detector else super().finish(maps, train)
 
     def _detect(self, features: dict[int, Array]) -> dict[str, Array]:
         """Read the anchors of both maps: all of the finer one, row by row, then the coarser's."""

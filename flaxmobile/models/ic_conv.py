@@ -148,9 +148,9 @@ class Bottleneck(nn.Module):
     @nn.compact
     def __call__(self, x: Array, train: bool = False) -> Array:
         """Map x [n, h, w, c] to [n, ceil(h / stride), ceil(w / stride), 4 * features]."""
-        shortcut, wide = x, self.features * RESNET_EXPANSION
-        if self.stride != 1 or x.shape[-1] != wide:
-            shortcut = self.unit(wide, stride=self.stride, name="shortcut")(x, train)
+        shortcut, out_channels = x, self.features * RESNET_EXPANSION
+        if self.stride != 1 or x.shape[-1] != out_channels:
+            shortcut = self.unit(out_channels, stride=self.stride, name="shortcut")(x, train)
         x = self.unit(self.features, activation=self.activation, name="reduce")(x, train)
         x = self.unit(
             self.features,
@@ -160,7 +160,7 @@ class Bottleneck(nn.Module):
             activation=self.activation,
             name="filter",
         )(x, train)  # [n, h / stride, w / stride, features]
-        return self.activation(self.unit(wide, name="expand")(x, train) + shortcut)
+        return self.activation(self.unit(out_channels, name="expand")(x, train) + shortcut)
 
 
 class Row(NamedTuple):
@@ -267,10 +267,10 @@ class ICConvNet(ScaledNetwork):
         )
         return block
 
-    def head(self, maps: Maps, train: bool) -> Array:
+    def finish(self, maps: Maps, train: bool) -> Array:
         """Classify the last map; MobileNet V2 widens it to 1280 channels first."""
         if self.base == "resnet50":
-            return super().head(maps, train)
+            return super().finish(maps, train)
         channels = round_channels(mobilenet_v2.HEAD_CHANNELS * max(1.0, self.alpha))
         x = self.run(self.unit()(channels, activation=relu6, name="head"), maps.last, train)
         return self.classify(x, train)

@@ -211,7 +211,7 @@ class InceptionV1(InceptionNetwork):
             return Max(size, 2, "SAME" if same else "VALID", ceil_mode=not same)
         return block.row
 
-    def head(self, maps: Maps, train: bool) -> Array:
+    def finish(self, maps: Maps, train: bool) -> Array:
         """Classify the last map, and in training two earlier ones."""
         if self.aux_logits and self.runs_auxiliary(train):
             for block, name in AUXILIARY_AFTER.items():

@@ -183,7 +183,7 @@ class InceptionV3(InceptionNetwork):
         """List the rows of table 1 in order."""
         return self.scaled(self.table)
 
-    def head(self, maps: Maps, train: bool) -> Array:
+    def finish(self, maps: Maps, train: bool) -> Array:
         """Classify the last map, and in training one before it."""
         if self.aux_logits and self.runs_auxiliary(train):
             auxiliary = InceptionAux(

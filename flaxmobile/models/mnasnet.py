@@ -85,20 +85,20 @@ class MBConv(nn.Module):
     @nn.compact
     def __call__(self, x: Array, train: bool = False) -> Array:
         """Map x [n, h, w, c] to [n, ceil(h / stride), ceil(w / stride), features]."""
-        narrow, wide = x, x.shape[-1] * self.expansion
+        x_in, hidden_channels = x, x.shape[-1] * self.expansion
         if self.expansion != 1:
-            x = self.unit(wide, activation=self.activation, name="expand")(x, train)
+            x = self.unit(hidden_channels, activation=self.activation, name="expand")(x, train)
         x = self.unit(
-            wide,
+            hidden_channels,
             self.kernel_size,
             stride=self.stride,
             dilation=self.dilation,
-            groups=wide,
+            groups=hidden_channels,
             activation=self.activation,
             name="depthwise",
         )(x, train)  # [n, h / stride, w / stride, expansion * c]
         x = self.unit(self.features, name="project")(x, train)
-        return x + narrow if self.shortcut and x.shape == narrow.shape else x
+        return x + x_in if self.shortcut and x.shape == x_in.shape else x
 
 
 class MnasNet(ScaledNetwork):
@@ -133,7 +133,7 @@ class MnasNet(ScaledNetwork):
             name=place.name,
         )
 
-    def head(self, maps: Maps, train: bool) -> Array:
+    def finish(self, maps: Maps, train: bool) -> Array:
         """Widen the last map [n, h/32, w/32, c] to 1280 channels and classify it."""
         x = self.run(self.unit()(HEAD_CHANNELS, activation=relu, name="head"), maps.last, train)
         return self.classify(x, train)

@@ -98,22 +98,22 @@ class InvertedResidual(nn.Module):
     def __call__(self, x: Array, train: bool = False) -> Array:
         """Map x [n, h, w, c] to [n, ceil(h / stride), ceil(w / stride), features]."""
         check_choice("shortcut", self.shortcut, SHORTCUTS)
-        narrow = x
+        x_in = x
         x = self.bottleneck(x, x.shape[-1] * self.expansion, train)
         if self.stride != 1:
             return x
         if self.shortcut == "projection":
-            return x + self.unit(self.features, name="shortcut")(narrow, train)
-        if self.shortcut == "bottleneck" and narrow.shape == x.shape:
-            return x + narrow
+            return x + self.unit(self.features, name="shortcut")(x_in, train)
+        if self.shortcut == "bottleneck" and x_in.shape == x.shape:
+            return x + x_in
         return x
 
-    def bottleneck(self, x: Array, wide: int, train: bool) -> Array:
-        """Map x through `wide` channels: the block without a shortcut between its narrow ends."""
+    def bottleneck(self, x: Array, hidden_channels: int, train: bool) -> Array:
+        """Map x through `hidden_channels`: the block without a shortcut between its narrow ends."""
         if self.expansion != 1:
-            x = self.unit(wide, activation=self.activation, name="expand")(x, train)
+            x = self.unit(hidden_channels, activation=self.activation, name="expand")(x, train)
         expanded = x  # [n, h, w, expansion * c]
-        x = self.depthwise(wide, name="depthwise")(x, train)
+        x = self.depthwise(hidden_channels, name="depthwise")(x, train)
         if self.shortcut == "expansion" and self.stride == 1:
             x += expanded  # [n, h / stride, w / stride, expansion * c]
         last = None if self.linear else self.activation
@@ -145,13 +145,13 @@ class SplitInvertedResidual(InvertedResidual):
 
     split: int = 1
 
-    def bottleneck(self, x: Array, wide: int, train: bool) -> Array:
-        """Map x through `wide` channels: the block without a shortcut between its narrow ends."""
+    def bottleneck(self, x: Array, hidden_channels: int, train: bool) -> Array:
+        """Map x through `hidden_channels`: the block without a shortcut between its narrow ends."""
         if train or self.is_initializing() or self.expansion == 1:
-            return super().bottleneck(x, wide, train)
-        fine = self.split >= 1 and wide % self.split == 0
-        check_value("split", self.split, fine, f"a divisor of {wide} channels")
-        return bottleneck_in_parts(self, x, wide, self.split)
+            return super().bottleneck(x, hidden_channels, train)
+        fine = self.split >= 1 and hidden_channels % self.split == 0
+        check_value("split", self.split, fine, f"a divisor of {hidden_channels} channels")
+        return bottleneck_in_parts(self, x, hidden_channels, self.split)
 
 
 class MobileNetV2(ScaledNetwork):
@@ -174,14 +174,14 @@ class MobileNetV2(ScaledNetwork):
         """Raise InputError for an option that the network does not offer."""
         super().check_options()
         check_choice("shortcut", self.shortcut, SHORTCUTS)
-        wide = math.gcd(
+        divisible = math.gcd(
             *(
                 self.width(stage.channels) * following.expansion
                 for stage, following in itertools.pairwise(self.stages)
             )
         )
-        accepted = f"a common divisor of the expanded channels, which are multiples of {wide}"
-        check_value("split", self.split, self.split >= 1 and wide % self.split == 0, accepted)
+        accepted = f"a common divisor of the expanded channels, which are multiples of {divisible}"
+        check_value("split", self.split, self.split >= 1 and divisible % self.split == 0, accepted)
         if self.split > 1 and any("/" in tap for tap in self.taps):
             raise InputError(f"split is {self.split}; accepted: 1 with taps inside blocks")
 
@@ -210,7 +210,7 @@ class MobileNetV2(ScaledNetwork):
             name=place.name,
         )
 
-    def head(self, maps: Maps, train: bool) -> Array:
+    def finish(self, maps: Maps, train: bool) -> Array:
         """Widen the last map [n, h/32, w/32, 320] to 1280 channels and classify it."""
         channels = round_channels(HEAD_CHANNELS * max(1.0, self.alpha))
         x = self.run(self.unit()(channels, activation=relu6, name="head"), maps.last, train)

@@ -121,8 +121,10 @@ def scale(table: Table, alpha: float, last_channel: str, reduced_tail: bool) -> 
         for block, expanded in enumerate(stage.expanded, start=1):
             if block > 1:  # the first one expands the previous stage
                 expanded //= halved
-            wide = expanded * alpha if torchvision else expanded * previous / previous_in_table
-            row = Row(stage, round_channels(wide), round_channels(channels * alpha))
+            hidden_channels = (
+                expanded * alpha if torchvision else expanded * previous / previous_in_table
+            )
+            row = Row(stage, round_channels(hidden_channels), round_channels(channels * alpha))
             stride = stage.stride if block == 1 else 1
             blocks.append(Block(f"stage{number}_block{block}", row, stride))
             previous, previous_in_table = row.channels, channels
@@ -162,16 +164,20 @@ class SqueezedInvertedResidual(nn.Module):
     @nn.compact
     def __call__(self, x: Array, train: bool = False) -> Array:
         """Map x [n, h, w, c] to [n, ceil(h / stride), ceil(w / stride), features]."""
-        narrow, wide = x, self.expanded
-        conv = partial(self.unit, wide, activation=self.activation)
-        if wide != x.shape[-1]:
+        x_in, hidden_channels = x, self.expanded
+        conv = partial(self.unit, hidden_channels, activation=self.activation)
+        if hidden_channels != x.shape[-1]:
             x = conv(name="expand")(x, train)
-        depthwise = conv(self.kernel, self.stride, self.dilation, groups=wide, name="depthwise")
+        depthwise = conv(
+            self.kernel, self.stride, self.dilation, groups=hidden_channels, name="depthwise"
+        )
         x = depthwise(x, train)  # [n, h / stride, w / stride, expanded]
         if self.squeeze:
-            x = SqueezeExcite(round_channels(wide / 4), dtype=self.dtype, name="squeeze")(x)
+            x = SqueezeExcite(
+                round_channels(hidden_channels / 4), dtype=self.dtype, name="squeeze"
+            )(x)
         x = self.unit(self.features, name="project")(x, train)
-        return x + narrow if self.shortcut and narrow.shape == x.shape else x
+        return x + x_in if self.shortcut and x_in.shape == x.shape else x
 
 
 class MobileNetV3(ScaledNetwork):
@@ -241,7 +247,7 @@ class MobileNetV3(ScaledNetwork):
             name=place.name,
         )
 
-    def head(self, maps: Maps, train: bool) -> Array:
+    def finish(self, maps: Maps, train: bool) -> Array:
         """Pool, widen and classify the last map."""
         x = self.pool(maps.last)
         if self.hidden_layer:

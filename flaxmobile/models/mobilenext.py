@@ -116,7 +116,7 @@ class Sandglass(nn.Module):
     @nn.compact
     def __call__(self, x: Array, train: bool = False) -> Array:
         """Map x [n, h, w, c] to [n, ceil(h / stride), ceil(w / stride), features]."""
-        wide, channels = x, x.shape[-1]
+        x_in, channels = x, x.shape[-1]
         first, last = has_depthwise(
             channels, self.features, self.reduction, self.stride, self.keep_3x3
         )
@@ -133,10 +133,10 @@ class Sandglass(nn.Module):
         same = channels == self.features and self.stride == 1
         if self.reduction == 2 or self.keep_3x3 or not same:
             return x
-        added = round(channels * self.identity_tensor_multiplier)
-        if added == channels:
-            return x + wide
-        return jnp.concatenate([x[..., :added] + wide[..., :added], x[..., added:]], axis=-1)
+        shared = round(channels * self.identity_tensor_multiplier)
+        if shared == channels:
+            return x + x_in
+        return jnp.concatenate([x[..., :shared] + x_in[..., :shared], x[..., shared:]], axis=-1)
 
     def _depthwise(
         self,

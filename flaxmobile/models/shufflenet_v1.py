@@ -117,24 +117,24 @@ class ShuffleNetUnit(nn.Module):
     @nn.compact
     def __call__(self, x: Array, train: bool = False) -> Array:
         """Map x [n, h, w, c] to [n, ceil(h / stride), ceil(w / stride), features]."""
-        x_in, narrow = x, self.features // BOTTLENECK
+        x_in, hidden_channels = x, self.features // BOTTLENECK
         appends = self.stride != 1 or x.shape[-1] != self.features
         first = self.groups if self.first_groups is None else self.first_groups
-        x = self.unit(narrow, groups=first, activation=relu, name="reduce")(x, train)
+        x = self.unit(hidden_channels, groups=first, activation=relu, name="reduce")(x, train)
         if self.variant == "paper":
             x = channel_shuffle(x, self.groups)
         x = self.unit(
-            narrow,
+            hidden_channels,
             3,
             stride=self.stride,
             dilation=self.dilation,
-            groups=narrow,
+            groups=hidden_channels,
             name="depthwise",
         )(x, train)  # [n, h / stride, w / stride, features / 4]
         if self.variant == "megvii":
-            x = channel_shuffle(x, narrow // self.groups)
-        added = self.features - x_in.shape[-1] if appends else self.features
-        x = self.unit(added, groups=self.groups, name="expand")(x, train)
+            x = channel_shuffle(x, hidden_channels // self.groups)
+        out_channels = self.features - x_in.shape[-1] if appends else self.features
+        x = self.unit(out_channels, groups=self.groups, name="expand")(x, train)
         if not appends:
             return materialize_on_cpu(relu(x_in + x))
         averaged = avg_pool(
@@ -192,6 +192,6 @@ class ShuffleNetV1(ScaledNetwork):
             name=place.name,
         )
 
-    def head(self, maps: Maps, train: bool) -> Array:
+    def finish(self, maps: Maps, train: bool) -> Array:
         """Pool and classify the last map, without a bias."""
         return self.logits(self.pool(maps.last), train, use_bias=False)

@@ -151,7 +151,7 @@ class ShuffleNetV2(ScaledNetwork):
         channels = place.row.channels
         return ShuffleUnit(channels, stride, dilation, self.variant, unit, name=place.name)
 
-    def head(self, maps: Maps, train: bool) -> Array:
+    def finish(self, maps: Maps, train: bool) -> Array:
         """Widen the last map [n, h/32, w/32, c] to 1024 or 2048 channels and classify it."""
         last = self.unit()(WIDTHS[self.alpha].head, activation=relu, name="head")
         x = self.pool(self.run(last, maps.last, train))
