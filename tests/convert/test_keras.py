@@ -142,9 +142,8 @@ def test_widths_are_those_of_keras(alpha):
     ratios = {LARGE: (1, 4, 3, 3, 3, 3, 6, 2.5, 2.3, 2.3, 6, 6, 6, 6, 6)}
     ratios[SMALL] = (1, 72.0 / 16, 88.0 / 24, 4, 6, 6, 3, 3, 6, 6, 6)
     for table, expansions in ratios.items():
-        given = 16
-        for block, ratio in zip(
-            scale(table, alpha, "keras", False).blocks, expansions, strict=True
-        ):
-            assert block.expanded == round_channels(given * ratio)
-            given = block.features
+        channels = 16
+        blocks = scale(table, alpha, "keras", False).blocks
+        for block, ratio in zip(blocks, expansions, strict=True):
+            assert block.row.expanded_channels == round_channels(channels * ratio)
+            channels = block.row.channels
