@@ -1,3 +1,5 @@
+from functools import cache
+
 import chex
 import jax
 import numpy as np
@@ -18,22 +20,47 @@ from tests.networks import (
     small_size,
 )
 
-every_model = pytest.mark.parametrize("name", flaxmobile.list_models())
+# All tests of a network in one worker: they share the folded network.
+every_model = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.xdist_group(f"folding {name}"))
+        for name in flaxmobile.list_models()
+    ],
+)
+
+
+@cache
+def folded_model(name):
+    model = short_model(name)
+    return flaxmobile.fold_batch_norm(model, random_variables(model))
 
 
 @every_model
-@pytest.mark.parametrize("create", [short_model, short_backbone])
-def test_outputs_stay_the_same(name, create, monkeypatch):
-    """In float64, which variables have here alone: float32 rounds more than folding changes."""
+def test_outputs_stay_the_same(name, monkeypatch):
+    """In float64, which variables have here alone: float32 rounds more than folding changes.
+
+    Of a classifier and of its backbone, whose layers are compiled once.
+    """
     monkeypatch.setattr(folding, "check_variables", lambda *trees: None)
-    model, size = create(name, dtype="float64"), small_size(name)
-    variables = jax.tree.map(np.float64, random_variables(create(name)))
+    classifier, backbone = (
+        create(name, dtype="float64") for create in (short_model, short_backbone)
+    )
+    variables = jax.tree.map(np.float64, random_variables(short_model(name)))
+    own = abstract(short_backbone(name))
+    part = {kind: {group: variables[kind][group] for group in own[kind]} for kind in own}
+    size = small_size(name)
     images = np.random.default_rng(1).normal(size=(2, size + 1, size + 7, 3))
     with jax.enable_x64(True):
-        folded, folded_variables = flaxmobile.fold_batch_norm(model, variables)
-        expected, found = jax.jit(
-            lambda a, b: (model.apply(a, images), folded.apply(b, images)), compiler_options=QUICK
-        )(variables, folded_variables)
+        plain = [(classifier, variables), (backbone, part)]
+        folded = [flaxmobile.fold_batch_norm(*pair) for pair in plain]
+        models, trees = zip(*plain, *folded, strict=True)
+        run = jax.jit(
+            lambda trees: [m.apply(tree, images) for m, tree in zip(models, trees, strict=True)],
+            compiler_options=QUICK,
+        )
+        outputs = run(trees)
+    expected, found = outputs[:2], outputs[2:]
     assert jax.tree.structure(found) == jax.tree.structure(expected)
     for a, b in zip(jax.tree.leaves(expected), jax.tree.leaves(found), strict=True):
         assert np.isfinite(a).all()
@@ -56,8 +83,7 @@ def test_outputs_stay_the_same_in_float32(create):
 
 @every_model
 def test_no_normalization_is_left(name):
-    model = short_model(name)
-    folded, variables = flaxmobile.fold_batch_norm(model, random_variables(model))
+    folded, variables = folded_model(name)
     assert folded.folded
     assert set(variables) == {"params"}
     kinds = {row.kind for row in flaxmobile.summarize(folded, small_size(name)).rows}
@@ -67,8 +93,7 @@ def test_no_normalization_is_left(name):
 
 @every_model
 def test_folded_variables_are_those_that_the_folded_model_makes(name):
-    model = short_model(name)
-    folded, variables = flaxmobile.fold_batch_norm(model, random_variables(model))
+    folded, variables = folded_model(name)
     shapes = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), variables)
     assert shapes == jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), abstract(folded))
 
