@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from flaxmobile.layers import plan_strides
+from flaxmobile.layers.strides import plan_strides
 
 CHAIN = (1, 2, 2, 2, 1, 2)
 
