@@ -36,7 +36,7 @@ abstract = abstract_variables
 
 
 def blocks_of(model: Network) -> dict[str, Any]:
-    """The layer of each of a network's blocks, by name."""
+    """The layer of each block that a network builds, so without stem and pooling, by name."""
     found = {}
 
     class Recording(type(model)):

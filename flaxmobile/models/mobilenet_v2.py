@@ -147,10 +147,10 @@ class SplitInvertedResidual(InvertedResidual):
 
     def bottleneck(self, x: Array, hidden_channels: int, train: bool) -> Array:
         """Map x through `hidden_channels`: the block without a shortcut between its narrow ends."""
-        if train or self.is_initializing() or self.expansion == 1:
-            return super().bottleneck(x, hidden_channels, train)
-        fine = self.split >= 1 and hidden_channels % self.split == 0
+        fine = self.expansion == 1 or (self.split >= 1 and hidden_channels % self.split == 0)
         check_value("split", self.split, fine, f"a divisor of {hidden_channels} channels")
+        if train or self.is_initializing() or 1 in (self.split, self.expansion):
+            return super().bottleneck(x, hidden_channels, train)
         return bottleneck_in_parts(self, x, hidden_channels, self.split)
 
 

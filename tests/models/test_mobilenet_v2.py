@@ -9,7 +9,7 @@ from jax import lax
 from flaxmobile import create_backbone, create_model, fold_batch_norm, summarize
 from flaxmobile.errors import InputError
 from flaxmobile.layers import ConvNorm, round_channels
-from flaxmobile.models.mobilenet_v2 import SHORTCUTS, InvertedResidual
+from flaxmobile.models.mobilenet_v2 import SHORTCUTS, InvertedResidual, SplitInvertedResidual
 from tests.networks import QUICK, numbered_blocks, random_variables, randomised
 
 
@@ -150,7 +150,7 @@ def test_a_backbone_has_all_but_the_last_convolution_and_the_classifier():
 
 def split_block(**options):
     """A block that expands 8 channels to 48, its input and its variables."""
-    block = InvertedResidual(8, **options)
+    block = SplitInvertedResidual(8, **options)
     x = normal(2, 9, 10, 8)
     return block, x, randomised(jax.eval_shape(block.init, jax.random.key(0), x))
 
@@ -218,7 +218,7 @@ def working_memory(network, variables, shape):
 
 def test_each_split_of_a_block_needs_less_memory():
     """Of the block with the widest tensor: 6 times 16 channels at 112×112."""
-    block, shape = InvertedResidual(24, stride=2), (1, 112, 112, 16)
+    block, shape = SplitInvertedResidual(24, stride=2), (1, 112, 112, 16)
     variables = jax.eval_shape(
         block.init, jax.random.key(0), jax.ShapeDtypeStruct(shape, jnp.float32)
     )
@@ -259,4 +259,4 @@ def test_a_split_that_does_not_divide_every_block_is_refused(alpha, split, accep
     with pytest.raises(InputError, match=message):
         create_model("v2", alpha=alpha, split=split)
     with pytest.raises(InputError, match=f"split is {split}; accepted: a divisor of 48"):
-        InvertedResidual(8, split=split).init(jax.random.key(0), normal(1, 8, 8, 8))
+        SplitInvertedResidual(8, split=split).init(jax.random.key(0), normal(1, 8, 8, 8))
