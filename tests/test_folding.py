@@ -8,7 +8,6 @@ from flax.core import freeze
 
 import flaxmobile
 from flaxmobile import folding
-from flaxmobile.registry import get_spec
 from tests.networks import (
     QUICK,
     abstract,
@@ -133,7 +132,7 @@ def test_the_head_is_not_touched():
     model = small_model()
     variables = random_variables(model)
     _, folded = flaxmobile.fold_batch_norm(model, variables)
-    for group in get_spec("mobilenet_v2").head:
+    for group in model.heads:
         for name, leaf in variables["params"][group].items():
             assert (folded["params"][group][name] == leaf).all()
 
