@@ -50,7 +50,7 @@ def test_every_network_trains_on_digits_with_no_other_flag(name):
 def test_an_image_size_that_is_given_is_not_raised(name, capsys):
     least = get_spec(name).network.min_image_size
     with pytest.raises(
-        flaxmobile.InputError, match=f"--image-size is {least - 1}; {name} takes {least} or more"
+        flaxmobile.InputError, match=f"--image-size is {least - 1}; {name} needs {least} or more"
     ):
         prepared(name, "--image-size", str(least - 1))
     larger = prepared(name, "--image-size", str(least + 1))
