@@ -257,7 +257,7 @@ def test_a_dataset_prepared_as_tfrecord_is_refused(tmp_path):
     open_dataset("toy_photos", str(tmp_path))
     info = tmp_path / "toy_photos" / "1.0.0" / "dataset_info.json"
     info.write_text(json.dumps({**json.loads(info.read_text()), "fileFormat": "tfrecord"}))
-    with pytest.raises(InputError, match=r"1.0.0 is prepared as tfrecord.*--data-dir.*array_record"):
+    with pytest.raises(InputError, match=r"prepared as tfrecord.*--data-dir.*array_record"):
         open_dataset("toy_photos", str(tmp_path))
 
 
