@@ -3,21 +3,27 @@
 from collections.abc import Iterable
 
 from convert.reading import Reading
-from convert.rule import Options
+from convert.rule import Options, Rule
+from convert.targets import leaves_of
+from flaxmobile.errors import InputError
+from flaxmobile.registry import create_model
 from flaxmobile.trees import Tree
 
 HEADLESS: Options = {"num_classes": 0}
 """The options that `--no-classifier` chooses."""
 
 
-def choose(reading: Reading, read: Options, chosen: Options) -> tuple[Tree, list[str]]:
+def choose(
+    reading: Reading, model_name: str, read: Options, chosen: Options
+) -> tuple[Tree, list[str]]:
     """Override the options that were read from a file with a user's.
 
     Args:
       reading: the file.
+      model_name: registered name of the network.
       read: the options of the file's network.
       chosen: the user's. A user may choose options in which the origin's networks differ, options
-        that the rule does not set, and 0 classes.
+        that no tensor shows, and 0 classes.
 
     Returns:
       The options, and a problem for each choice that the file contradicts.
@@ -27,7 +33,7 @@ def choose(reading: Reading, read: Options, chosen: Options) -> tuple[Tree, list
         name: value
         for name, value in chosen.items()
         if name in read and name not in free and value != read[name]
-        if not (name == "num_classes" and value == 0)
+        if not (name == "num_classes" and value == 0) and _is_shown(model_name, read, {name: value})
     }
     problems = [
         f"{name} is {value!r}, the file's network has {read[name]!r}"
@@ -37,6 +43,33 @@ def choose(reading: Reading, read: Options, chosen: Options) -> tuple[Tree, list
     if options.get("num_classes") == 0:
         options |= _without_replaced_layers(reading, read)
     return options, problems
+
+
+def _is_shown(model_name: str, read: Options, change: Options) -> bool:
+    """Say whether a change of the options changes the tensors that the network has."""
+    before, after = (create_model(model_name, **{**read, **each}) for each in ({}, change))
+    return leaves_of(before) != leaves_of(after)
+
+
+_SILENT = ("padding", "norm_epsilon", "transform_input")
+"""Options that no tensor shows and that change the outputs."""
+
+
+def assumed(rule: Rule, chosen: Options) -> Options:
+    """Return the options that the origin's networks have as a rule, and that nobody stated."""
+    return {
+        name: rule.options[name] for name in _SILENT if name in rule.options and name not in chosen
+    }
+
+
+def check_asked(origin: str, name: str, rule: Rule, chosen: Options) -> None:
+    """Raise InputError if the user must choose an option and did not."""
+    for option, who in rule.asked.items():
+        if option not in chosen:
+            raise InputError(
+                f"no tensor shows whether {origin}'s {name} has {option}: {who}; add --options "
+                f"{option}=true or --options {option}=false"
+            )
 
 
 def _without_replaced_layers(reading: Reading, read: Options) -> Tree:

@@ -13,11 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from convert import engine, verification
-from convert.choices import HEADLESS
+from convert.choices import HEADLESS, assumed, check_asked
 from convert.engine import Filled
+from convert.facts import Facts, facts_about
+from convert.formats.contents import NOTHING_SAID, Statements
 from convert.reading import Reading
 from convert.recognition import other_network, recognise, torch_rules_of
-from convert.rule import Facts, Options, Published
+from convert.rule import Options, Published
 from convert.sources import read_source
 from flaxmobile.errors import InputError
 from flaxmobile.registry import resolve_name
@@ -35,9 +37,9 @@ class Conversion:
       sha256: of the file.
       precision: of the file's numbers; those in half precision were widened, without a change.
       filled: the network, its options and variables, and how every tensor was used.
-      assumed: options of the origin's networks that no tensor shows.
-      facts: the origin's statements about the file. The preprocessing of an unpublished file is the
-        origin's standard preset, which is an assumption too.
+      assumed: options that no tensor shows and nobody stated; the origin's networks have them.
+      facts: preprocessing, class names, output, and which of them are assumed.
+      notes: sentences about the file.
       agreement: of the origin's network with this one, if images were given.
     """
 
@@ -49,6 +51,7 @@ class Conversion:
     filled: Filled
     assumed: Options
     facts: Facts
+    notes: tuple[str, ...]
     agreement: verification.Agreement | None
 
     @property
@@ -64,16 +67,17 @@ class Conversion:
         source |= self.facts.source
         if self.agreement is not None:
             source["verification"] = self.agreement._asdict()
-        return Metadata(self.facts.preprocessing, self.facts.class_names, source)
+        facts = self.facts
+        return Metadata(facts.preprocessing, facts.class_names, source, facts.output)
 
     def describe(self) -> Iterator[str]:
         """Yield lines for the user: the network, and how every tensor was used."""
         filled, facts, model = self.filled, self.facts, self.filled.model
         published = f", published as {facts.source['weights']}" if "weights" in facts.source else ""
         yield f"found {self.origin}'s {self.model_name} with {model.size_text()}{published}"
-        size, padding = facts.preprocessing.image_size, model.padding
-        norm = "" if model.folded else f", normalization epsilon {model.norm_epsilon:g}"
-        yield f"for images of {size}×{size}, {padding} padding{norm}"
+        yield from self.notes
+        yield f"images: {facts.preprocessing.describe()}"
+        yield from self._describe_assumptions()
         if self.precision != "float32":
             yield f"widened from {self.precision}, which changes no number"
         reasons = ", ".join(sorted(set(filled.ignored.values())))
@@ -91,6 +95,18 @@ class Conversion:
         if self.agreement is not None:
             yield str(self.agreement)
 
+    def _describe_assumptions(self) -> Iterator[str]:
+        silent = " ".join(f"{name}={_written(value)}" for name, value in self.assumed.items())
+        if silent:
+            yield f"assumed, as no tensor shows it: {silent} (--options says it otherwise)"
+        if self.facts.assumed:
+            flags = ", ".join(f"--{name.replace('_', '-')}" for name in self.facts.assumed)
+            yield f"assumed, as {self.origin}'s standard: the images' preparation ({flags})"
+
+
+def _written(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
 
 def convert_file(
     path: Path,
@@ -99,6 +115,7 @@ def convert_file(
     source: str = "auto",
     chosen: Options = MappingProxyType({}),
     published: Published | None = None,
+    stated: Statements = NOTHING_SAID,
     images: Sequence[Path] = (),
 ) -> Conversion:
     """Fill a Flax network from a file of reference weights.
@@ -110,6 +127,7 @@ def convert_file(
       chosen: options over those of the file's network, such as num_classes=0 for a backbone; alpha
         is checked against the file's.
       published: the publisher's statements about the file; by default looked up by its SHA-256.
+      stated: the user's statements, over those of the file and of its publisher.
       images: files on which the origin's network and this one must agree; needs its library.
 
     Raises:
@@ -122,8 +140,11 @@ def convert_file(
     rule = reading.rule
     if other := other_network(name, file.tensors):
         raise InputError(f"{path} holds no {name}: {other}")
+    published = published or rule.find_published(file.sha256)
+    if published is None:
+        check_asked(origin, name, rule, chosen)
     filled = _fill(reading, name, chosen)
-    facts = rule.facts(published or rule.find_published(file.sha256), filled.model)
+    facts = facts_about(rule, filled.model, published, stated.over(file.said))
     agreement = None
     if images:
         network = _build_origin(origin, name, path, reading, filled)
@@ -139,8 +160,9 @@ def convert_file(
         sha256=file.sha256,
         precision=file.precision,
         filled=filled,
-        assumed=rule.options,
+        assumed={} if published else assumed(rule, chosen),
         facts=facts,
+        notes=file.notes,
         agreement=agreement,
     )
 

@@ -57,7 +57,7 @@ def to_flax(reading: Reading, model_name: str, chosen: Options = MappingProxyTyp
     rule, layout = reading.rule, reading.rule.layout
     others = {name: value for name, value in chosen.items() if name != "alpha"}
     read, problems = reading.options(chosen.get("alpha"))
-    options, refused = choose(reading, read, others)
+    options, refused = choose(reading, model_name, read, others)
     model = create_model(model_name, **options)
     leaves = leaves_of(model)
     targets = targets_of(rule, model, leaves)
@@ -124,7 +124,7 @@ def obstacles(rule: Rule, model: Network) -> list[str]:
     """List the options under which the origin has no such network."""
     problems = []
     for option, values in _accepted(rule).items():
-        if (value := getattr(model, option)) not in values:
+        if option not in rule.asked and (value := getattr(model, option)) not in values:
             listed = " or ".join(dict.fromkeys(map(repr, values)))
             problems.append(f"{option} is {value!r}, accepted: {listed}")
     if model.num_classes == 0 and rule.options.get("num_classes") != 0:

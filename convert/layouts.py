@@ -48,4 +48,4 @@ KERAS = Layout(
         r"\bseed_generator/": "the state of dropout's random numbers",
     },
 )
-"""The names that `convert.keras_files` gives."""
+"""The names that `convert.formats.keras` gives."""

@@ -43,7 +43,13 @@ def value_problems(name: str, array: np.ndarray, target: Target) -> list[str]:
             f"{name} is {array.dtype}{list(array.shape)}, accepted: "
             f"{target.dtype}{list(target.shape)}"
         ]
-    return not_finite(name, array)
+    return [*not_finite(name, array), *_negative(name, array, target)]
+
+
+def _negative(name: str, array: np.ndarray, target: Target) -> list[str]:
+    """Count the variances below 0, which have no square root."""
+    count = np.count_nonzero(array < 0) if target.path.endswith("/var") else 0
+    return [f"{name} holds {count} of {array.size} variances below 0"] if count else []
 
 
 def not_finite(name: str, array: np.ndarray) -> list[str]:

@@ -107,20 +107,6 @@ class Published(NamedTuple):
     alpha: float = 1.0
 
 
-class Facts(NamedTuple):
-    """An origin's statements about a file of weights.
-
-    Attributes:
-      preprocessing: how it prepares images for them.
-      class_names: one per class, where it names them.
-      source: other facts: published name, address, licence.
-    """
-
-    preprocessing: Preprocessing
-    class_names: tuple[str, ...] | None
-    source: Mapping[str, Any]
-
-
 PLAIN: Options = {"output_stride": 32, "folded": False}
 """Options that the networks of all origins have, unless a rule says otherwise."""
 
@@ -158,6 +144,8 @@ class Rule(NamedTuple):
       removable: our layers before the classifier that users replace together with it -> the option
         that leaves each out.
       depth_multiplier: model -> output channels for each input channel of depthwise kernels.
+      asked: options that no tensor shows, and that differ among the origin's own files -> who has
+        which; the user says them for a file that is not a published one.
     """
 
     network: type[Network]
@@ -177,6 +165,7 @@ class Rule(NamedTuple):
     constants: Mapping[str, float] = {}
     removable: Mapping[str, str] = {}
     depth_multiplier: Callable[[Any], int] = _multiplier_1
+    asked: Mapping[str, str] = {}
 
     @property
     def options(self) -> Options:
@@ -187,11 +176,9 @@ class Rule(NamedTuple):
         """Return the published file of that SHA-256, if the rule knows it."""
         return next((each for each in self.published if sha256.startswith(each.sha256)), None)
 
-    def facts(self, published: Published | None, model: Network) -> Facts:
-        """Return the facts about a file of a network's weights, published or not."""
-        preset = published.preprocessing if published else self.preprocessing
-        if self.image_size is not None:
-            size = self.image_size(model)
-            preset = dataclasses.replace(preset, image_size=size, resize_size=size)
-        source = {**self.about, **(published.source if published else {})}
-        return Facts(preset, self.class_names(model.num_classes), source)
+    def preset(self, model: Network) -> Preprocessing:
+        """Return the origin's preset for a network whose file it did not publish."""
+        if self.image_size is None:
+            return self.preprocessing
+        size = self.image_size(model)
+        return dataclasses.replace(self.preprocessing, image_size=size, resize_size=size)

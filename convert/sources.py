@@ -8,14 +8,15 @@ from typing import NamedTuple
 import ml_dtypes
 import numpy as np
 
-from convert.keras_files import SUFFIXES, is_start_of_hdf5, read_keras
-from convert.safetensors_files import (
+from convert.formats.contents import NOTHING_SAID, Contents, Statements
+from convert.formats.keras import SUFFIXES, is_start_of_hdf5, read_keras
+from convert.formats.safetensors import (
     is_start_of_safetensors,
     read_safetensors,
     write_safetensors,
 )
-from convert.tflite_files import is_start_of_tflite, read_tflite
-from convert.torch_files import read_torch, write_torch
+from convert.formats.tflite import is_start_of_tflite, read_tflite
+from convert.formats.torch import read_torch, write_torch
 from flaxmobile.errors import InputError
 from flaxmobile.files import written_at_once
 
@@ -24,17 +25,24 @@ _HEAD = 16
 
 
 class Source(NamedTuple):
-    """The contents of a file of weights.
+    """A file of weights.
 
     Attributes:
       tensors: by name.
       sha256: of the file.
       precision: of its floating-point tensors, before they were widened.
+      said: the file's own statements.
+      notes: sentences for the user, see `Contents`.
     """
 
     tensors: dict[str, np.ndarray]
     sha256: str
     precision: str = "float32"
+    said: Statements = NOTHING_SAID
+    notes: tuple[str, ...] = ()
+
+
+Read = Callable[[Path], Contents]
 
 
 class Format(NamedTuple):
@@ -44,12 +52,12 @@ class Format(NamedTuple):
       suffixes: of its names.
       is_start_of: says whether a file that starts with these bytes has this format, whatever its
         name.
-      read: path -> tensors by name; raises InputError, which names the path, for any damage.
+      read: path -> contents; raises InputError, which names the path, for any damage.
     """
 
     suffixes: tuple[str, ...]
     is_start_of: Callable[[bytes], bool]
-    read: Callable[[Path], dict[str, np.ndarray]]
+    read: Read
 
 
 FORMATS: tuple[Format, ...] = (
@@ -78,17 +86,17 @@ def read_source(path: Path) -> Source:
             head = file.read(_HEAD)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
-    tensors = _reader(path, head)(path)
+    tensors, said, notes = _reader(path, head)(path)
     kinds = {array.dtype for array in tensors.values() if array.dtype.kind not in "iub"}
     if len(kinds) != 1 or not kinds.issubset(_HALVES):
-        return Source(tensors, digest)
+        return Source(tensors, digest, said=said, notes=notes)
     for name, array in tensors.items():
         if array.dtype in kinds:
             tensors[name] = array.astype(np.float32)  # one at a time, for the sake of memory
-    return Source(tensors, digest, kinds.pop().name)
+    return Source(tensors, digest, kinds.pop().name, said, notes)
 
 
-def _reader(path: Path, head: bytes) -> Callable[[Path], dict[str, np.ndarray]]:
+def _reader(path: Path, head: bytes) -> Read:
     by_content = [format.read for format in FORMATS if format.is_start_of(head)]
     by_name = [format.read for format in FORMATS if path.name.endswith(format.suffixes)]
     return next(iter([*by_content, *by_name]), read_torch)

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from convert.formats.torch import torch_state
 from convert.references import build_reference
-from convert.torch_files import torch_state
 from flaxmobile.errors import InputError, first_line
 from flaxmobile.layers import Network
 from flaxmobile.preprocessing import Preprocessing, open_image

@@ -100,6 +100,23 @@ class Preprocessing:
         """Turn an RGB image into float32 [image_size, image_size, 3]."""
         return self.normalize(np.asarray(self.crop(image)))
 
+    def describe(self) -> str:
+        """Say in one line what is done to an image, the range of the pixels included."""
+        side, shorter = self.image_size, self.resize_size or round(self.image_size / 0.875)
+        order = "" if self.channel_order == "RGB" else f", {self.channel_order}"
+        return (
+            f"shorter side to {shorter} ({self.interpolation}), centre {side}×{side}, pixels "
+            f"{self._range()}{order}"
+        )
+
+    def _range(self) -> str:
+        low = {round((0 - m) / s, 3) for m, s in zip(self.mean, self.std, strict=True)}
+        high = {round((1 - m) / s, 3) for m, s in zip(self.mean, self.std, strict=True)}
+        if len(low) == len(high) == 1:
+            return f"{low.pop() + 0:g}..{high.pop():g}"
+        mean, std = (" ".join(f"{x:g}" for x in numbers) for numbers in (self.mean, self.std))
+        return f"0..1 less the mean {mean}, divided by {std}"
+
     def to_json(self) -> dict[str, Any]:
         """Plain values for model.json."""
         return dataclasses.asdict(self)

@@ -13,9 +13,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from flaxmobile.compat import make_checkpoint_handler
-from flaxmobile.errors import InputError, first_line
+from flaxmobile.errors import InputError, first_line, unknown
 from flaxmobile.files import written_at_once
 from flaxmobile.layers import Network
+from flaxmobile.outputs import OUTPUTS, default_output
 from flaxmobile.preprocessing import Preprocessing
 from flaxmobile.registry import as_dtype, create_model, resolve_name
 from flaxmobile.trees import Tree
@@ -37,11 +38,18 @@ class Metadata:
       preprocessing: how images are prepared for these weights.
       class_names: one per class, where known.
       source: where the weights come from: file, SHA-256, origin, licence, training run.
+      output: activation of the answer, see `flaxmobile.outputs`; by default softmax, or sigmoid for
+        a single class.
     """
 
     preprocessing: Preprocessing = dataclasses.field(default_factory=Preprocessing)
     class_names: tuple[str, ...] | None = None
     source: Tree = dataclasses.field(default_factory=dict)
+    output: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.output is not None and self.output not in OUTPUTS:
+            raise unknown("output", self.output, OUTPUTS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,6 +139,7 @@ def save_weights(
         "options": {**options, "dtype": as_dtype(options.get("dtype", "float32")).name},
         "num_classes": model.num_classes,
         "class_names": names,
+        "output": metadata.output or default_output(model.num_classes),
         "preprocessing": metadata.preprocessing.to_json(),
         "source": metadata.source,
     }
@@ -173,18 +182,21 @@ def open_weights(directory: str | os.PathLike[str]) -> WeightsDirectory:
     description = _read_description(path)
     try:
         model = create_model(description["model"], **description["options"])
-        preprocessing = Preprocessing.from_json(description["preprocessing"])
+        names = description["class_names"]
+        metadata = Metadata(
+            Preprocessing.from_json(description["preprocessing"]),
+            None if names is None else tuple(names),
+            description["source"],
+            description.get("output") or default_output(model.num_classes),
+        )
     except InputError as error:
         raise InputError(f"{path / _DESCRIPTION}: {error}") from None
-    names = description["class_names"]
     return WeightsDirectory(
         path=path,
         model_name=description["model"],
         options=description["options"],
         model=model,
-        metadata=Metadata(
-            preprocessing, None if names is None else tuple(names), description["source"]
-        ),
+        metadata=metadata,
         sha256=description["sha256"],
     )
 
@@ -203,7 +215,7 @@ def load_weights(directory: str | os.PathLike[str]) -> tuple[Network, Tree]:
 
 
 def load_metadata(directory: str | os.PathLike[str]) -> Metadata:
-    """Read preprocessing, class names and source of a weights directory.
+    """Read preprocessing, class names, source and output of a weights directory.
 
     Raises:
       InputError: not a weights directory, or its model.json is damaged.

@@ -24,6 +24,7 @@ FLOORS = (
         "allocator",
         "compiler",
         "imagenet",
+        "outputs",
     ),
     ("tpu", "preprocessing", "ops"),
     ("command", "layers"),

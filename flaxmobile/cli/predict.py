@@ -14,11 +14,14 @@ from flaxmobile.allocator import keep_freed_memory
 from flaxmobile.cli.plot import plot_predictions
 from flaxmobile.command.flags import PICTURES, check_writable, parse, reading_arguments
 from flaxmobile.errors import InputError
+from flaxmobile.outputs import default_output
 from flaxmobile.prediction import predict_images
 from flaxmobile.table import RULE, format_table
 from flaxmobile.weights import open_weights
 
 _MOST_PICTURES = 64
+_FORMATS = {"softmax": ".2%", "sigmoid": ".2%", "none": ".5g"}
+"""Output of the weights -> how its numbers are printed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,11 +59,11 @@ class Config:
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """A class and its probability, 0 to 1."""
+    """A class and its answer: a probability, 0 to 1, or another number."""
 
     index: int
     name: str
-    probability: float
+    answer: float
 
 
 def main(prog: str, argv: Sequence[str]) -> None:
@@ -77,27 +80,28 @@ def main(prog: str, argv: Sequence[str]) -> None:
         raise InputError(f"{config.weights} cannot classify: its model has num_classes 0")
     if jax.default_backend() == "cpu":
         keep_freed_memory()
-    probabilities = predict_images(model, variables, config.images, weights.metadata.preprocessing)
-    names = weights.metadata.class_names or tuple(map(str, range(model.num_classes)))
-    results = [_best(row, names, config.top) for row in probabilities]
+    metadata = weights.metadata
+    output = metadata.output or default_output(model.num_classes)
+    answers = predict_images(model, variables, config.images, metadata.preprocessing, output)
+    names = metadata.class_names or tuple(map(str, range(model.num_classes)))
+    results = [_best(row, names, config.top) for row in answers]
     if config.plot is not None:
-        bars = [[(each.name, each.probability) for each in best] for best in results]
-        plot_predictions(config.plot, config.images, bars)
-    show = _json if config.json else _table
-    print(show(config.images, results))
+        bars = [[(each.name, each.answer) for each in best] for best in results]
+        plot_predictions(config.plot, config.images, bars, _FORMATS[output])
+    print((_json if config.json else _table)(config.images, results, output))
 
 
-def _best(probabilities: np.ndarray, names: Sequence[str], top: int) -> list[Prediction]:
-    order = np.argsort(-probabilities, kind="stable")[:top]
-    return [Prediction(int(i), names[i], float(probabilities[i])) for i in order]
+def _best(answers: np.ndarray, names: Sequence[str], top: int) -> list[Prediction]:
+    order = np.argsort(-answers, kind="stable")[:top]
+    return [Prediction(int(i), names[i], float(answers[i])) for i in order]
 
 
-def _json(paths: Sequence[Path], results: Sequence[Sequence[Prediction]]) -> str:
+def _json(paths: Sequence[Path], results: Sequence[Sequence[Prediction]], output: str) -> str:
     array = [
         {
             "image": str(path),
             "predictions": [
-                {"index": each.index, "class": each.name, "probability": each.probability}
+                {"index": each.index, "class": each.name, _kind(output): each.answer}
                 for each in best
             ],
         }
@@ -106,13 +110,17 @@ def _json(paths: Sequence[Path], results: Sequence[Sequence[Prediction]]) -> str
     return json.dumps(array, indent=2)
 
 
-def _table(paths: Sequence[Path], results: Sequence[Sequence[Prediction]]) -> str:
-    rows: list[tuple[str, ...] | str] = [("image", "class", "probability")]
+def _kind(output: str) -> str:
+    return "value" if output == "none" else "probability"
+
+
+def _table(paths: Sequence[Path], results: Sequence[Sequence[Prediction]], output: str) -> str:
+    rows: list[tuple[str, ...] | str] = [("image", "class", _kind(output))]
     for path, best in zip(paths, results, strict=True):
         images = (str(path), *[""] * (len(best) - 1))
         rows.append(RULE)
         rows += [
-            (image, each.name, f"{each.probability:.2%}")
+            (image, each.name, f"{each.answer:{_FORMATS[output]}}")
             for image, each in zip(images, best, strict=True)
         ]
     return format_table(rows, right=(2,))

@@ -4,6 +4,7 @@ import pytest
 from flax import traverse_util
 
 from convert import engine
+from convert.facts import facts_about
 from convert.reading import Reading
 from convert.rules import RULES
 
@@ -31,7 +32,7 @@ def facts_of(rule, sha256="", num_classes=1000):
     """What a rule says about a file whose SHA-256 begins like this."""
     options = {"num_classes": num_classes, **rule.options, **rule.variants[0]}
     published = rule.find_published(sha256.ljust(64, "0"))
-    return rule.facts(published, rule.network(**options))
+    return facts_about(rule, rule.network(**options), published)
 
 
 def options_for(origin, name, variant):

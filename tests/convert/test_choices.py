@@ -135,7 +135,7 @@ def test_auxiliary_heads_that_are_not_there_cannot_be_kept(google):
 @pytest.mark.parametrize(
     ("chosen", "message"),
     [
-        ({"padding": "same"}, "padding is 'same', the file's network has 'symmetric'"),
+        ({"flavour": "keras"}, "flavour"),
         ({"num_classes": 8}, "num_classes is 8, the file's network has 7"),
     ],
 )

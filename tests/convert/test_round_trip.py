@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from convert import engine
+from convert.formats.torch import torch_state
 from convert.references import build_reference
 from convert.rules import RULES
 from convert.sources import read_source, write_tensors
-from convert.torch_files import torch_state
 from flaxmobile import create_model
 from flaxmobile.registry import options_of
 from tests.convert.rules import assert_modules_are_those_of, each_variant, fill, options_for

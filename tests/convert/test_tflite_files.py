@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 
+from convert.formats.tflite import read_tflite
 from convert.sources import read_source
-from convert.tflite_files import read_tflite
 from flaxmobile import InputError
 from tests.convert.tflite_writer import encode_tflite
 

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from convert import engine, verification
+from convert.formats.torch import torch_state
 from convert.references import build_reference
 from convert.rules import RULES
-from convert.torch_files import torch_state
 from convert.verification import find_images
 from flaxmobile import InputError, create_model
 from flaxmobile.registry import options_of

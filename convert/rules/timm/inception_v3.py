@@ -10,5 +10,6 @@ from convert.rules.torchvision import inception_v3 as torchvisions
 RULE = torchvisions.RULE._replace(
     variants=({"aux_logits": False}, {"aux_logits": True}),
     published=(),
+    asked={},
     preprocessing=preset(299, mean=HALF, std=HALF, interpolation="bicubic"),
 )

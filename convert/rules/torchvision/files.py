@@ -25,6 +25,13 @@ def transformed(preset: Preprocessing) -> Preprocessing:
     return dataclasses.replace(preset, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
 
+ASKED = {
+    "transform_input": "networks that began from torchvision's published weights have it (true), "
+    "others do not unless they were asked to (false)"
+}
+"""See `convert.rule.Rule`, of the Inception networks."""
+
+
 def published(
     file: str,
     preset: Preprocessing = STANDARD,

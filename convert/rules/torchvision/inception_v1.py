@@ -2,7 +2,7 @@
 
 from convert.layouts import TORCH
 from convert.rule import Rule
-from convert.rules.torchvision.files import STANDARD, published, transformed
+from convert.rules.torchvision.files import ASKED, STANDARD, published, transformed
 from convert.rules.units import Names, basic_conv, branches
 from flaxmobile.models.inception_v1 import InceptionV1
 
@@ -35,6 +35,7 @@ RULE = Rule(
         "norm_epsilon": 1e-3,
     },
     variants=({"aux_logits": True}, {"aux_logits": False}),
+    asked=ASKED,
     preprocessing=STANDARD,
     published=(published("googlenet-1378be20", transformed(STANDARD)),),
 )

@@ -2,7 +2,7 @@
 
 from convert.layouts import TORCH
 from convert.rule import Rule
-from convert.rules.torchvision.files import INCEPTION, published, transformed
+from convert.rules.torchvision.files import ASKED, INCEPTION, published, transformed
 from convert.rules.units import Names, basic_conv
 from flaxmobile.models.inception_v3 import AUXILIARY_AFTER, InceptionV3
 
@@ -95,6 +95,7 @@ RULE = Rule(
         "norm_epsilon": 1e-3,
     },
     variants=({"aux_logits": True}, {"aux_logits": False}),
+    asked=ASKED,
     preprocessing=INCEPTION,
     published=(published("inception_v3_google-0cc3c7bd", transformed(INCEPTION)),),
 )

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from convert import engine
+from convert.formats.torch import torch_state
 from convert.references import build_reference
 from convert.rules import RULES
-from convert.torch_files import torch_state
 from flaxmobile.bench.candidates.base import (
     Candidate,
     Missing,

@@ -12,19 +12,20 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from convert.formats.contents import Contents
 from flaxmobile.errors import InputError
 
 _WRAPPERS = ("state_dict", "model")
 _ACCEPTED = "accepted: a state dict of float32 tensors, alone or under 'state_dict' or 'model'"
 
 
-def read_torch(path: Path) -> dict[str, np.ndarray]:
+def read_torch(path: Path) -> Contents:
     """Read a torch file, of the zip or the older format.
 
     Raises:
       InputError: the file is damaged, or holds anything but named tensors.
     """
-    return _named_tensors(path, _unpickle(path))
+    return Contents(_named_tensors(path, _unpickle(path)))
 
 
 def torch_state(tensors: Mapping[str, np.ndarray], version: int = 1) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from convert.formats.contents import Contents
 from flaxmobile.errors import InputError
 
 _ARGUMENTS = ("INT32", "INT64")
@@ -30,7 +31,7 @@ def is_start_of_tflite(head: bytes) -> bool:
     return head[4:8] == b"TFL3"
 
 
-def read_tflite(path: Path) -> dict[str, np.ndarray]:
+def read_tflite(path: Path) -> Contents:
     """Read the constants of a TFLite file, except arguments of operations, in its order.
 
     Raises:
@@ -55,7 +56,7 @@ def read_tflite(path: Path) -> dict[str, np.ndarray]:
         raise InputError(f"{path} is damaged or not a TFLite file; {_ACCEPTED}") from None
     if others or not tensors:
         raise InputError(f"{path} holds {', '.join(others) or 'no weights'}; {_ACCEPTED}")
-    return tensors
+    return Contents(tensors)
 
 
 def _constants(library: Any, content: bytes) -> Iterator[tuple[str, str, np.ndarray | None]]:

@@ -11,6 +11,7 @@ from typing import Any
 import ml_dtypes  # noqa: F401 (gives NumPy the name bfloat16, which safetensors then finds)
 import numpy as np
 
+from convert.formats.contents import Contents
 from flaxmobile.errors import InputError
 
 
@@ -19,7 +20,7 @@ def is_start_of_safetensors(head: bytes) -> bool:
     return head[8:10] == b'{"'
 
 
-def read_safetensors(path: Path) -> dict[str, np.ndarray]:
+def read_safetensors(path: Path) -> Contents:
     """Read a safetensors file.
 
     Raises:
@@ -42,7 +43,7 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
         raise InputError(
             f"{path} holds {', '.join(others) or 'no tensors'}; accepted: float32 tensors"
         )
-    return tensors
+    return Contents(tensors)
 
 
 def _doubled(path: Path) -> list[str]:

@@ -27,6 +27,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from convert.formats.contents import Contents
 from flaxmobile.errors import InputError
 
 SUFFIXES = (".h5", ".hdf5", ".keras")
@@ -69,7 +70,7 @@ def is_start_of_hdf5(head: bytes) -> bool:
     return head.startswith(_SIGNATURE)
 
 
-def read_keras(path: Path) -> dict[str, np.ndarray]:
+def read_keras(path: Path) -> Contents:
     """Read a file that Keras wrote.
 
     Names are "layer/tensor", the same from every format: "block_1_expand_BN/gamma",
@@ -89,7 +90,7 @@ def read_keras(path: Path) -> dict[str, np.ndarray]:
         raise InputError(f"{path} {error}; {_ACCEPTED}") from None
     except Exception:  # a damaged file raises whatever its bytes happen to mean
         raise InputError(f"{path} is damaged or not a file of Keras's; {_ACCEPTED}") from None
-    return tensors
+    return Contents(tensors)
 
 
 def _import_h5py() -> ModuleType:

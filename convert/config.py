@@ -1,0 +1,125 @@
+"""The command line of `python -m convert`."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from tyro.conf import FlagCreatePairsOff
+
+from convert.choices import HEADLESS
+from convert.facts import read_class_names
+from convert.fetching import publisher_of
+from convert.formats.contents import Statements
+from flaxmobile.command.options import read_options
+from flaxmobile.errors import InputError
+from flaxmobile.registry import create_model
+
+_TORCH_SUFFIXES = (".pth", ".pt", ".safetensors")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Convert reference weights to a weights directory, or with --to-torch back to a torch file."""
+
+    weights: Path
+    """File of reference weights, or torchvision:NAME or timm:NAME, such as
+    torchvision:IMAGENET1K_V2, to fetch published ones; with --to-torch a weights directory."""
+    output: Path
+    """Weights directory to write; with --to-torch a .pth or .safetensors file."""
+    model: str | None = None
+    """Name or alias of the network; `flaxmobile list` shows them."""
+    source: Literal["auto", "torchvision", "timm", "timm-tf", "keras", "authors", "mediapipe"] = (
+        "auto"
+    )
+    """Origin of the file; auto recognises it by the names of the tensors."""
+    alpha: float | None = None
+    """Width multiplier: checked against the file's; for torchvision:NAME, the width to fetch."""
+    classifier: Annotated[
+        bool, FlagCreatePairsOff, tyro.conf.arg(help_behavior_hint="(default: keep it)")
+    ] = True
+    """Write a backbone and leave out the file's head, whatever it is."""
+    options: tuple[str, ...] = ()
+    """Options that override those of the file's network, such as aux_logits=false."""
+    image_size: int | None = None
+    """Side of the square image in pixels, where neither the file nor its publisher says it."""
+    resize_size: int | None = None
+    """Length of the shorter side before the crop; by default in the proportion of the origin's."""
+    mean: tuple[float, ...] = ()
+    """Mean of pixels in 0..1: one number, or one per channel. 0.5 with --std 0.5 gives -1..1."""
+    std: tuple[float, ...] = ()
+    """Standard deviation of pixels in 0..1: one number, or one per channel."""
+    interpolation: Literal["bilinear", "bicubic", "nearest"] | None = None
+    """How images are resized."""
+    class_names: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Names of the classes in order: one a line, or JSON, a list or {"0": name, …}."""
+    output_activation: Literal["auto", "softmax", "sigmoid", "none"] = "auto"
+    """Activation of the answer: softmax, sigmoid (one class, or several labels an image), or none;
+    auto is the file's, otherwise softmax, or sigmoid for one class."""
+    verify: Annotated[
+        tyro.conf.UseAppendAction[tuple[Path, ...]], tyro.conf.arg(metavar="IMAGE|DIR")
+    ] = ()
+    """Run the origin's network and this one on an image, or on all images of a directory, and write
+    nothing unless they agree. May be repeated. Needs the origin's library."""
+    to_torch: Annotated[bool, FlagCreatePairsOff] = False
+    """Write a torch state dict instead."""
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """Options that override those of the file's network."""
+        options = read_options(self.options, alpha=self.alpha)
+        return options if self.classifier else {**options, **HEADLESS}
+
+    @property
+    def stated(self) -> Statements:
+        """The user's statements about the weights."""
+        fields = {
+            "image_size": self.image_size,
+            "resize_size": self.resize_size,
+            "mean": _per_channel("--mean", self.mean),
+            "std": _per_channel("--std", self.std),
+            "interpolation": self.interpolation,
+        }
+        return Statements(
+            {name: value for name, value in fields.items() if value is not None},
+            None if self.output_activation == "auto" else self.output_activation,
+            None if self.class_names is None else read_class_names(self.class_names),
+        )
+
+    def check(self) -> None:
+        """Raise InputError for values that are not accepted, alone or together."""
+        if self.to_torch:
+            if excess := [flag for flag in _FORWARD_ONLY if getattr(self, flag) != _DEFAULTS[flag]]:
+                names = ", ".join("--" + flag.replace("_", "-") for flag in excess)
+                raise InputError(
+                    "--to-torch reads network and preprocessing from --weights and verifies "
+                    f"nothing: leave out {names.replace('--classifier', '--no-classifier')}"
+                )
+            if self.output.suffix not in _TORCH_SUFFIXES:
+                raise InputError(
+                    f"--output is {self.output}; with --to-torch accepted: a file name in "
+                    f"{', '.join(_TORCH_SUFFIXES)}"
+                )
+            return
+        if self.model is None:
+            raise InputError("--model is missing: the name of the network whose weights these are")
+        if self.verify and not self.classifier:
+            raise InputError("--verify compares logits, which --no-classifier leaves out")
+        given = read_options(self.options, alpha=self.alpha)
+        if given.get("num_classes", 1) == 0:
+            raise InputError("use --no-classifier instead of --options num_classes=0")
+        create_model(self.model, **given)
+        publisher = publisher_of(self.weights)
+        if publisher and not self.source.startswith(("auto", publisher)):
+            raise InputError(f"--source is {self.source}, --weights {self.weights}: leave one out")
+
+
+_BOTH_WAYS = ("weights", "output", "source", "to_torch")
+_DEFAULTS = {field.name: field.default for field in dataclasses.fields(Config)}
+_FORWARD_ONLY = [name for name in _DEFAULTS if name not in _BOTH_WAYS]
+
+
+def _per_channel(flag: str, numbers: tuple[float, ...]) -> tuple[float, ...] | None:
+    if len(numbers) not in (0, 1, 3):
+        raise InputError(f"{flag} has {len(numbers)} numbers; accepted: 1, or 3 (one per channel)")
+    return (numbers * 3)[:3] or None

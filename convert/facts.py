@@ -1,0 +1,95 @@
+"""Facts about weights: from the user, the file itself, its publisher, or the origin's standard."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from convert.formats.contents import NOTHING_SAID, Statements
+from convert.rule import Published, Rule
+from flaxmobile.errors import InputError
+from flaxmobile.layers import Network
+from flaxmobile.outputs import default_output
+from flaxmobile.preprocessing import Preprocessing
+
+
+class Facts(NamedTuple):
+    """Facts about weights beside their numbers.
+
+    Attributes:
+      preprocessing: how images are prepared for them.
+      class_names: one per class, where known.
+      output: activation of the answer, see `flaxmobile.outputs`.
+      source: other facts: published name, address, licence.
+      assumed: fields of the preprocessing that are the origin's standard: nobody stated them.
+    """
+
+    preprocessing: Preprocessing
+    class_names: tuple[str, ...] | None
+    output: str
+    source: dict[str, Any]
+    assumed: tuple[str, ...]
+
+
+def facts_about(
+    rule: Rule, model: Network, published: Published | None, said: Statements = NOTHING_SAID
+) -> Facts:
+    """Return the facts about a file of a network's weights.
+
+    Args:
+      rule: of the file's origin.
+      model: the network.
+      published: its publisher's statements, which hold where `said` is silent.
+      said: statements of the file and of the user.
+
+    Raises:
+      InputError: another number of class names than of classes, or a wrong value.
+    """
+    preset = published.preprocessing if published else rule.preset(model)
+    preprocessing = dataclasses.replace(preset, **_resized(preset, dict(said.preprocessing)))
+    fields = [field.name for field in dataclasses.fields(preset)]
+    stated = {*said.preprocessing, *(["resize_size"] if "image_size" in said.preprocessing else [])}
+    names = rule.class_names(model.num_classes) if said.class_names is None else said.class_names
+    if names is not None and len(names) != model.num_classes:
+        raise InputError(
+            f"{len(names)} class names were given, the network has {model.num_classes} classes"
+        )
+    return Facts(
+        preprocessing,
+        names,
+        said.output or default_output(model.num_classes),
+        {**rule.about, **(published.source if published else {}), **said.source},
+        () if published else tuple(name for name in fields if name not in stated),
+    )
+
+
+def _resized(preset: Preprocessing, stated: dict[str, Any]) -> dict[str, Any]:
+    """Add the shorter side for another size of the crop, in the proportion of the preset."""
+    if "image_size" in stated and "resize_size" not in stated and preset.resize_size:
+        stated["resize_size"] = round(stated["image_size"] * preset.resize_size / preset.image_size)
+    return stated
+
+
+def read_class_names(path: Path) -> tuple[str, ...]:
+    """Read the names of classes: one a line, or JSON: a list, or {"0": name, …}.
+
+    Raises:
+      InputError: the file cannot be read, or is neither.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from None
+    if not text.lstrip().startswith(("[", "{")):
+        return tuple(line.strip() for line in text.splitlines() if line.strip())
+    try:
+        names = json.loads(text)
+        if isinstance(names, dict):
+            names = [names[str(index)] for index in range(len(names))]
+        if all(isinstance(name, str) for name in names):
+            return tuple(names)
+    except (ValueError, KeyError):
+        pass
+    raise InputError(
+        f'{path} holds no class names; accepted: one a line, a JSON list, or {{"0": name, …}}'
+    )

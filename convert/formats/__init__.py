@@ -1,0 +1,1 @@
+"""Formats: readers of the files that hold weights, one module per kind of file."""

@@ -1,0 +1,51 @@
+"""The contents of a file of weights, whatever its format."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Statements:
+    """A file's, or a user's, statements about weights; None and absent fields say nothing.
+
+    Attributes:
+      preprocessing: fields of `flaxmobile.preprocessing.Preprocessing`.
+      output: activation that turns the network's outputs into its answer, see
+        `flaxmobile.outputs`.
+      class_names: one per class.
+      source: other facts for model.json: name, address, licence.
+    """
+
+    preprocessing: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    output: str | None = None
+    class_names: tuple[str, ...] | None = None
+    source: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def over(self, other: Self) -> Self:
+        """Return these statements, and the other's where these say nothing."""
+        return type(self)(
+            {**other.preprocessing, **self.preprocessing},
+            other.output if self.output is None else self.output,
+            other.class_names if self.class_names is None else self.class_names,
+            {**other.source, **self.source},
+        )
+
+
+NOTHING_SAID = Statements()
+
+
+class Contents(NamedTuple):
+    """The contents of a file of weights.
+
+    Attributes:
+      tensors: by name.
+      said: the file's own statements.
+      notes: sentences for the user: where in the file the tensors stand, and what stands beside.
+    """
+
+    tensors: dict[str, np.ndarray]
+    said: Statements = NOTHING_SAID
+    notes: tuple[str, ...] = ()
