@@ -98,10 +98,19 @@ class Conversion:
     def _describe_assumptions(self) -> Iterator[str]:
         silent = " ".join(f"{name}={_written(value)}" for name, value in self.assumed.items())
         if silent:
-            yield f"assumed, as no tensor shows it: {silent} (--options says it otherwise)"
-        if self.facts.assumed:
-            flags = ", ".join(f"--{name.replace('_', '-')}" for name in self.facts.assumed)
+            yield f"assumed, as no tensor shows it: {silent} (--options)"
+        if fields := [name for name in self.facts.assumed if name in _FLAGS]:
+            flags = ", ".join(_FLAGS[name] for name in fields)
             yield f"assumed, as {self.origin}'s standard: the images' preparation ({flags})"
+        if "output" in self.facts.assumed:
+            yield f"assumed: the answer is a {self.facts.output} (--output-activation)"
+
+
+_FLAGS = {
+    name: f"--{name.replace('_', '-')}"
+    for name in ("image_size", "resize_size", "mean", "std", "interpolation")
+}
+"""Field of the preprocessing -> the flag that states it."""
 
 
 def _written(value: object) -> str:

@@ -21,7 +21,7 @@ class Facts(NamedTuple):
       class_names: one per class, where known.
       output: activation of the answer, see `flaxmobile.outputs`.
       source: other facts: published name, address, licence.
-      assumed: fields of the preprocessing that are the origin's standard: nobody stated them.
+      assumed: fields of the preprocessing, and "output", that nobody stated.
     """
 
     preprocessing: Preprocessing
@@ -47,8 +47,10 @@ def facts_about(
     """
     preset = published.preprocessing if published else rule.preset(model)
     preprocessing = dataclasses.replace(preset, **_resized(preset, dict(said.preprocessing)))
-    fields = [field.name for field in dataclasses.fields(preset)]
     stated = {*said.preprocessing, *(["resize_size"] if "image_size" in said.preprocessing else [])}
+    unstated = [each.name for each in dataclasses.fields(preset) if each.name not in stated]
+    if said.output is None and model.num_classes:
+        unstated.append("output")
     names = rule.class_names(model.num_classes) if said.class_names is None else said.class_names
     if names is not None and len(names) != model.num_classes:
         raise InputError(
@@ -59,7 +61,7 @@ def facts_about(
         names,
         said.output or default_output(model.num_classes),
         {**rule.about, **(published.source if published else {}), **said.source},
-        () if published else tuple(name for name in fields if name not in stated),
+        () if published else tuple(unstated),
     )
 
 

@@ -76,7 +76,7 @@ def known(monkeypatch):
     """Probabilities that are known beforehand instead of the network's."""
     probabilities = np.array([[0.25, 0.05, 0.5, 0.2, 0], [0, 0, 0, 0, 1]], np.float32)
     monkeypatch.setattr(
-        "flaxmobile.cli.predict.predict_images", lambda m, v, paths, p: probabilities[: len(paths)]
+        "flaxmobile.cli.predict.predict_images", lambda m, v, paths, *_: probabilities[: len(paths)]
     )
 
 

@@ -40,7 +40,12 @@ def test_torch_to_flax_to_torch_is_identical_to_the_bit(tmp_path, capsys, alpha)
     assert convert(save(state, tmp_path / "w.pth"), directory) == 0
     assert capsys.readouterr().out == (
         f"found torchvision's mobilenet_v2 with alpha {alpha} and 10 classes\n"
-        "for images of 224×224, symmetric padding, normalization epsilon 1e-05\n"
+        "images: shorter side to 256 (bilinear), centre 224×224, pixels 0..1 less the mean 0.485 "
+        "0.456 0.406, divided by 0.229 0.224 0.225\n"
+        "assumed, as no tensor shows it: padding=symmetric norm_epsilon=1e-05 (--options)\n"
+        "assumed, as torchvision's standard: the images' preparation (--image-size, --resize-size, "
+        "--mean, --std, --interpolation)\n"
+        "assumed: the answer is a softmax (--output-activation)\n"
         "used 262 tensors, ignored 52 (BatchNorm's step counter, which a fixed momentum does not "
         f"use)\nwrote {directory}\n"
     )
@@ -208,11 +213,11 @@ def test_weights_that_are_not_there_are_named(tmp_path, capsys, monkeypatch, fla
         ("--model v2 --weights w.pth --output o --no-classifier --verify a.png", "leaves out"),
         ("--model v2 --weights timm:a --output o --source torchvision", "leave one out"),
         ("--weights w.pth --output o", "--model is missing"),
-        ("--to-torch --model v2 --weights w --output o.pth", "leave these flags out"),
-        ("--to-torch --alpha 1 --weights w --output o.pth", "leave these flags out"),
-        ("--to-torch --no-classifier --weights w --output o.pth", "leave these flags out"),
-        ("--to-torch --options a=1 --weights w --output o.pth", "leave these flags out"),
-        ("--to-torch --verify a.png --weights w --output o.pth", "leave these flags out"),
+        ("--to-torch --model v2 --weights w --output o.pth", "leave out --model"),
+        ("--to-torch --alpha 1 --weights w --output o.pth", "leave out --alpha"),
+        ("--to-torch --no-classifier --weights w --output o.pth", "leave out --no-classifier"),
+        ("--to-torch --options a=1 --weights w --output o.pth", "leave out --options"),
+        ("--to-torch --verify a.png --weights w --output o.pth", "leave out --verify"),
         ("--to-torch --weights w --output o.tar", "accepted: a file name in .pth, .pt, .safetens"),
     ],
 )
