@@ -29,9 +29,9 @@ class Config:
     """Weights directory to write; with --to-torch a .pth or .safetensors file."""
     model: str | None = None
     """Name or alias of the network; `flaxmobile list` shows them."""
-    source: Literal["auto", "torchvision", "timm", "timm-tf", "keras", "authors", "mediapipe"] = (
-        "auto"
-    )
+    source: Literal[
+        "auto", "torchvision", "timm", "timm-tf", "keras", "authors", "fid", "mediapipe"
+    ] = "auto"
     """Origin of the file; auto recognises it by the names of the tensors."""
     alpha: float | None = None
     """Width multiplier: checked against the file's; for torchvision:NAME, the width to fetch."""

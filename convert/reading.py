@@ -102,9 +102,13 @@ class Reading:
                 if "alpha" in best
                 else f"--alpha is {alpha}; the network has no width multiplier: leave the flag out"
             )
-        classifier = dict(rule.modules(rule.network(**best))).get("classifier")
-        classes = None if classifier is None else self.channels("classifier", classifier)
+        classes = self.classes(rule.network(**best))
         return (best if classes is None else {**best, "num_classes": classes}), problems
+
+    def classes(self, model: Network) -> int | None:
+        """Return the number of outputs of the classifier, if the file has one."""
+        classifier = dict(self.rule.modules(model)).get("classifier")
+        return None if classifier is None else self.channels("classifier", classifier)
 
     def _fit(self, model: Network) -> Fit:
         layers = [self.rule.layout.split(name)[0] for name in self.claims]

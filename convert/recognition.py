@@ -10,7 +10,7 @@ from convert.rules import RULES
 from convert.sources import Source
 from flaxmobile.errors import InputError, unknown
 
-_TORCH = ("torchvision", "timm", "timm-tf", "authors")
+_TORCH = ("torchvision", "timm", "timm-tf", "fid", "authors")
 """Origins that publish torch files."""
 
 
@@ -63,6 +63,7 @@ def recognise(model: str, source: str, file: Source) -> tuple[str, Reading]:
             f"none of the file's {len(file.tensors)} names, such as {next(iter(file.tensors))!r}, "
             f"belongs to {model} from {' or '.join(rules)}{'; ' * bool(other)}{other}"
         )
+    origins = _by_classes(origins, readings)
     publishers = [origin for origin in origins if rules[origin].find_published(file.sha256)]
     if len(origins) > 1 and not publishers:
         raise InputError(
@@ -71,6 +72,21 @@ def recognise(model: str, source: str, file: Source) -> tuple[str, Reading]:
         )
     origin = (publishers or origins)[0]
     return origin, readings[origin]
+
+
+def _by_classes(origins: list[str], readings: Mapping[str, Reading]) -> list[str]:
+    """Choose among origins of the same names by the number of classes."""
+
+    def agrees(origin: str) -> bool | None:
+        rule = readings[origin].rule
+        if rule.num_classes is None:
+            return None
+        model = rule.network(**{**rule.options, **rule.variants[0]})
+        return readings[origin].classes(model) == rule.num_classes
+
+    found = {origin: agrees(origin) for origin in origins} if len(origins) > 1 else {}
+    exact = [origin for origin, agreement in found.items() if agreement]
+    return exact or [origin for origin in origins if found.get(origin) is not False]
 
 
 def other_network(model: str, tensors: Mapping[str, np.ndarray]) -> str:

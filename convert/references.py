@@ -3,12 +3,15 @@
 import importlib
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from flaxmobile.errors import InputError
 from flaxmobile.registry import get_spec
 
 Options = Mapping[str, Any]
+Size = int | tuple[int, int]
+"""Side of a square, or height and width, in pixels."""
 
 _MODULES = {
     "torchvision": "torchvision.models",
@@ -20,17 +23,20 @@ _EXTRAS = {"keras": "keras"}
 """Extra that installs an origin's library, where it is not `torch`."""
 
 
-def build_reference(origin: str, model: str, options: Options) -> Any:
+def build_reference(
+    origin: str, model: str, options: Options, image_size: Size | None = None
+) -> Any:
     """Build the network of an origin's library that corresponds to ours.
 
     Args:
       origin: "torchvision", "timm", "timm-tf" or "keras"; the others have no library.
       model: registered name of our network.
       options: all of our network's, see `flaxmobile.registry.options_of`.
+      image_size: of the images, by default the network's own; for Keras, whose networks have one.
 
     Returns:
       With random weights: a `torch.nn.Module` without dropout, or a `keras.Model` that maps images
-      [n, h, w, 3] of the network's own size, in -1..1, to logits. Keras runs on JAX unless the
+      [n, h, w, 3] of that size, in -1..1, to logits. Keras runs on JAX unless the
       environment's KERAS_BACKEND says otherwise.
 
     Raises:
@@ -43,6 +49,7 @@ def build_reference(origin: str, model: str, options: Options) -> Any:
         raise InputError(f"{origin} has no {model}")
     if origin == "keras":
         os.environ.setdefault("KERAS_BACKEND", "jax")
+        build = partial(build, image_size=image_size or get_spec(model).image_size)
     try:
         library = importlib.import_module(_MODULES[origin])
     except ImportError:
@@ -131,15 +138,16 @@ KERAS: Mapping[str, tuple[str, tuple[str, ...], Options]] = {
 
 
 def build_keras(
-    applications: Any, model: str, options: Options, image_size: int, **more: Any
+    applications: Any, model: str, options: Options, image_size: Size, **more: Any
 ) -> Any:
     """Build Keras's network for an image size; without classes it returns pooled features."""
+    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
     name, shared, others = KERAS[model]
     classes = options["num_classes"]
     head = {"classes": classes} if classes else {"include_top": False, "pooling": "avg"}
     return getattr(applications, name)(
         weights=None,
-        input_shape=(image_size, image_size, 3),
+        input_shape=(height, width, 3),
         classifier_activation=None,
         **head,
         **{option: options[option] for option in shared},
@@ -148,14 +156,14 @@ def build_keras(
     )
 
 
-def _keras(model: str) -> Callable[[Any, Options], Any]:
-    def build(applications: Any, options: Options) -> Any:
-        return build_keras(applications, model, options, get_spec(model).image_size)
+def _keras(model: str) -> Callable[..., Any]:
+    def build(applications: Any, options: Options, image_size: Size) -> Any:
+        return build_keras(applications, model, options, image_size)
 
     return build
 
 
-_BUILDERS: dict[tuple[str, str], Callable[[Any, Options], Any]] = {
+_BUILDERS: dict[tuple[str, str], Callable[..., Any]] = {
     ("torchvision", "mobilenet_v2"): _mobilenet_v2,
     ("torchvision", "mobilenet_v3_large"): _mobilenet_v3("large"),
     ("torchvision", "mobilenet_v3_small"): _mobilenet_v3("small"),

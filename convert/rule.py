@@ -144,6 +144,7 @@ class Rule(NamedTuple):
       removable: our layers before the classifier that users replace together with it -> the option
         that leaves each out.
       depth_multiplier: model -> output channels for each input channel of depthwise kernels.
+      num_classes: of all of the origin's files, where that tells it from another of the same names.
       asked: options that no tensor shows, and that differ among the origin's own files -> who has
         which; the user says them for a file that is not a published one.
     """
@@ -165,6 +166,7 @@ class Rule(NamedTuple):
     constants: Mapping[str, float] = {}
     removable: Mapping[str, str] = {}
     depth_multiplier: Callable[[Any], int] = _multiplier_1
+    num_classes: int | None = None
     asked: Mapping[str, str] = {}
 
     @property

@@ -1,6 +1,8 @@
 """Verification: the origin's network and the Flax network on the same images."""
 
-from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +24,8 @@ TOLERANCE = 1e-3
 order."""
 
 _TOP = 5
+_WIDER = 35
+"""Pixels by which the non-square image is wider than it is high."""
 _SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
@@ -29,7 +33,7 @@ class Agreement(NamedTuple):
     """Agreement of two networks' logits.
 
     Attributes:
-      images: number of images.
+      images: number of images, the first one at two more sizes.
       difference: the largest between two logits.
       relative: `difference` as a share of the origin's largest logit.
       top5: whether the five best classes are the same, in any order, for every image.
@@ -45,7 +49,8 @@ class Agreement(NamedTuple):
         agree = "agree" if self.top5 else "do not agree"
         return (
             f"logits differ by at most {self.difference:.2e}, which is {self.relative:.2e} of the "
-            f"largest, on {self.images} image(s); the top-5 classes {agree}"
+            f"largest, on {self.images} image(s), at an odd and a non-square size too; the top-5 "
+            f"classes {agree}, which does not confirm what is assumed"
         )
 
 
@@ -92,12 +97,16 @@ def build_origin(
     """
     if not model.gives_logits:
         raise InputError("--verify compares logits of classes, which this network does not give")
-    try:
-        network = build_reference(origin, name, options_of(model))
-    except InputError as error:
-        raise InputError(f"{error}; without --verify the file is converted") from None
+
+    def build(image_size: tuple[int, int] | None = None) -> Any:
+        try:
+            return build_reference(origin, name, options_of(model), image_size)
+        except InputError as error:
+            raise InputError(f"{error}; without --verify the file is converted") from None
+
     if origin == "keras":
-        return keras_logits(network, file)
+        return keras_logits(build, file)
+    network = build()
     network.load_state_dict(torch_state(tensors, version), strict=True)
     return torch_logits(network.eval())
 
@@ -113,20 +122,31 @@ def torch_logits(network: Any) -> Logits:
     return apply
 
 
-def keras_logits(network: Any, file: Path) -> Logits:
-    """Load a file into a Keras model and turn it into a function of images.
+def keras_logits(build: Callable[[tuple[int, int]], Any], file: Path) -> Logits:
+    """Load a file into Keras's network for each size of images, as a function of them.
+
+    Args:
+      build: (height, width) -> the network.
+      file: its weights.
 
     Raises:
-      InputError: it refuses the file.
+      InputError: from the function, where the network refuses the file.
     """
-    try:
-        network.load_weights(file)
-    except Exception as error:  # Keras raises anything, of any length
-        raise InputError(f"Keras's own network does not take {file}: {first_line(error)}") from None
+
+    @functools.cache
+    def load(size: tuple[int, int]) -> Any:
+        network = build(size)
+        try:
+            network.load_weights(file)
+        except Exception as error:  # Keras raises anything, of any length
+            reason = first_line(error)
+            raise InputError(f"Keras's own network does not take {file}: {reason}") from None
+        return network
 
     def apply(images: np.ndarray) -> np.ndarray:
+        height, width = images.shape[1:3]
         with jax.numpy_rank_promotion("allow"):  # Keras adds biases without a thought
-            return np.asarray(network.predict_on_batch(images))
+            return np.asarray(load((height, width)).predict_on_batch(images))
 
     return apply
 
@@ -138,7 +158,7 @@ def compare(
     preprocessing: Preprocessing,
     paths: Sequence[Path],
 ) -> Agreement:
-    """Run both networks on images, one at a time.
+    """Run both networks on images, one at a time, and on the first one at two more sizes.
 
     Args:
       origin: the origin's network.
@@ -149,8 +169,7 @@ def compare(
     """
     apply, theirs, ours = jax.jit(model.apply), [], []
     with jax.default_matmul_precision("highest"):
-        for path in paths:
-            image = preprocessing(open_image(path))[None]  # [1, h, w, 3]
+        for image in _prepared(paths, preprocessing):
             theirs.append(origin(image)[0])
             ours.append(np.asarray(apply(variables, image))[0])
     expected, found = np.stack(theirs), np.stack(ours)  # [images, classes]
@@ -158,6 +177,21 @@ def compare(
     relative = difference / float(np.abs(expected).max())
     top5 = np.array_equal(_best(found), _best(expected))
     return Agreement(len(paths), difference, relative, top5)
+
+
+def _prepared(paths: Sequence[Path], preprocessing: Preprocessing) -> Iterator[np.ndarray]:
+    """Prepare images [1, h, w, 3]; the first one also at an odd and at a non-square size.
+
+    At these sizes networks differ that pad their strided layers differently.
+    """
+    side = preprocessing.image_size
+    odd, wide = side + 1 - side % 2, side + _WIDER
+    larger = dataclasses.replace(preprocessing, image_size=wide, resize_size=wide)
+    image = larger(open_image(paths[0]))
+    yield image[None, :odd, :odd]
+    yield image[None, :side, :wide]
+    for path in paths:
+        yield preprocessing(open_image(path))[None]
 
 
 def _best(logits: np.ndarray) -> np.ndarray:

@@ -1,13 +1,14 @@
 """Rules: each origin's names of its tensors, one package per origin, one module per network."""
 
 from convert.rule import Rule
-from convert.rules import authors, keras, mediapipe, timm, torchvision
+from convert.rules import authors, fid, keras, mediapipe, timm, torchvision
 
 ORIGINS = {
     "torchvision": torchvision.RULES,
     "timm": timm.RULES,
     "timm-tf": timm.TF_RULES,
     "authors": authors.RULES,
+    "fid": fid.RULES,
     "mediapipe": mediapipe.RULES,
     "keras": keras.RULES,
 }

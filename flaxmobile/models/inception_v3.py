@@ -9,6 +9,9 @@ Paper: Szegedy et al., "Rethinking the Inception Architecture for Computer Visio
   means, as TensorFlow does.
 - The auxiliary classifier averages 5×5 with stride 3, which needs images of at least 299; smaller
   maps, which torchvision refuses, are averaged into 5×5 bins.
+- `variant="fid"` is the network of TensorFlow's graph of 2015-12-05, by which the Fréchet inception
+  distance is measured: averages leave the padding out, and the last module pools by maximum. Its
+  weights have 1008 classes.
 - `alpha` is TF-slim's width multiplier (`depth_multiplier`); the paper has none.
 """
 
@@ -19,6 +22,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
+from flaxmobile.errors import check_choice
 from flaxmobile.layers import (
     Block,
     ConvNorm,
@@ -128,6 +132,22 @@ TABLE = (
 AUXILIARY_AFTER = "mixed6e"
 
 
+def _fid(block: Block) -> Block:
+    """Change the pooling of a block to that of the graph of 2015-12-05."""
+    if not isinstance(block.row, tuple) or isinstance(block.row, Unit | Max):
+        return block
+    pool = Max(stride=1, padding="symmetric") if block.name == "mixed7c" else Mean(False)
+    branches = (
+        tuple(pool if isinstance(layer, Mean) else layer for layer in branch)
+        for branch in block.row
+    )
+    return block._replace(row=tuple(branches))
+
+
+TABLES = {"slim": TABLE, "fid": tuple(map(_fid, TABLE))}
+"""Variant -> its blocks."""
+
+
 class InceptionAux(nn.Module):
     """Classify an intermediate map, in training only: figure 8, with batch normalization.
 
@@ -160,19 +180,25 @@ class InceptionV3(InceptionNetwork):
 
     Attributes:
       aux_logits: in training also sow the logits of an auxiliary classifier.
+      variant: "slim" (TF-slim, torchvision), or "fid", see the file's docstring.
       transform_input: take images normalized by ImageNet's statistics for weights that were trained
         on -1..1.
       The others: see `InceptionNetwork`.
     """
 
     aux_logits: bool = False
+    variant: str = "slim"
     transform_input: bool = False
     dropout_rate: float = 0.5
 
     min_image_size: ClassVar[int] = 75
     heads: ClassVar[tuple[str, ...]] = ("auxiliary", "classifier")
     aux_weight: ClassVar[float] = 0.4
-    table: ClassVar[tuple[Block, ...]] = TABLE
+
+    def check_options(self) -> None:
+        """Raise InputError for an option that the network does not offer."""
+        super().check_options()
+        check_choice("variant", self.variant, TABLES)
 
     def check_images(self, images: Array) -> Array:
         """Raise InputError for wrong images; return them in dtype, in the range of the weights."""
@@ -181,7 +207,7 @@ class InceptionV3(InceptionNetwork):
 
     def blocks(self) -> list[Block]:
         """List the rows of table 1 in order."""
-        return self.scaled(self.table)
+        return self.scaled(TABLES[self.variant])
 
     def finish(self, maps: Maps, train: bool) -> Array:
         """Classify the last map, and in training one before it."""

@@ -12,8 +12,10 @@ Where the paper and the implementations do not all agree:
   TF-slim's networks since MobileNet V2), or with `whole_widths` cut to whole numbers (Keras). The
   four widths of the paper, and 1.25, are the same in both.
 - Padding, normalization and dropout are those of TF-slim and Keras, whose weights are the paper's;
-  timm's are `padding="symmetric", norm_epsilon=1e-5, norm_momentum=0.9`. Keras pads a strided
-  depthwise convolution only at the bottom and right, which is "same" for even sizes.
+  timm's are `padding="symmetric", norm_epsilon=1e-5, norm_momentum=0.9`.
+- Keras pads a strided depthwise convolution by one pixel at the bottom and right at every size, so
+  that odd sizes shrink to floor(size / 2); "same" does so at even sizes alone. `odd_sizes="floor"`
+  is Keras's.
 - `depth_multiplier` is Keras's: outputs of a depthwise convolution per input channel.
 """
 
@@ -23,7 +25,7 @@ from typing import ClassVar, NamedTuple
 from flax import linen as nn
 from jax import Array
 
-from flaxmobile.errors import check_value
+from flaxmobile.errors import check_choice, check_value
 from flaxmobile.layers import (
     Block,
     ConvNorm,
@@ -61,6 +63,9 @@ def scale(channels: float, alpha: float, whole: bool) -> int:
     return max(1, int(channels * alpha)) if whole else round_channels(channels * alpha)
 
 
+_BOTTOM_RIGHT = ((0, 1), (0, 1))
+
+
 class DepthwiseSeparable(nn.Module):
     """Filter each channel (3×3), then mix them (1×1): figure 3, right, of the V1 paper.
 
@@ -68,6 +73,7 @@ class DepthwiseSeparable(nn.Module):
       features: output channels.
       stride, dilation: of the depthwise convolution.
       depth_multiplier: its outputs per input channel.
+      floor: halve an odd size downwards, see `MobileNetV1`.
       unit: convolution, normalization and activation, with the network's options bound.
     """
 
@@ -75,12 +81,14 @@ class DepthwiseSeparable(nn.Module):
     stride: int = 1
     dilation: int = 1
     depth_multiplier: int = 1
+    floor: bool = False
     unit: Callable[..., nn.Module] = ConvNorm
 
     @nn.compact
     def __call__(self, x: Array, train: bool = False) -> Array:
         """Map x [n, h, w, c] to [n, ceil(h / stride), ceil(w / stride), features]."""
         channels = x.shape[-1]
+        padding = {"padding": _BOTTOM_RIGHT} if self.floor and self.stride == 2 else {}
         x = self.unit(
             channels * self.depth_multiplier,
             3,
@@ -89,6 +97,7 @@ class DepthwiseSeparable(nn.Module):
             groups=channels,
             activation=relu6,
             name="depthwise",
+            **padding,
         )(x, train)  # [n, h / stride, w / stride, depth_multiplier * c]
         return self.unit(self.features, activation=relu6, name="pointwise")(x, train)
 
@@ -98,11 +107,13 @@ class MobileNetV1(ScaledNetwork):
 
     Attributes:
       depth_multiplier: outputs of the depthwise convolutions per input channel, 1 or more.
+      odd_sizes: "ceil", or "floor" for maps of floor(size / 2) as in Keras.
       whole_widths: cut widths to whole numbers instead of rounding them to multiples of 8.
       The others: see `ScaledNetwork`.
     """
 
     depth_multiplier: int = 1
+    odd_sizes: str = "ceil"
     whole_widths: bool = False
     dropout_rate: float = 1e-3
     padding: str = "same"
@@ -116,6 +127,7 @@ class MobileNetV1(ScaledNetwork):
         super().check_options()
         multiplier = self.depth_multiplier
         check_value("depth_multiplier", multiplier, multiplier >= 1, "1 or more")
+        check_choice("odd_sizes", self.odd_sizes, ("ceil", "floor"))
 
     def width(self, channels: float) -> int:
         """Scale a width of the table, see `scale`."""
@@ -133,6 +145,7 @@ class MobileNetV1(ScaledNetwork):
             stride=place.geometry.stride,
             dilation=place.geometry.dilation,
             depth_multiplier=self.depth_multiplier,
+            floor=self.odd_sizes == "floor",
             unit=unit,
             name=place.name,
         )

@@ -21,15 +21,15 @@ from tests.models.parity import assert_close
 from tests.networks import QUICK
 
 NETWORKS = [
-    ("mobilenet_v1", {"alpha": 0.25}, (64, 96)),
-    ("mobilenet_v1", {"alpha": 0.1, "depth_multiplier": 2}, (32, 64)),
-    ("mobilenet_v2", {"alpha": 0.35}, (64, 75)),
-    ("mobilenet_v3_large", {"alpha": 0.35}, (64, 75)),
-    ("mobilenet_v3_small", {"alpha": 1.25}, (64, 75)),
-    ("mobilenet_v3_small", {"alpha": 0.5, "minimalistic": True}, (64, 75)),
-    ("xception", {}, (71, 96)),
-    ("inception_v3", {}, (75, 96)),
-    ("inception_resnet_v2", {}, (75, 96)),
+    ("mobilenet_v1", {"alpha": 0.25}, (64, (97, 131))),
+    ("mobilenet_v1", {"alpha": 0.1, "depth_multiplier": 2}, (32, (45, 39))),
+    ("mobilenet_v2", {"alpha": 0.35}, (64, (75, 98))),
+    ("mobilenet_v3_large", {"alpha": 0.35}, (64, (75, 98))),
+    ("mobilenet_v3_small", {"alpha": 1.25}, (64, (75, 98))),
+    ("mobilenet_v3_small", {"alpha": 0.5, "minimalistic": True}, (64, (75, 98))),
+    ("xception", {}, (71, (83, 96))),
+    ("inception_v3", {}, (75, (83, 96))),
+    ("inception_resnet_v2", {}, (75, (83, 96))),
 ]
 
 
@@ -81,7 +81,8 @@ def test_logits_agree_from_every_format(tmp_path, name, options, sizes):
     assert_same(flat(nameless.variables), flat(variables))
     apply = jax.jit(model.apply, compiler_options=QUICK)
     for size in sizes:
-        images = np.random.default_rng(size).uniform(-1, 1, (2, size, size, 3)).astype(np.float32)
+        shape = (2, *np.broadcast_to(size, 2), 3)
+        images = np.random.default_rng(size).uniform(-1, 1, shape).astype(np.float32)
         network = network if size == sizes[0] else random_model(name, size, **options)
         assert_close(apply(variables, images), logits(network, images), 1e-4, f"at {size}")
 

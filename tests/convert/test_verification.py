@@ -56,14 +56,15 @@ def images(tmp_path):
 
 
 def verify(weights, output, *paths):
-    flags = [word for path in paths for word in ("--verify", str(path))]
+    flags = ["--image-size", "64"]
+    flags += [word for path in paths for word in ("--verify", str(path))]
     return convert(weights, output, *flags, model="shufflenet_v2")
 
 
 def test_agreement_is_printed_and_recorded(tmp_path, capsys, weights, images):
     assert verify(weights, tmp_path / "flax", images, images / "a.png") == 0
     out = capsys.readouterr().out
-    assert "of the largest, on 3 image(s); the top-5 classes agree\n" in out
+    assert "of the largest, on 3 image(s), at an odd and a non-square size too; the top-5" in out
     found = json.loads((tmp_path / "flax" / "model.json").read_text())["source"]["verification"]
     assert found["images"] == 3
     assert 0 < found["relative"] < 1e-4
@@ -117,9 +118,12 @@ def keras_files(tmp_path_factory):
 
 def test_keras_runs_its_own_network(tmp_path, capsys, images, keras_files):
     path = keras_files["keras"]
-    flags = ["--verify", str(images / "a.png")]
+    flags = ["--image-size", "64", "--verify", str(images / "a.png")]
     assert convert(path, tmp_path / "flax", *flags, model="v1") == 0
-    assert "of the largest, on 1 image(s); the top-5 classes agree\n" in capsys.readouterr().out
+    assert (
+        "of the largest, on 1 image(s), at an odd and a non-square size too; the top-5"
+        in capsys.readouterr().out
+    )
     found = json.loads((tmp_path / "flax" / "model.json").read_text())["source"]["verification"]
     assert found["images"] == 1
     assert 0 < found["relative"] < 1e-4
@@ -132,7 +136,8 @@ def test_keras_takes_its_files_in_every_format(keras_files, form):
     model = create_model("mobilenet_v1", alpha=0.1, num_classes=12, **rule.options)
     with drawing_nothing():
         network = build_reference("keras", "mobilenet_v1", options_of(model))
-    verification.keras_logits(network, keras_files[form])
+    apply = verification.keras_logits(lambda size: network, keras_files[form])
+    apply(np.zeros((1, 224, 224, 3), np.float32))
     expected = random_model("mobilenet_v1", 32, alpha=0.1, num_classes=12)
     for found, saved in zip(network.weights, expected.weights, strict=True):
         assert np.array_equal(found.value, saved.value)
@@ -143,7 +148,8 @@ def test_a_file_that_keras_does_not_take_is_one_line(keras_files):
     model = create_model("mobilenet_v1", alpha=0.25, num_classes=12, **rule.options)
     path = keras_files["weights.h5"]
     with drawing_nothing(), pytest.raises(InputError) as caught:
-        verification.build_origin("keras", "mobilenet_v1", model, path, {})
+        apply = verification.build_origin("keras", "mobilenet_v1", model, path, {})
+        apply(np.zeros((1, 32, 32, 3), np.float32))
     assert str(caught.value).startswith(f"Keras's own network does not take {path}: ")
     assert "\n" not in str(caught.value)
 

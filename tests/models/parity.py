@@ -44,6 +44,10 @@ def equal_names(path: str) -> str:
     return path.replace("/", ".")
 
 
+Size = int | tuple[int, int]
+"""Side of a square, or height and width, in pixels."""
+
+
 class Pair(NamedTuple):
     """A torch network or block and ours with the same numbers.
 
@@ -179,7 +183,7 @@ def assert_block_agrees(pair: Pair, shape: tuple[int, int, int, int], tolerance=
     assert_all_close(found, statistics_of(theirs), tolerance)
 
 
-def assert_logits_agree(pair: Pair, size: int, batch: int = 2, tolerance: float = 1e-4) -> None:
+def assert_logits_agree(pair: Pair, size: Size, batch: int = 2, tolerance: float = 1e-4) -> None:
     """Ours in float32 and evaluation mode, to a share of the largest logit.
 
     The reference's in float64: its rounding in float32 is as large as ours, 6e-5 in MobileNeXt's
@@ -189,7 +193,7 @@ def assert_logits_agree(pair: Pair, size: int, batch: int = 2, tolerance: float 
     with torch.no_grad():
         expected = double(pair.torch)(to_torch(images).double()).numpy()
     assert np.isfinite(expected).all()
-    apply = jax.jit(pair.flax.apply, compiler_options=QUICK if size < FULL_SIZE else None)
+    apply = jax.jit(pair.flax.apply, compiler_options=QUICK if np.max(size) < FULL_SIZE else None)
     assert_close(apply(pair.variables, images), expected, tolerance, "logits")
 
 
@@ -289,9 +293,9 @@ def shifted_depthwise(conv: nn.Conv2d, x: Tensor) -> Tensor:
     return total if conv.bias is None else total + conv.bias.reshape(1, -1, 1, 1)
 
 
-def batch_of(size: int, count: int, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(size)
-    images = rng.normal(size=(count, size, size, 3)).astype(np.float32)
+def batch_of(size: Size, count: int, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
+    rng, shape = np.random.default_rng(size), np.broadcast_to(size, 2)
+    images = rng.normal(size=(count, *shape, 3)).astype(np.float32)
     return images.astype(dtype), rng.integers(0, NUM_CLASSES, count)
 
 

@@ -1,6 +1,7 @@
 """Inception V3 against torchvision: blocks, logits, training steps."""
 
 from functools import cache, partial
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -84,6 +85,31 @@ def test_auxiliary_classifier_agrees(size):
     theirs = Logits(thinned(inception.InceptionAux(24, NUM_CLASSES), ALPHA, 17, 24))
     ours = LogitsMap(InceptionAux(NUM_CLASSES, ALPHA, np.float64, UNIT))
     assert_block_agrees(block(theirs, ours, 24, names=names), (2, size, size, 24))
+
+
+def with_pool(forward, pool, x):
+    with mock.patch.object(inception.F, "avg_pool2d", pool):
+        return forward(x)
+
+
+@cache
+def fid_pair():
+    """torchvision's network with the pooling of TensorFlow's graph of 2015-12-05."""
+    network = thinned(torchvisions(aux_logits=False), ALPHA, 96)
+    averages = partial(functional.avg_pool2d, count_include_pad=False)
+    for name, module in network.named_children():
+        if hasattr(module, "branch_pool"):
+            pool = functional.max_pool2d if name == "Mixed_7c" else averages
+            module._forward = partial(with_pool, module._forward, pool)
+    return published(rule_at(RULES["fid", "inception_v3"], ALPHA), "inception_v3", network)
+
+
+@pytest.mark.parametrize("size", [75, (83, 110)])
+def test_fids_logits_agree(size):
+    pair = fid_pair()
+    assert_logits_agree(pair, size)
+    with pytest.raises(AssertionError):
+        assert_logits_agree(pair._replace(flax=pair.flax.clone(variant="slim")), size)
 
 
 def test_full_size_logits_agree():

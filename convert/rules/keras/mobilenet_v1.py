@@ -1,8 +1,4 @@
-"""Keras's MobileNet.
-
-At sizes that are not multiples of 32 it is another network: it pads a strided depthwise convolution
-only at the bottom and right, and its maps are a pixel smaller than those of our "same" padding.
-"""
+"""Keras's MobileNet."""
 
 from convert.imagenet import class_names_without_background
 from convert.layouts import KERAS
@@ -32,6 +28,7 @@ RULE = Rule(
     other_names=(by_order(_modules, _AS_CONVOLUTIONS),),
     own_options={
         "whole_widths": True,
+        "odd_sizes": "floor",
         "padding": "same",
         "norm_epsilon": 1e-3,
         "norm_momentum": 0.99,

@@ -90,6 +90,7 @@ RULE = Rule(
     modules=_modules,
     own_options={
         "alpha": 1.0,
+        "variant": "slim",
         "transform_input": False,
         "padding": "symmetric",
         "norm_epsilon": 1e-3,
