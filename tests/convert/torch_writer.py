@@ -1,0 +1,51 @@
+"""Torch files with any content, also such as torch would not write."""
+
+import io
+import pickle
+import zipfile
+from collections import OrderedDict
+from typing import NamedTuple
+
+import torch
+
+
+class Storage(NamedTuple):
+    """A storage of float32 that a pickle names."""
+
+    key: str = "0"
+    count: int = 6
+
+
+class Tensor:
+    """A tensor in a pickle, whatever its storage holds."""
+
+    def __init__(self, storage=Storage(), offset=0, shape=(2, 3), strides=(3, 1)):  # noqa: B008
+        more = (False, OrderedDict())  # no gradient, no hooks
+        self.args = storage, offset, shape, strides, *more
+
+    def __reduce__(self):
+        return torch._utils._rebuild_tensor_v2, self.args
+
+
+class _Pickler(pickle.Pickler):
+    def persistent_id(self, thing):
+        if isinstance(thing, Storage):
+            return "storage", torch.FloatStorage, thing.key, "cpu", thing.count
+        return None
+
+
+def dump(content):
+    """Pickle content with such tensors."""
+    out = io.BytesIO()
+    _Pickler(out, protocol=2).dump(content)
+    return out.getvalue()
+
+
+def write_archive(path, content, storages, byteorder=b"little", compression=zipfile.ZIP_STORED):
+    """Write a zip archive as torch does, from a pickle or its content."""
+    program = content if isinstance(content, bytes) else dump(content)
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr("archive/data.pkl", program)
+        archive.writestr("archive/byteorder", byteorder)
+        for key, numbers in storages.items():
+            archive.writestr(f"archive/data/{key}", numbers)
