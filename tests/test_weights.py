@@ -24,6 +24,7 @@ METADATA = Metadata(
     Preprocessing(64, 72, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "bicubic"),
     ("daisy", "dandelion", "rose", "sunflower", "tulip"),
     {"file": "net.pth", "sha256": "0" * 64, "licence": "BSD-3-Clause"},
+    "sigmoid",
 )
 
 

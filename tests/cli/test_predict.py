@@ -49,11 +49,16 @@ IMAGES = (
 
 
 @pytest.fixture(scope="module")
-def expected(folder):
-    """Probabilities [image, class] from the unfolded network, all images at once."""
+def logits(folder):
+    """Logits [image, class] of the unfolded network, all images at once."""
     model, variables = small_model(), random_variables(small_model())
     images = np.stack([PREPROCESSING(open_image(folder / name)) for name in IMAGES])
-    return np.asarray(jax.jit(lambda v, x: jax.nn.softmax(model.apply(v, x)))(variables, images))
+    return np.asarray(jax.jit(model.apply)(variables, images))
+
+
+@pytest.fixture(scope="module")
+def expected(logits):
+    return np.asarray(jax.nn.softmax(logits))
 
 
 @pytest.fixture
@@ -141,6 +146,29 @@ def test_table_shows_the_best_classes_of_each_image(predict, known):
         ["daisy", "0.00%"],
     ]
     assert len({len(line) for line in lines}) == 1
+
+
+@pytest.mark.parametrize(
+    ("output", "kind", "form", "answer"),
+    [
+        ("sigmoid", "probability", "{:.2%}", lambda x: 1 / (1 + np.exp(-x))),
+        ("none", "value", "{:.5g}", lambda x: x),
+    ],
+)
+def test_the_answer_is_that_of_the_weights(predict, folder, logits, output, kind, form, answer):
+    save_weights(
+        folder / output, "v2", OPTIONS, random_variables(small_model()),
+        Metadata(PREPROCESSING, output=output),
+    )  # fmt: skip
+    expected = np.sort(answer(logits[0]))[::-1]
+    status, out, err = predict("rgb.png", "--json", "--weights", output)
+    assert (status, err) == (0, "")
+    found = [each[kind] for each in json.loads(out)[0]["predictions"]]
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+    _, out, _ = predict("rgb.png", "--weights", output, "--plot", f"{output}.png")
+    assert kind in out.splitlines()[0]
+    assert form.format(found[0]) in out
+    assert (folder / f"{output}.png").exists()
 
 
 @pytest.mark.parametrize("top", [5, 6, 1000])
