@@ -9,7 +9,7 @@ from convert.formats.contents import NOTHING_SAID, Statements
 from convert.rule import Published, Rule
 from flaxmobile.errors import InputError
 from flaxmobile.layers import Network
-from flaxmobile.outputs import default_output
+from flaxmobile.outputs import OUTPUTS, default_output
 from flaxmobile.preprocessing import Preprocessing
 
 
@@ -43,8 +43,14 @@ def facts_about(
       said: statements of the file and of the user.
 
     Raises:
-      InputError: another number of class names than of classes, or a wrong value.
+      InputError: another number of class names than of classes, a wrong value, or layers before
+        the network that cannot be read.
     """
+    if said.unread and not {"mean", "std"} <= set(said.preprocessing):
+        raise InputError(
+            f"images go through {', '.join(said.unread)}, which cannot be read: say with --mean "
+            "and --std what the network gets of pixels in 0..1"
+        )
     preset = published.preprocessing if published else rule.preset(model)
     preprocessing = dataclasses.replace(preset, **_resized(preset, dict(said.preprocessing)))
     stated = {*said.preprocessing, *(["resize_size"] if "image_size" in said.preprocessing else [])}
@@ -59,10 +65,22 @@ def facts_about(
     return Facts(
         preprocessing,
         names,
-        said.output or default_output(model.num_classes),
+        _output(said.output, model.num_classes),
         {**rule.about, **(published.source if published else {}), **said.source},
         () if published else tuple(unstated),
     )
+
+
+def _output(stated: str | None, num_classes: int) -> str:
+    """Return the stated activation of the answer, or the default; a backbone has no answer."""
+    if stated is None or not num_classes:
+        return default_output(num_classes)
+    if stated not in OUTPUTS:
+        raise InputError(
+            f"the network's answer is made by {stated}; accepted: {', '.join(OUTPUTS)}; "
+            "--no-classifier leaves it out"
+        )
+    return stated
 
 
 def _resized(preset: Preprocessing, stated: dict[str, Any]) -> dict[str, Any]:

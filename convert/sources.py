@@ -8,7 +8,7 @@ from typing import NamedTuple
 import ml_dtypes
 import numpy as np
 
-from convert.formats.contents import NOTHING_SAID, Contents, Statements
+from convert.formats.contents import NOTHING_SAID, Contents, Head, Statements
 from convert.formats.keras import SUFFIXES, is_start_of_hdf5, read_keras
 from convert.formats.safetensors import (
     is_start_of_safetensors,
@@ -32,7 +32,7 @@ class Source(NamedTuple):
       sha256: of the file.
       precision: of its floating-point tensors, before they were widened.
       said: the file's own statements.
-      notes: sentences for the user, see `Contents`.
+      notes, head: see `Contents`.
     """
 
     tensors: dict[str, np.ndarray]
@@ -40,6 +40,7 @@ class Source(NamedTuple):
     precision: str = "float32"
     said: Statements = NOTHING_SAID
     notes: tuple[str, ...] = ()
+    head: Head | None = None
 
 
 Read = Callable[[Path], Contents]
@@ -86,14 +87,14 @@ def read_source(path: Path) -> Source:
             head = file.read(_HEAD)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
-    tensors, said, notes = _reader(path, head)(path)
+    tensors, said, notes, last = _reader(path, head)(path)
     kinds = {array.dtype for array in tensors.values() if array.dtype.kind not in "iub"}
     if len(kinds) != 1 or not kinds.issubset(_HALVES):
-        return Source(tensors, digest, said=said, notes=notes)
+        return Source(tensors, digest, said=said, notes=notes, head=last)
     for name, array in tensors.items():
         if array.dtype in kinds:
             tensors[name] = array.astype(np.float32)  # one at a time, for the sake of memory
-    return Source(tensors, digest, kinds.pop().name, said, notes)
+    return Source(tensors, digest, kinds.pop().name, said, notes, last)
 
 
 def _reader(path: Path, head: bytes) -> Read:

@@ -17,12 +17,14 @@ class Statements:
         `flaxmobile.outputs`.
       class_names: one per class.
       source: other facts for model.json: name, address, licence.
+      unread: layers that prepare images in a way that `preprocessing` cannot express.
     """
 
     preprocessing: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     output: str | None = None
     class_names: tuple[str, ...] | None = None
     source: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    unread: tuple[str, ...] = ()
 
     def over(self, other: Self) -> Self:
         """Return these statements, and the other's where these say nothing."""
@@ -31,10 +33,31 @@ class Statements:
             other.output if self.output is None else self.output,
             other.class_names if self.class_names is None else self.class_names,
             {**other.source, **self.source},
+            self.unread or other.unread,
         )
 
 
 NOTHING_SAID = Statements()
+
+
+class HeadLayer(NamedTuple):
+    """A dense layer, or a 1×1 convolution of pooled features: its name and its activation."""
+
+    name: str
+    activation: str
+
+
+class Head(NamedTuple):
+    """The layers that map a network's last feature map to its answer.
+
+    Attributes:
+      layers: those with weights, in order.
+      obstacle: a layer before or between them that is neither average pooling nor an activation
+        alone; empty if there is none.
+    """
+
+    layers: tuple[HeadLayer, ...]
+    obstacle: str = ""
 
 
 class Contents(NamedTuple):
@@ -44,8 +67,10 @@ class Contents(NamedTuple):
       tensors: by name.
       said: the file's own statements.
       notes: sentences for the user: where in the file the tensors stand, and what stands beside.
+      head: the network's last layers, where the file states them.
     """
 
     tensors: dict[str, np.ndarray]
     said: Statements = NOTHING_SAID
     notes: tuple[str, ...] = ()
+    head: Head | None = None

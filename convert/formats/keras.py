@@ -1,6 +1,7 @@
 """Keras files: the tensors of the layers by name, for every version of Keras.
 
-They are read with h5py only. A model's configuration is not read, so none of its code can run.
+They are read with h5py only. A whole model's configuration, which is JSON, is read as data: it says
+how images are prepared and what the answer is; none of its code can run.
 
 Three formats hold the same tensors, which are told apart by the groups at their top:
 
@@ -14,6 +15,8 @@ Three formats hold the same tensors, which are told apart by the groups at their
 Source of the facts: `keras.src.legacy.saving.legacy_h5_format` and `keras.src.saving.saving_lib`.
 """
 
+import dataclasses
+import json
 import re
 import shutil
 import tempfile
@@ -28,6 +31,9 @@ import ml_dtypes
 import numpy as np
 
 from convert.formats.contents import Contents
+from convert.formats.keras_graph import read_graph
+from convert.formats.keras_heads import read_answer
+from convert.formats.keras_images import read_preparation
 from flaxmobile.errors import InputError
 
 SUFFIXES = (".h5", ".hdf5", ".keras")
@@ -39,6 +45,7 @@ BY_ORDER = "layers/"
 _ACCEPTED = "accepted: weights or a model that Keras saved, as .h5, .weights.h5 or .keras"
 _MEMBER = "model.weights.h5"
 """The weights in a `.keras` archive."""
+_CONFIGURATION = "config.json"
 
 _BATCH_NORMALIZATION = ("gamma", "beta", "moving_mean", "moving_variance")
 _SEPARABLE = ("depthwise/kernel", "pointwise/kernel", "bias")
@@ -49,11 +56,13 @@ _NUMBERED = {
     "dense": _CONVOLUTION,
     "separable_conv2d": _SEPARABLE,
     "batch_normalization": _BATCH_NORMALIZATION,
+    "normalization": ("mean", "variance", "count"),
 }
 """Class of a layer -> its tensors, in the order of their numbers."""
 
 _LEGACY = {
     **{name: name for name in ("kernel", "bias", "pointwise_kernel", *_BATCH_NORMALIZATION)},
+    **{name: name for name in _NUMBERED["normalization"]},
     "depthwise_kernel": "kernel",  # of a depthwise convolution
     **{"W": "kernel", "b": "bias"},  # Keras 1, which wrote some of the published files
     **{"running_mean": "moving_mean", "running_std": "moving_variance"},
@@ -84,13 +93,46 @@ def read_keras(path: Path) -> Contents:
     """
     h5py = _import_h5py()
     try:
-        with _open(path, h5py) as file:
-            tensors = _read(file, h5py)
+        with _open(path, h5py) as (file, configuration):
+            return _contents(_read(file, h5py), configuration or _configuration_of(file))
     except InputError as error:
         raise InputError(f"{path} {error}; {_ACCEPTED}") from None
     except Exception:  # a damaged file raises whatever its bytes happen to mean
         raise InputError(f"{path} is damaged or not a file of Keras's; {_ACCEPTED}") from None
-    return Contents(tensors)
+
+
+def _contents(tensors: dict[str, np.ndarray], configuration: Any) -> Contents:
+    """Add a model's own statements to its tensors."""
+    if configuration is None:
+        return Contents(tensors)
+    try:
+        graph = read_graph(configuration["model"])
+        preparation = read_preparation(graph, tensors)
+        answer = read_answer(graph, configuration["training"])
+    except (LookupError, TypeError, AttributeError):
+        return Contents(tensors, notes=("its configuration is not one that can be read here",))
+    used = tuple(f"{name}/" for name in preparation.used)
+    return Contents(
+        {name: array for name, array in tensors.items() if not name.startswith(used)},
+        dataclasses.replace(preparation.statements, output=answer.output),
+        tuple(preparation.describe()),
+        answer.head,
+    )
+
+
+def _configuration_beside(archive: zipfile.ZipFile) -> Any:
+    """Read the configuration in a `.keras` archive: the model and the arguments of `compile`."""
+    if _CONFIGURATION not in archive.namelist():
+        return None
+    model = json.loads(archive.read(_CONFIGURATION))
+    return {"model": model, "training": model.get("compile_config") or {}}
+
+
+def _configuration_of(file: Any) -> Any:
+    """Read the configuration of a model that is saved as HDF5, in attributes of the file."""
+    if "model_config" not in file.attrs:
+        return None
+    return {k: json.loads(file.attrs.get(f"{k}_config", "{}")) for k in ("model", "training")}
 
 
 def _import_h5py() -> ModuleType:
@@ -102,20 +144,21 @@ def _import_h5py() -> ModuleType:
 
 
 @contextmanager
-def _open(path: Path, h5py: ModuleType) -> Iterator[Any]:
-    """Open the HDF5 file, or the one in the archive."""
+def _open(path: Path, h5py: ModuleType) -> Iterator[tuple[Any, Any]]:
+    """Open the HDF5 file, or the one in the archive, which has the configuration beside it."""
     if not zipfile.is_zipfile(path):
         with h5py.File(path, "r") as file:
-            yield file
+            yield file, None
         return
     with zipfile.ZipFile(path) as archive:
         if _MEMBER not in archive.namelist():
             raise InputError(f"is an archive without {_MEMBER}")
+        configuration = _configuration_beside(archive)
         # On disk, because seeking in an archive reads it from its start again.
         with archive.open(_MEMBER) as content, tempfile.TemporaryFile() as copy:
             shutil.copyfileobj(content, copy)
             with h5py.File(copy, "r") as file:
-                yield file
+                yield file, configuration
 
 
 def _read(file: Any, h5py: ModuleType) -> dict[str, np.ndarray]:
