@@ -50,6 +50,7 @@ def write_directory(config: Config) -> None:
         published=fetched.published,
         stated=config.stated,
         images=images,
+        selection=config.selection,
     )
     filled = found.filled
     save_weights(config.output, found.model_name, filled.options, filled.variables, found.metadata)

@@ -100,7 +100,7 @@ def left_out(
       targets: the origin's names of the tensors that the chosen network has.
 
     Returns:
-      By the origin's names.
+      By the file's names.
     """
     rule, layout = reading.rule, reading.rule.layout
     placed = {layout.split(name)[0] for name in targets}
@@ -121,4 +121,5 @@ def left_out(
         outside = name.partition(layout.separator)[0] not in body
         return layer not in placed and (layer in removed or (headless and outside))
 
-    return {name: f"not part of {kind}" for name in reading.claims if is_left_out(name)}
+    names = [own for name, own in reading.claims.items() if is_left_out(name)]
+    return dict.fromkeys([*names, *(reading.outside if headless else [])], f"not part of {kind}")

@@ -11,6 +11,7 @@ from convert.choices import HEADLESS
 from convert.facts import read_class_names
 from convert.fetching import publisher_of
 from convert.formats.contents import Statements
+from convert.sources import Selection
 from flaxmobile.command.options import read_options
 from flaxmobile.errors import InputError
 from flaxmobile.registry import create_model
@@ -56,6 +57,13 @@ class Config:
     output_activation: Literal["auto", "softmax", "sigmoid", "none"] = "auto"
     """Activation of the answer: softmax, sigmoid (one class, or several labels an image), or none;
     auto is the file's, otherwise softmax, or sigmoid for one class."""
+    weights_key: str | None = None
+    """Place of the state dict in a torch checkpoint, such as model_ema; dots for nested ones."""
+    prefix: str | None = None
+    """Beginning of the network's names, such as backbone, where it cannot be found; tensors of
+    other names are left out."""
+    allow_narrowing: Annotated[bool, FlagCreatePairsOff] = False
+    """Round float64 to float32; without it only numbers that stay the same are accepted."""
     verify: Annotated[
         tyro.conf.UseAppendAction[tuple[Path, ...]], tyro.conf.arg(metavar="IMAGE|DIR")
     ] = ()
@@ -85,6 +93,11 @@ class Config:
             None if self.output_activation == "auto" else self.output_activation,
             None if self.class_names is None else read_class_names(self.class_names),
         )
+
+    @property
+    def selection(self) -> Selection:
+        """The user's word on which tensors of the file are meant."""
+        return Selection(self.weights_key, self.prefix, self.allow_narrowing)
 
     def check(self) -> None:
         """Raise InputError for values that are not accepted, alone or together."""

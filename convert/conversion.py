@@ -20,8 +20,8 @@ from convert.formats.contents import NOTHING_SAID, Statements
 from convert.reading import Reading
 from convert.recognition import other_network, recognise, torch_rules_of
 from convert.rule import Options, Published
-from convert.sources import read_source
-from flaxmobile.errors import InputError
+from convert.sources import FOUND, Selection, read_source
+from flaxmobile.errors import InputError, shorten
 from flaxmobile.registry import resolve_name
 from flaxmobile.weights import Metadata, open_weights
 
@@ -35,7 +35,7 @@ class Conversion:
       origin: whose names the file has.
       file: where the numbers come from.
       sha256: of the file.
-      precision: of the file's numbers; those in half precision were widened, without a change.
+      precision: of the file's numbers.
       filled: the network, its options and variables, and how every tensor was used.
       assumed: options that no tensor shows and nobody stated; the origin's networks have them.
       facts: preprocessing, class names, output, and which of them are assumed.
@@ -78,8 +78,6 @@ class Conversion:
         yield from self.notes
         yield f"images: {facts.preprocessing.describe()}"
         yield from self._describe_assumptions()
-        if self.precision != "float32":
-            yield f"widened from {self.precision}, which changes no number"
         reasons = ", ".join(sorted(set(filled.ignored.values())))
         why = f" ({reasons})" if reasons else ""
         yield f"used {len(filled.used)} tensors, ignored {len(filled.ignored)}{why}"
@@ -91,7 +89,7 @@ class Conversion:
             )
         for reason in dict.fromkeys(filled.left_out.values()):
             names = [name for name, own in filled.left_out.items() if own == reason]
-            yield f"left out, as {reason}: {', '.join(names)}"
+            yield f"left out, as {reason}: {shorten(names)}"
         if self.agreement is not None:
             yield str(self.agreement)
 
@@ -126,6 +124,7 @@ def convert_file(
     published: Published | None = None,
     stated: Statements = NOTHING_SAID,
     images: Sequence[Path] = (),
+    selection: Selection = FOUND,
 ) -> Conversion:
     """Fill a Flax network from a file of reference weights.
 
@@ -138,16 +137,17 @@ def convert_file(
       published: the publisher's statements about the file; by default looked up by its SHA-256.
       stated: the user's statements, over those of the file and of its publisher.
       images: files on which the origin's network and this one must agree; needs its library.
+      selection: which tensors of the file are meant.
 
     Raises:
       InputError: the file is damaged, of another network, or does not fill this one; an option is
         not the file's; or the two networks do not agree.
     """
     name = resolve_name(model)
-    file = read_source(path)
-    origin, reading = recognise(name, source, file)
+    file = read_source(path, selection)
+    origin, reading = recognise(name, source, file, selection.prefix)
     rule = reading.rule
-    if other := other_network(name, file.tensors):
+    if other := other_network(name, file.tensors, selection.prefix):
         raise InputError(f"{path} holds no {name}: {other}")
     published = published or rule.find_published(file.sha256)
     if published is None:
@@ -171,7 +171,7 @@ def convert_file(
         filled=filled,
         assumed={} if published else assumed(rule, chosen),
         facts=facts,
-        notes=file.notes,
+        notes=(*file.notes, *reading.notes),
         agreement=agreement,
     )
 
@@ -195,7 +195,7 @@ def _build_origin(
     """Build the origin's network, with the tensors as they are in the file."""
     tensors = {
         theirs: reading.file[own]
-        for theirs, (own, *_) in reading.claims.items()
+        for theirs, own in reading.claims.items()
         if own not in filled.left_out
     }
     version = reading.rule.version

@@ -26,8 +26,9 @@ class Filled(NamedTuple):
       options: of `create_model` that build it.
       variables: {"params": …, "batch_stats": …}: views of the file's tensors.
       used: names of the file's tensors that are in the variables, in the origin's order.
-      ignored: the file's tensors that no Flax network has -> why they may be ignored.
-      left_out: the file's tensors that the user's options exclude -> the reason.
+      ignored: the origin's counters, which no Flax network has -> why they may be ignored.
+      left_out: the file's other tensors that are not the network's, or that the user's options
+        exclude -> the reason.
       constants: paths of variables that the file has no tensor for, because they are constant in
         the origin's network.
     """
@@ -62,11 +63,12 @@ def to_flax(reading: Reading, model_name: str, chosen: Options = MappingProxyTyp
     leaves = leaves_of(model)
     targets = targets_of(rule, model, leaves)
     excluded = left_out(reading, read, others, targets) if others else {}
-    claims = {name: own for name, own in reading.claims.items() if name not in excluded}
-    problems += [*refused, *name_problems(layout, claims, targets)]
+    claims = {name: own for name, own in reading.claims.items() if own not in excluded}
+    outside = [name for name in reading.outside if name not in excluded]
+    problems += [*refused, *name_problems(layout, claims, outside, targets)]
     for name, target in targets.items():
-        for claimant in claims.get(name, ()):
-            problems += value_problems(claimant, reading.file[claimant], target)
+        if name in claims:
+            problems += value_problems(claims[name], reading.tensors[name], target)
     if problems:
         raise InputError(
             f"{model_name} with {model.size_text()} cannot be filled: {'; '.join(problems)}"
@@ -74,7 +76,7 @@ def to_flax(reading: Reading, model_name: str, chosen: Options = MappingProxyTyp
     constants = constants_of(rule, leaves)
     flat = {target.path: target.to_ours(reading.tensors[name]) for name, target in targets.items()}
     counters = {
-        claims[name][0]: layout.counter.reason
+        claims[name]: layout.counter.reason
         for name in claims
         if layout.counter and name not in targets
     }
@@ -82,9 +84,9 @@ def to_flax(reading: Reading, model_name: str, chosen: Options = MappingProxyTyp
         model,
         options,
         traverse_util.unflatten_dict({**flat, **constants}, sep="/"),
-        tuple(claims[name][0] for name in targets),
-        {**reading.ignored, **counters},
-        {file: why for name, why in excluded.items() for file in reading.claims[name]},
+        tuple(claims[name] for name in targets),
+        counters,
+        {**reading.ignored, **excluded},
         tuple(constants),
     )
 

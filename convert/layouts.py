@@ -20,7 +20,15 @@ TORCH = Layout(
         beside="running_var",
         reason="BatchNorm's step counter, which a fixed momentum does not use",
     ),
-    wrapper="module.",
+    may_be_inside=True,
+    ignored={
+        r"(^|\.)total_(ops|params)$": "thop's counts of operations and parameters",
+        r"(^|\.)n_averaged$": "the number of networks in an average",
+        r"^(criterion|loss|loss_fn|loss_func)\.": "the loss's own tensors",
+        r"(^|[._])(acc|accuracy|auroc|f1|metrics?|confmat|precision|recall)(_?\d+)?\.\w+$": (
+            "a metric's counts"
+        ),
+    },
 )
 
 TFLITE = Layout(

@@ -1,6 +1,6 @@
 """Problems of a file's tensors: wrong names, and wrong values."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -10,38 +10,36 @@ from flaxmobile.errors import nearest
 
 
 def name_problems(
-    layout: Layout, claims: Mapping[str, Sequence[str]], targets: Mapping[str, Target]
+    layout: Layout,
+    claims: Mapping[str, str],
+    outside: Iterable[str],
+    targets: Mapping[str, Target],
 ) -> list[str]:
-    """Find names that are missing, unknown, doubled, or wrapped unlike the others.
+    """Find names that are missing, or unknown.
 
     Args:
       layout: of the origin.
-      claims: the origin's names -> the file's names for them.
+      claims: the origin's names -> the file's names.
+      outside: the file's names of tensors outside the network.
       targets: by the origin's names.
     """
     counters = {layout.counter_beside(name) for name in targets}
     missing = [name for name in targets if name not in claims]
     unknown = [name for name in claims if name not in targets and name not in counters]
-    doubled = [name for name, claimants in claims.items() if len(claimants) > 1]
-    names = [name for claimants in claims.values() for name in claimants]
-    wrapped = [name for name in names if name.startswith(layout.wrapper)]
-    problems = [f"{name} is missing{nearest(name, unknown)}" for name in missing]
-    problems += [f"{claims[name][0]} is unknown{nearest(name, missing)}" for name in unknown]
-    problems += [f"{' and '.join(claims[name])} both claim {name}" for name in doubled]
-    if wrapped and len(wrapped) < len(names):
-        problems.append(
-            f"{len(wrapped)} of {len(names)} names start with {layout.wrapper!r}, such as "
-            f"{wrapped[0]}; accepted: all or none"
-        )
-    return problems
+    return [
+        *(f"{name} is missing{nearest(name, [*unknown, *outside])}" for name in missing),
+        *(f"{claims[name]} is unknown{nearest(name, missing)}" for name in unknown),
+        *(f"{name} is unknown{nearest(name, missing)}" for name in outside),
+    ]
 
 
 def value_problems(name: str, array: np.ndarray, target: Target) -> list[str]:
     """Find types or shapes other than the target's, and values that are not finite."""
     if (array.dtype, array.shape) != (target.dtype, target.shape):
+        wide = array.dtype == np.float64 and array.shape == target.shape
         return [
             f"{name} is {array.dtype}{list(array.shape)}, accepted: "
-            f"{target.dtype}{list(target.shape)}"
+            f"{target.dtype}{list(target.shape)}{' (--allow-narrowing rounds it)' * wide}"
         ]
     return [*not_finite(name, array), *_negative(name, array, target)]
 

@@ -1,13 +1,14 @@
 """Readings: the network that a file holds, read from its tensors' names and shapes by a rule."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
+from convert.prefixes import Prefix, find_prefixes
 from convert.rule import Options, Rule
 from flaxmobile.layers import Network
 from flaxmobile.trees import Tree
@@ -39,39 +40,64 @@ class Reading:
     Attributes:
       rule: how the origin stores the network, with those of its names that fit the file best.
       file: the tensors by the file's names, without the ignored ones.
-      claims: the origin's name of a tensor -> the file's names for it, one in a sound file.
+      claims: the origin's name of a tensor -> the file's name of it.
+      outside: the file's names of tensors outside the network.
+      prefixes: the difference between the file's names and the origin's; more than one where the
+        file holds the network more than once.
+      layers: the origin's names of its layers, for each of the rule's variants.
       ignored: the file's name of a tensor that no network has -> the reason to ignore it.
     """
 
     rule: Rule
     file: Arrays
-    claims: Mapping[str, list[str]]
+    claims: Mapping[str, str]
+    outside: Sequence[str]
+    prefixes: Sequence[Prefix]
+    layers: Sequence[frozenset[str]]
     ignored: Mapping[str, str]
 
     @classmethod
-    def of(cls, rule: Rule, tensors: Arrays) -> "Reading":
-        """Read a file's tensors, given by the file's names, by a rule."""
+    def of(cls, rule: Rule, tensors: Arrays, prefix: str | None = None) -> "Reading":
+        """Read a file's tensors, given by the file's names, by a rule.
+
+        Args:
+          rule: how the origin stores the network.
+          tensors: by the file's names.
+          prefix: before the network's names; by default the one with which most are known.
+        """
         reasons = {name: rule.layout.reason_to_ignore(name) for name in tensors}
         ignored = {name: reason for name, reason in reasons.items() if reason is not None}
         file = {name: tensor for name, tensor in tensors.items() if name not in ignored}
-        claims = rule.layout.claims(file)
-        readings = [
-            cls(rule._replace(modules=modules, other_names=()), file, claims, ignored)
-            for modules in (rule.modules, *rule.other_names)
-        ]
+        models = [rule.network(**{**rule.options, **each}) for each in rule.variants]
+        readings = []
+        for modules in (rule.modules, *rule.other_names):
+            layers = [frozenset(layer for _, layer in modules(model)) for model in models]
+            prefixes = find_prefixes(rule.layout, frozenset().union(*layers), file, prefix)
+            own = {name: prefixes[0].own(name) for name in file}
+            claims = {theirs: name for name, theirs in own.items() if theirs is not None}
+            outside = [name for name, theirs in own.items() if theirs is None]
+            named = rule._replace(modules=modules, other_names=())
+            if prefix is not None:
+                why = f"outside the prefix {prefixes[0].cut!r}"
+                ignored, outside = {**ignored, **dict.fromkeys(outside, why)}, []
+            readings.append(cls(named, file, claims, outside, prefixes, layers, ignored))
         return max(readings, key=lambda reading: reading.fit)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences for the user about the names."""
+        difference = self.prefixes[0].describe()
+        return (f"the file's names are the origin's {difference}",) if difference else ()
 
     @cached_property
     def tensors(self) -> Arrays:
         """Tensors by the origin's names."""
-        return {name: self.file[claimants[0]] for name, claimants in self.claims.items()}
+        return {name: self.file[own] for name, own in self.claims.items()}
 
     @cached_property
     def fit(self) -> Fit:
         """Fit of the names to the rule's best variant, regardless of shapes."""
-        rule = self.rule
-        models = (rule.network(**{**rule.options, **each}) for each in rule.variants)
-        return max(map(self._fit, models))
+        return max(map(self._fit, self.layers))
 
     def channels(self, module: str, layer: str) -> int | None:
         """Return the output channels of our module, which the origin calls `layer`."""
@@ -110,15 +136,17 @@ class Reading:
         classifier = dict(self.rule.modules(model)).get("classifier")
         return None if classifier is None else self.channels("classifier", classifier)
 
-    def _fit(self, model: Network) -> Fit:
+    def _fit(self, expected: frozenset[str]) -> Fit:
         layers = [self.rule.layout.split(name)[0] for name in self.claims]
-        found, expected = set(layers), {layer for _, layer in self.rule.modules(model)}
+        outside = {self.rule.layout.split(name)[0] for name in self.outside}
+        found = set(layers)
         known = sum(layer in expected for layer in layers)
-        return Fit(known, -len(expected - found), -len(found - expected))
+        return Fit(known, -len(expected - found), -len(found - expected) - len(outside))
 
     def _agreement(self, model: Network) -> tuple[int, int]:
         """Rank a network: first by how many names differ, then by how many widths agree."""
-        fit, layers = self._fit(model), dict(self.rule.modules(model))
+        layers = dict(self.rule.modules(model))
+        fit = self._fit(frozenset(layers.values()))
         widths = {} if self.rule.widths is None else self.rule.widths(model)
         fitting = sum(self.channels(name, layers[name]) == width for name, width in widths.items())
         return fit.missing + fit.unknown, fitting

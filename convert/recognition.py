@@ -40,7 +40,9 @@ def torch_rules_of(model: str, source: str) -> dict[str, Rule]:
     return rules
 
 
-def recognise(model: str, source: str, file: Source) -> tuple[str, Reading]:
+def recognise(
+    model: str, source: str, file: Source, prefix: str | None = None
+) -> tuple[str, Reading]:
     """Find the origin whose names a file has, and read the file by its rule.
 
     Where origins share their names, the one that published this very file is chosen.
@@ -49,19 +51,27 @@ def recognise(model: str, source: str, file: Source) -> tuple[str, Reading]:
       model: registered name of the network.
       source: an origin, or "auto" for any.
       file: the file's tensors and hash.
+      prefix: before the network's names; by default it is found.
 
     Raises:
-      InputError: the names are another network's, or those of several origins.
+      InputError: the names are another network's, or those of several origins, or the file holds
+        the network several times.
     """
     rules = rules_of(model, source)
-    readings = {origin: Reading.of(rule, file.tensors) for origin, rule in rules.items()}
+    readings = {origin: Reading.of(rule, file.tensors, prefix) for origin, rule in rules.items()}
     best = max(reading.fit for reading in readings.values())
     origins = [origin for origin, reading in readings.items() if reading.fit == best]
     if best.known == 0:
-        other = other_network(model, file.tensors)
+        other = other_network(model, file.tensors, prefix)
         raise InputError(
             f"none of the file's {len(file.tensors)} names, such as {next(iter(file.tensors))!r}, "
             f"belongs to {model} from {' or '.join(rules)}{'; ' * bool(other)}{other}"
+        )
+    found = list(dict.fromkeys(each.cut for each in readings[origins[0]].prefixes))
+    if len(found) > 1:
+        raise InputError(
+            f"the file holds {model} {len(found)} times, under {' and '.join(map(repr, found))}: "
+            "choose one with --prefix"
         )
     origins = _by_classes(origins, readings)
     publishers = [origin for origin in origins if rules[origin].find_published(file.sha256)]
@@ -89,9 +99,9 @@ def _by_classes(origins: list[str], readings: Mapping[str, Reading]) -> list[str
     return exact or [origin for origin in origins if found.get(origin) is not False]
 
 
-def other_network(model: str, tensors: Mapping[str, np.ndarray]) -> str:
+def other_network(model: str, tensors: Mapping[str, np.ndarray], prefix: str | None = None) -> str:
     """Name the network that a file's names fit, if they fit it better than the model."""
-    fits = {key: Reading.of(rule, tensors).fit for key, rule in RULES.items()}
+    fits = {key: Reading.of(rule, tensors, prefix).fit for key, rule in RULES.items()}
     best = max(fits, key=lambda key: fits[key])
     own = [fit for (_, name), fit in fits.items() if name == model]
     # Names such as `fc.weight` are in many networks, so a few of them say nothing.

@@ -34,7 +34,7 @@ class Layout(NamedTuple):
         "params/norm/bias" is for modules that are called norm.
       axes: rank of our array -> permutation so that `origin.transpose(axes[rank])` is ours.
       counter: ignored when read, 0 when written.
-      wrapper: prefix that a wrapper of the whole network, such as DataParallel, adds to every name.
+      may_be_inside: names may have a prefix, as where the network is part of something larger.
       separator: between the name of a layer and that of its tensor.
       depthwise_axes: of depthwise kernels, where they differ from those of other kernels.
       splits_depthwise: depthwise kernels are [kh, kw, in, out / in], not [kh, kw, 1, out].
@@ -44,7 +44,7 @@ class Layout(NamedTuple):
     leaves: Mapping[str, str]
     axes: Mapping[int, tuple[int, ...]]
     counter: Counter | None = None
-    wrapper: str = ""
+    may_be_inside: bool = False
     separator: str = "."
     depthwise_axes: tuple[int, ...] | None = None
     splits_depthwise: bool = False
@@ -75,13 +75,6 @@ class Layout(NamedTuple):
     def join(self, layer: str, tensor: str) -> str:
         """Undo `split`."""
         return f"{layer}{self.separator}{tensor}"
-
-    def claims(self, names: Iterable[str]) -> dict[str, list[str]]:
-        """Map the origin's name of each tensor to a file's names, with or without wrapper."""
-        claims: dict[str, list[str]] = {}
-        for name in names:
-            claims.setdefault(name.removeprefix(self.wrapper), []).append(name)
-        return claims
 
     def counter_beside(self, name: str) -> str | None:
         """Return the name of the counter beside a tensor, if it has one."""

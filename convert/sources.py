@@ -1,7 +1,8 @@
 """Files of weights: tensors by name in, tensors by name out, whatever the format."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,13 +25,31 @@ _HEAD = 16
 """Bytes at the start of a file that show its format."""
 
 
+class Selection(NamedTuple):
+    """The user's word on which tensors of a file are meant, and how they are read.
+
+    Attributes:
+      weights_key: place of a state dict in a torch checkpoint, with dots; by default it is found.
+      prefix: before the network's names; by default it is found.
+      allow_narrowing: round float64 to float32.
+    """
+
+    weights_key: str | None = None
+    prefix: str | None = None
+    allow_narrowing: bool = False
+
+
+FOUND = Selection()
+"""All is found without the user's word."""
+
+
 class Source(NamedTuple):
     """A file of weights.
 
     Attributes:
       tensors: by name.
       sha256: of the file.
-      precision: of its floating-point tensors, before they were widened.
+      precision: of its floating-point tensors.
       said: the file's own statements.
       notes, head: see `Contents`.
     """
@@ -71,11 +90,15 @@ FORMATS: tuple[Format, ...] = (
 _HALVES = (np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
 
 
-def read_source(path: Path) -> Source:
+def read_source(path: Path, selection: Selection = FOUND) -> Source:
     """Read a file of weights, whose first bytes, or otherwise its suffix, show the format.
 
-    A file that is in half precision throughout is widened to float32, which changes no number. A
-    single tensor of another type stays as it is, and the rule refuses it.
+    Numbers in half precision are widened to float32, and float64 is narrowed where that changes no
+    number. Any other tensor stays as it is, and the rule refuses it.
+
+    Args:
+      path: of the file.
+      selection: the user's.
 
     Raises:
       InputError: the file cannot be read, is damaged, or holds anything but named tensors.
@@ -87,20 +110,42 @@ def read_source(path: Path) -> Source:
             head = file.read(_HEAD)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
-    tensors, said, notes, last = _reader(path, head)(path)
+    tensors, said, notes, last = _reader(path, head, selection.weights_key)(path)
     kinds = {array.dtype for array in tensors.values() if array.dtype.kind not in "iub"}
-    if len(kinds) != 1 or not kinds.issubset(_HALVES):
-        return Source(tensors, digest, said=said, notes=notes, head=last)
-    for name, array in tensors.items():
-        if array.dtype in kinds:
-            tensors[name] = array.astype(np.float32)  # one at a time, for the sake of memory
-    return Source(tensors, digest, kinds.pop().name, said, notes, last)
+    changes = list(_to_float32(tensors, selection.allow_narrowing))
+    precision = " and ".join(sorted(kind.name for kind in kinds)) if changes else "float32"
+    return Source(tensors, digest, precision, said, (*notes, *changes), last)
 
 
-def _reader(path: Path, head: bytes) -> Read:
+def _to_float32(tensors: dict[str, np.ndarray], allow_narrowing: bool) -> Iterator[str]:
+    """Turn halves and float64 into float32 in place, and yield what was done."""
+    widened, rounded, narrowed = set(), [], 0
+    for name, array in tensors.items():  # one at a time, for the sake of memory
+        if array.dtype in _HALVES:
+            tensors[name] = array.astype(np.float32)
+            widened.add(array.dtype.name)
+        elif array.dtype == np.float64:
+            with np.errstate(over="ignore"):
+                narrow = array.astype(np.float32)
+            exact = np.array_equal(narrow, array, equal_nan=True)
+            if exact or allow_narrowing:
+                tensors[name] = narrow
+                narrowed += 1
+                rounded += [] if exact else [name]
+    if widened:
+        yield f"widened from {' and '.join(sorted(widened))}, which changes no number"
+    if rounded:
+        yield f"narrowed from float64, which rounds numbers of {len(rounded)} tensors"
+    elif narrowed:
+        yield "narrowed from float64, which changes no number"
+
+
+def _reader(path: Path, head: bytes, key: str | None) -> Read:
     by_content = [format.read for format in FORMATS if format.is_start_of(head)]
     by_name = [format.read for format in FORMATS if path.name.endswith(format.suffixes)]
-    return next(iter([*by_content, *by_name]), read_torch)
+    if key is None or not (by_content or by_name):
+        return next(iter([*by_content, *by_name]), partial(read_torch, key=key))
+    raise InputError(f"{path} is no torch checkpoint: leave --weights-key out")
 
 
 def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], version: int = 1) -> None:

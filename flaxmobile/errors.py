@@ -1,7 +1,7 @@
 """Errors that a user can mend: they say what was given and what is accepted."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class InputError(ValueError):
@@ -42,3 +42,9 @@ def check_value(name: str, value: object, fine: bool, accepted: str) -> None:
     """Raise InputError, which says what is accepted, unless an option's value is fine."""
     if not fine:
         raise InputError(f"{name} is {value}; accepted: {accepted}")
+
+
+def shorten(items: Sequence[str], most: int = 8) -> str:
+    """List the first of many items, and say how many more there are."""
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(items[:most]) + more

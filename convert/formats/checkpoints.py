@@ -7,15 +7,13 @@ from typing import Any, NamedTuple
 
 from convert.formats.pickles import Record
 from convert.formats.storages import StoredTensor
-from flaxmobile.errors import InputError, unknown
+from flaxmobile.errors import InputError, shorten, unknown
 
 ACCEPTED = "accepted: a state dict of float32 tensors, alone or in a checkpoint"
 
 _DEEPEST = 4
 """Levels of mappings in which state dicts are looked for."""
 _MOST_MODULES = 100_000
-_LISTED = 8
-"""Names in a message."""
 
 
 class State(NamedTuple):
@@ -156,18 +154,18 @@ def _notes(content: Any, state: State, states: list[State]) -> Iterator[str]:
         yield f"took the tensors of a pickled {state.module}, and ran none of its code"
     elif state.key or beside:
         where = f"the state dict under {state.key!r}" if state.key else "the tensors"
-        others = f"; beside it, not read: {_shorten(beside)}" if beside else ""
+        others = f"; beside it, not read: {shorten(beside)}" if beside else ""
         yield f"took {where}{others}"
     inner = [f"{each.key} ({len(each.tensors)} tensors)" for each in states if each is not state]
     if inner:
-        yield f"other state dicts, for --weights-key: {_shorten(inner)}"
+        yield f"other state dicts, for --weights-key: {shorten(inner)}"
 
 
 def _describe(content: Any) -> str:
     """Describe content that is no state dict."""
     entries = _entries(content)
     if entries:
-        return _shorten([f"{name!r} ({_kind(value)})" for name, value in entries.items()])
+        return shorten([f"{name!r} ({_kind(value)})" for name, value in entries.items()])
     return "no tensors" if isinstance(content, dict) else f"a {_kind(content)}"
 
 
@@ -184,8 +182,3 @@ def _kind(value: Any) -> str:
         case StoredTensor():
             return f"{value.dtype.name} tensor"
     return type(value).__name__
-
-
-def _shorten(items: list[str]) -> str:
-    more = len(items) - _LISTED
-    return ", ".join(items[:_LISTED]) + (f" and {more} more" if more > 0 else "")

@@ -112,8 +112,8 @@ def test_an_optimizers_state_is_ignored_with_the_reason(tmp_path):
     network.optimizer.build(network.trainable_variables)
     for form in FORMATS:
         found = convert("mobilenet_v1", save(network, tmp_path, form))
-        assert len(found.ignored) == 2 + 2 * len(network.trainable_variables)
-        assert set(found.ignored.values()) == {"the optimizer's state"}
+        assert len(found.left_out) == 2 + 2 * len(network.trainable_variables)
+        assert set(found.left_out.values()) == {"the optimizer's state"}
 
 
 @pytest.mark.parametrize("name", KERAS)

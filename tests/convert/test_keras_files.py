@@ -114,7 +114,7 @@ def swap_axes(file):
 
 
 def retype(file):
-    replace(file, "conv_pw_3", lambda array: array.astype(np.float64))
+    replace(file, "conv_pw_3", lambda array: array.astype(np.float64) / 3)
 
 
 def put_nan(file):
@@ -159,7 +159,7 @@ def test_all_problems_are_told_in_one_line_and_nothing_is_written(path, tmp_path
     with edited(path) as file:
         rename(file)
         add(file)
-        replace(file, "conv_pw_5", lambda array: array.astype(np.float64))
+        replace(file, "conv_pw_5", lambda array: array.astype(np.float64) / 3)
     output = tmp_path / "flax"
     arguments = ["--model", "v1", "--weights", str(path), "--output", str(output)]
     assert main([*arguments, "--alpha", "0.5"]) == 1

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from convert.sources import read_source, write_tensors
+from convert.sources import Selection, read_source, write_tensors
 from flaxmobile import InputError
 from tests.convert.states import random_state
 
@@ -71,12 +71,27 @@ def test_a_file_in_half_precision_is_widened_and_changes_no_number(path, form, p
     assert source.tensors["steps"].dtype == np.int64
 
 
-@pytest.mark.parametrize("form", ["zip", "safetensors"])
-def test_a_single_tensor_in_half_precision_stays_for_the_rule_to_refuse(path, form):
-    save({"a": torch.zeros(3), "b": torch.zeros(3, dtype=torch.float16)}, path, form)
+def test_halves_among_float32_are_widened(path):
+    halves = torch.tensor([0.1, 2.0])
+    save({"a": halves, "b": halves.half(), "c": halves.bfloat16()}, path, "zip")
     source = read_source(path)
-    assert source.precision == "float32"
-    assert source.tensors["b"].dtype == np.float16
+    assert {array.dtype for array in source.tensors.values()} == {np.dtype(np.float32)}
+    assert np.array_equal(source.tensors["c"], halves.bfloat16().float().numpy())
+    assert source.precision == "bfloat16 and float16 and float32"
+    assert source.notes == ("widened from bfloat16 and float16, which changes no number",)
+
+
+def test_float64_is_narrowed_where_no_number_changes_or_when_asked(path):
+    numbers = torch.tensor([0.5, torch.nan, torch.inf, 1.0], dtype=torch.float64)
+    save({"a": numbers}, path, "zip")
+    assert read_source(path).tensors["a"].dtype == np.float32
+    assert read_source(path).notes == ("narrowed from float64, which changes no number",)
+    save({"a": numbers, "b": numbers + 1e-12, "c": numbers * 1e300}, path, "zip")
+    found = read_source(path).tensors
+    assert [array.dtype for array in found.values()] == [np.float32, np.float64, np.float64]
+    rounded = read_source(path, Selection(allow_narrowing=True))
+    assert {array.dtype for array in rounded.tensors.values()} == {np.dtype(np.float32)}
+    assert rounded.notes == ("narrowed from float64, which rounds numbers of 2 tensors",)
 
 
 FORMS = ["zip", "legacy", "safetensors"]
