@@ -4,8 +4,9 @@ import sys
 from collections.abc import Sequence
 
 from convert.config import Config
-from convert.conversion import convert_back, convert_file
-from convert.fetching import Fetched, fetch, publisher_of
+from convert.conversion import convert_back
+from convert.published.fetching import Fetched, fetch, scheme_of
+from convert.published.loading import convert_fetched
 from convert.sources import write_tensors
 from convert.verification import find_images
 from flaxmobile.command import flags, streams
@@ -37,17 +38,16 @@ def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
 
 def write_directory(config: Config) -> None:
     """Write a weights directory from a file of reference weights."""
-    model, images = resolve_name(str(config.model)), find_images(config.verify)
-    fetched = Fetched(config.weights, config.source)
-    if publisher_of(config.weights):
-        alpha = config.chosen.get("alpha")
-        fetched = fetch(config.weights, model, alpha, lambda url: print(f"fetching {url}"))
-    found = convert_file(
-        fetched.path,
-        model,
-        source=fetched.origin,
+    model = None if config.model is None else resolve_name(config.model)
+    images = find_images(config.verify)
+    if scheme_of(config.weights):
+        fetched = fetch(str(config.weights), model, config.chosen.get("alpha"))
+    else:
+        fetched = Fetched(config.weights, str(model))
+    found = convert_fetched(
+        fetched,
+        source=config.source,
         chosen=config.chosen,
-        published=fetched.published,
         stated=config.stated,
         images=images,
         selection=config.selection,

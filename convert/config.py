@@ -9,8 +9,8 @@ from tyro.conf import FlagCreatePairsOff
 
 from convert.choices import HEADLESS
 from convert.facts import read_class_names
-from convert.fetching import publisher_of
 from convert.formats.contents import Statements
+from convert.published.fetching import scheme_of
 from convert.sources import Selection
 from flaxmobile.command.options import read_options
 from flaxmobile.errors import InputError
@@ -24,18 +24,21 @@ class Config:
     """Convert reference weights to a weights directory, or with --to-torch back to a torch file."""
 
     weights: Path
-    """File of reference weights, or torchvision:NAME or timm:NAME, such as
-    torchvision:IMAGENET1K_V2, to fetch published ones; with --to-torch a weights directory."""
+    """File of reference weights, or torchvision:NAME, timm:NAME, keras:NAME or
+    hf:OWNER/REPOSITORY[@REVISION] to fetch published ones, which `flaxmobile list --pretrained`
+    shows; with --to-torch a weights directory."""
     output: Path
     """Weights directory to write; with --to-torch a .pth or .safetensors file."""
     model: str | None = None
-    """Name or alias of the network; `flaxmobile list` shows them."""
+    """Name or alias of the network, which published weights say themselves; `flaxmobile list` shows
+    them."""
     source: Literal[
         "auto", "torchvision", "timm", "timm-tf", "keras", "authors", "fid", "mediapipe"
     ] = "auto"
     """Origin of the file; auto recognises it by the names of the tensors."""
     alpha: float | None = None
-    """Width multiplier: checked against the file's; for torchvision:NAME, the width to fetch."""
+    """Width multiplier: checked against the file's; for torchvision:IMAGENET1K_V1, the width to
+    fetch."""
     classifier: Annotated[
         bool, FlagCreatePairsOff, tyro.conf.arg(help_behavior_hint="(default: keep it)")
     ] = True
@@ -114,16 +117,19 @@ class Config:
                     f"{', '.join(_TORCH_SUFFIXES)}"
                 )
             return
-        if self.model is None:
+        scheme = scheme_of(self.weights)
+        if self.model is None and scheme is None:
             raise InputError("--model is missing: the name of the network whose weights these are")
         if self.verify and not self.classifier:
             raise InputError("--verify compares logits, which --no-classifier leaves out")
+        if self.class_names and not self.classifier:
+            raise InputError("--class-names names classes, which --no-classifier leaves out")
         given = read_options(self.options, alpha=self.alpha)
         if given.get("num_classes", 1) == 0:
             raise InputError("use --no-classifier instead of --options num_classes=0")
-        create_model(self.model, **given)
-        publisher = publisher_of(self.weights)
-        if publisher and not self.source.startswith(("auto", publisher)):
+        if self.model is not None:
+            create_model(self.model, **given)
+        if scheme not in (None, "hf") and not self.source.startswith(("auto", str(scheme))):
             raise InputError(f"--source is {self.source}, --weights {self.weights}: leave one out")
 
 

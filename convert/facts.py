@@ -58,6 +58,8 @@ def facts_about(
     if said.output is None and model.num_classes:
         unstated.append("output")
     names = rule.class_names(model.num_classes) if said.class_names is None else said.class_names
+    if model.num_classes == 0:
+        names = None
     if names is not None and len(names) != model.num_classes:
         raise InputError(
             f"{len(names)} class names were given, the network has {model.num_classes} classes"

@@ -3,6 +3,7 @@
 import dataclasses
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from convert.imagenet import class_names
@@ -11,6 +12,7 @@ from flaxmobile.preprocessing import Preprocessing
 
 Options = Mapping[str, Any]
 """Options of `flaxmobile.create_model`."""
+NO_OPTIONS: Options = MappingProxyType({})
 Names = Iterable[tuple[str, str]]
 """Pairs of our path of a module and the origin's name of it."""
 Modules = Callable[[Any], Names]
@@ -88,16 +90,39 @@ class Published(NamedTuple):
     """A file of weights that an origin publishes.
 
     Attributes:
-      sha256: of the file, or its first digits.
+      name: publisher and its own name, such as "torchvision:mobilenet_v2.IMAGENET1K_V2".
       preprocessing: the origin's preset for evaluation.
-      source: the origin's other statements: `weights` (its name of them), `url`, `licence`.
+      licence: of the weights, by its SPDX name.
+      params: number of the network's parameters.
+      url: address of the file.
+      repository: on the Hugging Face Hub, if the file is there.
+      sha256: of the file at `url`, or its first digits; "" where the publisher does not say it.
+      md5: of that file; "" where the publisher does not say it.
       alpha: width of the network.
+      top1: ImageNet accuracy in percent, where the publisher's library says it.
+      top1_source: where it says so.
     """
 
-    sha256: str
+    name: str
     preprocessing: Preprocessing
-    source: Mapping[str, str]
+    licence: str
+    params: int
+    url: str = ""
+    repository: str = ""
+    sha256: str = ""
+    md5: str = ""
     alpha: float = 1.0
+    top1: float | None = None
+    top1_source: str = ""
+
+    @property
+    def source(self) -> dict[str, str]:
+        """Facts for model.json."""
+        library = self.name.partition(":")[0]
+        licence = f"{self.licence} ({library}); the training data may add terms"
+        places = {"url": self.url, "repository": self.repository}
+        known = {key: place for key, place in places.items() if place}
+        return {"weights": self.name, **known, "licence": licence}
 
 
 PLAIN: Options = {"output_stride": 32, "folded": False}
@@ -125,7 +150,7 @@ class Rule(NamedTuple):
         first is the origin's default.
       widths: model -> our path of a module -> its output channels, for modules that tell one width
         from another; None where the network has no `alpha` above 0 of the user's choice.
-      published: files that the origin publishes.
+      published: files that the origin publishes, the one that its library takes by default first.
       about: facts about all files of the origin, such as its repository.
       class_names: number of classes -> their names, where it is ImageNet's.
       image_size: model -> side of the whole image in pixels, where the origin's networks differ in
@@ -169,7 +194,8 @@ class Rule(NamedTuple):
 
     def find_published(self, sha256: str) -> Published | None:
         """Return the published file of that SHA-256, if the rule knows it."""
-        return next((each for each in self.published if sha256.startswith(each.sha256)), None)
+        known = (each for each in self.published if each.sha256)
+        return next((each for each in known if sha256.startswith(each.sha256)), None)
 
     def preset(self, model: Network) -> Preprocessing:
         """Return the origin's preset for a network whose file it did not publish."""

@@ -1,5 +1,6 @@
 """Public names of flaxmobile, each with the module that it is imported from when first used."""
 
+from convert.published.loading import load_pretrained as load_pretrained
 from flaxmobile.detection import detect_faces as detect_faces
 from flaxmobile.dilation_search import load_dilations as load_dilations
 from flaxmobile.dilation_search import save_dilations as save_dilations

@@ -44,6 +44,20 @@ def check_variables(expected: Tree, found: Tree, where: str) -> None:
         raise InputError(f"{where} does not fit the model: {'; '.join(problems)}")
 
 
+def heads_of(model: Network, variables: Tree) -> Tree:
+    """Return the variables of a network's classifiers."""
+    return {
+        collection: {name: groups[name] for name in model.heads if name in groups}
+        for collection, groups in variables.items()
+    }
+
+
+def replace_heads(model: Network, trained: Tree, fresh: Tree) -> Tree:
+    """Return a network's trained variables with the classifiers of fresh ones."""
+    heads = heads_of(model, fresh)
+    return {name: {**groups, **heads.get(name, {})} for name, groups in trained.items()}
+
+
 def _layout(variables: Tree) -> dict[str, str]:
     flat = traverse_util.flatten_dict(variables, sep="/")
     return {path: f"{np.dtype(leaf.dtype)}{list(leaf.shape)}" for path, leaf in flat.items()}

@@ -94,7 +94,8 @@ class Config:
     seed: int = 0
     """Seed of the initial weights, the order of the data, augmentation and dropout."""
     init_from: str | None = None
-    """Weights directory to start from; if the classes differ, the classifier is reinitialized."""
+    """Weights directory to start from, or published weights such as timm:mobilenetv2_100.ra_in1k;
+    if the classes differ, the classifier is reinitialized."""
     freeze_backbone: bool = False
     """Train only the classifier."""
     resume: bool = False

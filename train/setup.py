@@ -9,12 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from convert.published.loading import Weights, open_any_weights
 from flaxmobile.errors import InputError
 from flaxmobile.layers import Network
 from flaxmobile.preprocessing import Preprocessing
 from flaxmobile.registry import create_model, get_spec
 from flaxmobile.trees import Tree
-from flaxmobile.weights import Metadata, WeightsDirectory, open_weights
+from flaxmobile.variables import replace_heads
+from flaxmobile.weights import Metadata
 from train.config import Config
 from train.data import Dataset, open_dataset
 from train.data.workers import default_workers
@@ -41,7 +43,7 @@ class Run:
 
     config: Config
     dataset: Dataset
-    weights: WeightsDirectory | None
+    weights: Weights | None
     options: Tree
     metadata: Metadata
     parallel: Parallel
@@ -137,11 +139,8 @@ def initial_state(run: Run) -> TrainState:
     variables = _on_host(fresh)
     if run.weights:
         trained = _on_host(run.weights.load()[1])
-        if not _same_classes(run.weights, run.dataset):
-            for collection, groups in variables.items():
-                head = get_spec(run.config.model).network.heads
-                trained[collection] |= {name: groups[name] for name in head if name in groups}
-        variables = trained
+        same = _same_classes(run.weights, run.dataset)
+        variables = trained if same else replace_heads(model, trained, variables)
     return create_state(run.objective, variables)
 
 
@@ -149,17 +148,17 @@ def _on_host(variables: Any) -> dict[str, Any]:
     return jax.tree.map(np.asarray, dict(variables))
 
 
-def _same_classes(weights: WeightsDirectory, dataset: Dataset) -> bool:
+def _same_classes(weights: Weights, dataset: Dataset) -> bool:
     """Tell whether a classifier fits: as many classes, and no other names."""
     same_number = weights.model.num_classes == len(dataset.class_names)
     return same_number and weights.metadata.class_names in (None, dataset.class_names)
 
 
-def _open_weights(config: Config) -> WeightsDirectory | None:
+def _open_weights(config: Config) -> Weights | None:
     """Open the weights to start from or to evaluate."""
     if not config.weights:
         return None
-    weights = open_weights(config.weights)
+    weights = open_any_weights(config.weights)
     if weights.model_name != config.model:
         raise InputError(
             f"{weights.path} holds {weights.model_name}, not {config.model}; take --model "
@@ -170,7 +169,7 @@ def _open_weights(config: Config) -> WeightsDirectory | None:
     return weights
 
 
-def _check_fits(weights: WeightsDirectory, config: Config, model: Network) -> None:
+def _check_fits(weights: Weights, config: Config, model: Network) -> None:
     """Refuse weights of another variant, or in evaluation those of other classes."""
     for option in config.network_options:
         wanted, found = getattr(model, option), getattr(weights.model, option)
@@ -187,7 +186,7 @@ def _check_fits(weights: WeightsDirectory, config: Config, model: Network) -> No
 
 
 def _preprocessing(
-    config: Config, dataset: Dataset, weights: WeightsDirectory | None, least: int
+    config: Config, dataset: Dataset, weights: Weights | None, least: int
 ) -> Preprocessing:
     """Take size and crop from the data set, and the other numbers from the weights.
 

@@ -78,6 +78,6 @@ def _import_safetensors() -> Any:
         import safetensors
     except ImportError:
         raise InputError(
-            "safetensors files need safetensors: pip install safetensors, or 'flaxmobile[torch]'"
+            "safetensors files need safetensors: pip install 'flaxmobile[hub]'"
         ) from None
     return safetensors

@@ -22,13 +22,12 @@ RULES = {
         preprocessing=_PRESET,
         published=(
             Published(
-                _FILE.rpartition("-")[2],
+                f"pytorch-fid:{_FILE}",
                 _PRESET,
-                {
-                    "weights": _FILE,
-                    "url": f"{_RELEASES}/{_FILE}.pth",
-                    "licence": "Apache-2.0 (pytorch-fid); the training data may add terms",
-                },
+                "Apache-2.0",
+                params=23_850_960,
+                url=f"{_RELEASES}/{_FILE}.pth",
+                sha256=_FILE.rpartition("-")[2],
             ),
         ),
     )

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import tyro
 
+from convert.published.loading import open_any_weights
 from flaxmobile.allocator import keep_freed_memory
 from flaxmobile.cli.plot import plot_predictions
 from flaxmobile.command.flags import PICTURES, check_writable, parse, reading_arguments
@@ -17,7 +18,6 @@ from flaxmobile.errors import InputError
 from flaxmobile.outputs import default_output
 from flaxmobile.prediction import predict_images
 from flaxmobile.table import RULE, format_table
-from flaxmobile.weights import open_weights
 
 _MOST_PICTURES = 64
 _FORMATS = {"softmax": ".2%", "sigmoid": ".2%", "none": ".5g"}
@@ -34,8 +34,9 @@ class Config:
         tyro.conf.arg(metavar="IMAGE…", help_behavior_hint="(at least one)"),
     ]
     """Image files: RGB, grey, 16 bit, palette, with transparency or CMYK."""
-    weights: Annotated[Path, tyro.conf.arg(metavar="DIR")]
-    """Weights directory: `best` of a training run, or what `python -m convert` wrote."""
+    weights: Annotated[str, tyro.conf.arg(metavar="DIR|PUBLISHED")]
+    """Weights directory: `best` of a training run, or what `python -m convert` wrote; or published
+    weights such as torchvision:mobilenet_v2; `flaxmobile list --pretrained` shows them."""
     top: int = 5
     """Number of classes to show for each image."""
     json: bool = False
@@ -74,7 +75,7 @@ def main(prog: str, argv: Sequence[str]) -> None:
     for path in config.images:  # before the long work; images that cannot be read fail later
         if not path.exists():
             raise InputError(f"{path} cannot be read: there is no such file")
-    weights = open_weights(config.weights)
+    weights = open_any_weights(config.weights)
     model, variables = weights.load()
     if model.num_classes == 0:
         raise InputError(f"{config.weights} cannot classify: its model has num_classes 0")

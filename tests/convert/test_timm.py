@@ -7,34 +7,62 @@ import timm
 import torch
 
 from convert.__main__ import main
+from convert.published.catalogue import CATALOGUE, find_entry
 from convert.rules import RULES
+from convert.rules.timm.names import FAMILIES, find_architecture
 from flaxmobile import load_metadata, load_weights
 from tests.convert.rules import facts_of
 
-FILES = [
-    (key, file)
-    for key, rule in RULES.items()
-    if key[0] in ("timm", "timm-tf")
-    for file in rule.published
-]
+PUBLISHED = [name for name in CATALOGUE if name.startswith("timm:")]
+UNREAD = (
+    "mobilenetv1_100h", "mobilenetv2_110d", "mobilenetv2_120d", "mobilenetv3_large_150d",
+    "mobilenetv3_rw",
+)  # fmt: skip
+"""Networks of these families that are others than ours."""
 
 
 def resize_size(config):
     return math.floor(config["input_size"][1] / config["crop_pct"])
 
 
-@pytest.mark.parametrize(("rule", "file"), FILES, ids=lambda each: getattr(each, "sha256", ""))
-def test_a_published_file_has_timms_preset(rule, file):
-    config = timm.get_pretrained_cfg(file.source["weights"]).to_dict()
-    sha256 = config["url"].removesuffix(".pth").rpartition("-")[2]
-    facts = facts_of(RULES[rule], sha256, config["num_classes"])
-    assert facts.source["weights"] == file.source["weights"]
-    assert facts.source["url"] == config["url"]
-    assert "Apache-2.0" in facts.source["licence"]
-    found = facts.preprocessing
+def test_all_published_weights_are_known():
+    families = [family.name.partition("{")[0] for family in FAMILIES.values()]
+    theirs = {
+        name
+        for name in timm.list_models(pretrained=True)
+        if name.startswith(tuple(families)) and name.partition(".")[0] not in UNREAD
+    }
+    assert {name.removeprefix("timm:") for name in PUBLISHED} == theirs
+
+
+def test_all_names_and_widths_are_timms():
+    for family in FAMILIES.values():
+        for width in family.widths or ("",):
+            assert timm.is_model(family.name.format(width=width, minimal=""))
+    theirs = {name for name in timm.list_models() if find_architecture(name)}
+    ours = {each.partition(".")[0].removeprefix("timm:") for each in PUBLISHED}
+    assert ours <= theirs
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_weights_have_timms_preset(name):
+    entry, config = CATALOGUE[name], timm.get_pretrained_cfg(name.removeprefix("timm:")).to_dict()
+    published, found = entry.published, entry.published.preprocessing
+    assert find_architecture(config["architecture"]) == (entry.origin, entry.model)
+    assert (published.repository or None) == config.get("hf_hub_id")
+    if published.url:
+        assert published.url == config["url"]
+        assert published.url.endswith(f"-{published.sha256}.pth")
+    assert published.licence.lower() == config["license"]
     assert (found.image_size, found.resize_size) == (config["input_size"][1], resize_size(config))
     assert (found.mean, found.std) == (config["mean"], config["std"])
     assert found.interpolation == config["interpolation"]
+
+
+@pytest.mark.parametrize("network", {name.partition(".")[0] for name in PUBLISHED})
+def test_a_network_alone_means_timms_default(network):
+    default = timm.get_pretrained_cfg(network.removeprefix("timm:"))
+    assert find_entry(network).published.name == f"{network}.{default.tag}"
 
 
 @pytest.mark.parametrize(

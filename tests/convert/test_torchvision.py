@@ -4,6 +4,7 @@ import pytest
 import torch
 from torchvision.models import GoogLeNet, get_model_weights
 
+from convert.published.catalogue import CATALOGUE, find_entry
 from convert.rules import RULES
 from tests.convert.rules import facts_of
 
@@ -40,7 +41,7 @@ NETWORKS = {
     "inception_v3": ["inception_v3"],
 }
 PUBLISHED = [
-    (model, weights)
+    (model, f"torchvision:{name}.{weights.name}", weights)
     for model, names in NETWORKS.items()
     for name in names
     for weights in get_model_weights(name)
@@ -48,16 +49,25 @@ PUBLISHED = [
 
 
 def test_all_published_files_are_known():
-    published = [known for model in NETWORKS for known in RULES["torchvision", model].published]
-    assert [known.source["url"] for known in published] == [w.url for _, w in PUBLISHED]
+    known = {name for name in CATALOGUE if name.startswith("torchvision:")}
+    assert known == {name for _, name, _ in PUBLISHED}
 
 
-@pytest.mark.parametrize(("model", "weights"), PUBLISHED, ids=str)
-def test_a_published_file_has_torchvisions_preset(model, weights):
+@pytest.mark.parametrize("name", [each for names in NETWORKS.values() for each in names])
+def test_a_network_alone_means_torchvisions_default(name):
+    published = find_entry(f"torchvision:{name}").published
+    assert published.url == get_model_weights(name).DEFAULT.url
+
+
+@pytest.mark.parametrize(("model", "name", "weights"), PUBLISHED, ids=str)
+def test_a_published_file_has_torchvisions_preset(model, name, weights):
     sha256 = weights.url.removesuffix(".pth").rpartition("-")[2]
     found = facts_of(RULES["torchvision", model], sha256)
     preset, ours = weights.transforms(), found.preprocessing
-    assert (found.source["weights"], found.source["url"]) == (weights.name, weights.url)
+    assert (found.source["weights"], found.source["url"]) == (name, weights.url)
+    listed = CATALOGUE[name].published
+    assert listed.params == weights.meta["num_params"]
+    assert listed.top1 == weights.meta["_metrics"]["ImageNet-1K"]["acc@1"]
     assert "BSD-3-Clause" in found.source["licence"]
     assert list(found.class_names) == weights.meta["categories"]
     assert [ours.image_size] == preset.crop_size

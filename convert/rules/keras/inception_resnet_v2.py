@@ -4,6 +4,7 @@ from convert.imagenet import class_names_without_background
 from convert.layouts import KERAS
 from convert.rule import Rule
 from convert.rules.keras.blocks import WITHOUT_SCALE, by_order, inception
+from convert.rules.keras.files import published
 from convert.rules.keras.presets import preset
 from convert.rules.units import Names, unit
 from flaxmobile.models.inception_resnet_v2 import InceptionResNetV2
@@ -30,5 +31,14 @@ RULE = Rule(
     },
     constants=WITHOUT_SCALE,
     preprocessing=preset(299),
+    published=(
+        published(
+            "InceptionResNetV2",
+            "inception_resnet_v2/inception_resnet_v2_weights_tf_dim_ordering_tf_kernels",
+            55_843_464,
+            299,
+            md5="e693bd0210a403b3192acc6073ad2e96",
+        ),
+    ),
     class_names=class_names_without_background,
 )

@@ -4,6 +4,7 @@ from convert.imagenet import class_names_without_background
 from convert.layouts import KERAS
 from convert.rule import Rule
 from convert.rules.keras.blocks import WITHOUT_SCALE, by_order, inception
+from convert.rules.keras.files import published
 from convert.rules.keras.presets import preset
 from convert.rules.units import Names
 from flaxmobile.models.inception_v3 import InceptionV3
@@ -29,5 +30,14 @@ RULE = Rule(
     },
     constants=WITHOUT_SCALE,
     preprocessing=preset(299),
+    published=(
+        published(
+            "InceptionV3",
+            "inception_v3/inception_v3_weights_tf_dim_ordering_tf_kernels",
+            23_834_568,
+            299,
+            md5="9a0d58056eeedaa3f26cb7ebd46da564",
+        ),
+    ),
     class_names=class_names_without_background,
 )

@@ -2,8 +2,9 @@
 
 from convert.imagenet import class_names_without_background
 from convert.layouts import KERAS
-from convert.rule import Rule
+from convert.rule import Published, Rule
 from convert.rules.keras.blocks import by_order, with_bn
+from convert.rules.keras.files import published
 from convert.rules.keras.presets import preset
 from convert.rules.units import Names
 from convert.rules.widths import mobilenet_v1_widths
@@ -21,6 +22,15 @@ def _modules(model: MobileNetV1) -> Names:
     yield "classifier", "conv_preds"
 
 
+_PARAMS = {1.0: 4_231_976, 0.75: 2_585_560, 0.5: 1_331_592, 0.25: 470_072}
+
+
+def _published(alpha: float, size: int) -> Published:
+    width = {1.0: "1_0", 0.75: "7_5", 0.5: "5_0", 0.25: "2_5"}[alpha]
+    path = f"mobilenet/mobilenet_{width}_{size}_tf"
+    return published(f"MobileNet_{alpha}_{size}", path, _PARAMS[alpha], size, alpha)
+
+
 RULE = Rule(
     network=MobileNetV1,
     layout=KERAS,
@@ -36,6 +46,7 @@ RULE = Rule(
     variants=tuple({"depth_multiplier": number} for number in (1, 2, 3, 4)),
     widths=mobilenet_v1_widths,
     preprocessing=preset(224),
+    published=[_published(alpha, size) for alpha in _PARAMS for size in (224, 192, 160, 128)],
     class_names=class_names_without_background,
     as_convolutions=_AS_CONVOLUTIONS,
     depth_multiplier=lambda model: model.depth_multiplier,

@@ -9,8 +9,9 @@ from functools import partial
 
 from convert.imagenet import class_names_without_background
 from convert.layouts import KERAS
-from convert.rule import Rule
+from convert.rule import Published, Rule
 from convert.rules.keras.blocks import by_order, with_bn
+from convert.rules.keras.files import published
 from convert.rules.keras.presets import preset
 from convert.rules.units import Names, unit
 from convert.rules.widths import mobilenet_v2_widths
@@ -28,6 +29,21 @@ def _modules(model: MobileNetV2, classifier: str = "predictions") -> Names:
     yield "classifier", classifier
 
 
+_PARAMS = {
+    1.0: 3_504_872,
+    0.35: 1_677_128,
+    0.5: 1_968_680,
+    0.75: 2_636_424,
+    1.3: 5_386_792,
+    1.4: 6_108_776,
+}
+
+
+def _published(alpha: float, size: int) -> Published:
+    path = f"mobilenet_v2/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{alpha}_{size}"
+    return published(f"MobileNetV2_{alpha}_{size}", path, _PARAMS[alpha], size, alpha)
+
+
 RULE = Rule(
     network=MobileNetV2,
     layout=KERAS,
@@ -42,5 +58,10 @@ RULE = Rule(
     },
     widths=mobilenet_v2_widths,
     preprocessing=preset(224),
+    published=[
+        _published(alpha, size)
+        for alpha in _PARAMS
+        for size in ((224, 192, 160, 128, 96) if alpha <= 1 else (224,))
+    ],
     class_names=class_names_without_background,
 )

@@ -4,6 +4,7 @@ from convert.imagenet import class_names_without_background
 from convert.layouts import KERAS
 from convert.rule import Rule
 from convert.rules.keras.blocks import by_order, numbered_unit, with_bn
+from convert.rules.keras.files import published
 from convert.rules.keras.presets import preset
 from convert.rules.units import Names, unit
 from flaxmobile.models.xception import Module, Xception
@@ -45,5 +46,14 @@ RULE = Rule(
         "norm_momentum": 0.99,
     },
     preprocessing=preset(299),
+    published=(
+        published(
+            "Xception",
+            "xception/xception_weights_tf_dim_ordering_tf_kernels",
+            22_855_952,
+            299,
+            md5="0a58e3b7378bc2990ea3b43d5981f1f6",
+        ),
+    ),
     class_names=class_names_without_background,
 )

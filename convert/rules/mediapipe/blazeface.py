@@ -24,34 +24,40 @@ VARIANTS: tuple[Options, ...] = (
 )
 
 _ASSETS = "https://storage.googleapis.com"
-_LICENCE = "Apache-2.0 (MediaPipe)"
 PREPROCESSING = Preprocessing(128, 128, mean=(0.5,) * 3, std=(0.5,) * 3)
 """Pixels in -1..1; the size is the variant's."""
 
+
+def _published(name: str, params: int, sha256: str, path: str = "") -> Published:
+    """Describe a file; without a path it is only in MediaPipe's repository."""
+    return Published(
+        f"mediapipe:{name}",
+        PREPROCESSING,
+        "Apache-2.0",
+        params,
+        url=path and f"{_ASSETS}/{path}",
+        sha256=sha256,
+    )
+
+
 PUBLISHED = (
-    Published(
+    _published(
+        "face_detection_short_range",
+        101_390,
         "3bc182eb9f33925d9e58b5c8d59308a760f4adea8f282370e428c51212c26633",
-        PREPROCESSING,
-        {
-            "weights": "face_detection_short_range",
-            "url": f"{_ASSETS}/mediapipe-assets/face_detection_short_range.tflite",
-            "licence": _LICENCE,
-        },
+        "mediapipe-assets/face_detection_short_range.tflite",
     ),
-    Published(
+    _published(
+        "blaze_face_short_range",
+        101_390,
         "b4578f35940bf5a1a655214a1cce5cab13eba73c1297cd78e1a04c2380b0152f",
-        PREPROCESSING,
-        {
-            "weights": "blaze_face_short_range",
-            "url": f"{_ASSETS}/mediapipe-models/face_detector/blaze_face_short_range/float16/1/"
-            "blaze_face_short_range.tflite",
-            "licence": _LICENCE,
-        },
+        "mediapipe-models/face_detector/blaze_face_short_range/float16/1/"
+        "blaze_face_short_range.tflite",
     ),
-    Published(  # only in MediaPipe's repository
+    _published(
+        "face_detection_back",
+        136_240,
         "e376cf6b168d5ece8a3cedb94acc4eb168a136aede125ccc3d903ef38f5beda8",
-        PREPROCESSING,
-        {"weights": "face_detection_back", "licence": _LICENCE},
     ),
 )
 

@@ -1,10 +1,10 @@
 """Files of weights that timm publishes: its `default_cfg`s as plain data.
 
-timm publishes many only on its hub, whose addresses hold no SHA-256: those are not recognised.
+timm publishes many only on the Hub, whose addresses hold no SHA-256: a copy of such a file is not
+recognised. Their top-1 is not in timm's package.
 """
 
 import math
-from typing import Any
 
 from convert.rule import Published
 from flaxmobile.imagenet import IMAGENET_MEAN, IMAGENET_STD
@@ -16,7 +16,6 @@ HALF: Triple = (0.5, 0.5, 0.5)
 """Mean and standard deviation of the networks that see pixels in -1..1."""
 
 _RELEASES = "https://github.com/rwightman/pytorch-image-models/releases/download"
-_LICENCE = "Apache-2.0 (timm); the training data may add terms"
 
 
 def preset(
@@ -31,25 +30,29 @@ def preset(
 
 
 def published(
-    weights: str, file: str, preset: Preprocessing, release: str = "v0.1-weights"
+    name: str,
+    params: int,
+    preset: Preprocessing,
+    file: str = "",
+    release: str = "v0.1-weights",
+    on_hub: bool = True,
 ) -> Published:
-    """Describe a published file.
+    """Describe published weights.
 
     Args:
-      weights: timm's name of network and weights, such as "tf_mobilenetv3_small_075.in1k".
-      file: its name without ".pth", which ends with the start of its SHA-256.
+      name: timm's name of network and weights, such as "tf_mobilenetv3_small_075.in1k".
+      params: number of the network's parameters.
       preset: for evaluation.
+      file: on GitHub, without ".pth"; its name ends with the start of its SHA-256.
       release: of timm, on GitHub.
+      on_hub: timm's repository on the Hugging Face Hub has them too, or alone.
     """
-    url = f"{_RELEASES}/{release}/{file}.pth"
-    source = {"weights": weights, "url": url, "licence": _LICENCE}
-    return Published(file.rpartition("-")[2], preset, source)
-
-
-def from_config(name: str, url: str, config: Any) -> Published:
-    """Describe weights of that name and address by timm's `PretrainedCfg` of them."""
-    preprocessing = preset(
-        config.input_size[-1], config.crop_pct, config.mean, config.std, config.interpolation
+    return Published(
+        name=f"timm:{name}",
+        preprocessing=preset,
+        licence="Apache-2.0",
+        params=params,
+        url=file and f"{_RELEASES}/{release}/{file}.pth",
+        repository=f"timm/{name}" if on_hub else "",
+        sha256=file.rpartition("-")[2],
     )
-    source = {"weights": name, "url": url, "licence": config.license or _LICENCE}
-    return Published("", preprocessing, source)

@@ -2,7 +2,7 @@
 
 from convert.layouts import TORCH
 from convert.rule import Rule
-from convert.rules.timm.files import HALF, preset
+from convert.rules.timm.files import HALF, preset, published
 from convert.rules.units import Names, basic_conv, branches
 from flaxmobile.models.inception_resnet_v2 import InceptionResNetV2, Residual
 
@@ -34,6 +34,8 @@ def _modules(model: InceptionResNetV2) -> Names:
     yield "classifier", "classif"
 
 
+_PRESET = preset(299, 0.8975, mean=HALF, std=HALF, interpolation="bicubic")
+
 RULE = Rule(
     network=InceptionResNetV2,
     layout=TORCH,
@@ -44,5 +46,9 @@ RULE = Rule(
         "padding": "symmetric",
         "norm_epsilon": 1e-3,
     },
-    preprocessing=preset(299, 0.8975, mean=HALF, std=HALF, interpolation="bicubic"),
+    preprocessing=_PRESET,
+    published=(
+        published("inception_resnet_v2.tf_in1k", 55_843_464, _PRESET),
+        published("inception_resnet_v2.tf_ens_adv_in1k", 55_843_464, _PRESET),
+    ),
 )

@@ -2,7 +2,7 @@
 
 from convert.layouts import TORCH
 from convert.rule import Rule
-from convert.rules.timm.files import HALF, preset
+from convert.rules.timm.files import HALF, preset, published
 from convert.rules.units import Names, basic_conv, branches
 from flaxmobile.layers import Unit
 from flaxmobile.models.inception_v4 import InceptionV4
@@ -23,6 +23,8 @@ def _modules(model: InceptionV4) -> Names:
     yield "classifier", "last_linear"
 
 
+_PRESET = preset(299, mean=HALF, std=HALF, interpolation="bicubic")
+
 RULE = Rule(
     network=InceptionV4,
     layout=TORCH,
@@ -33,5 +35,6 @@ RULE = Rule(
         "padding": "symmetric",
         "norm_epsilon": 1e-3,
     },
-    preprocessing=preset(299, mean=HALF, std=HALF, interpolation="bicubic"),
+    preprocessing=_PRESET,
+    published=(published("inception_v4.tf_in1k", 42_679_816, _PRESET),),
 )

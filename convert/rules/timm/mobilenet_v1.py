@@ -3,7 +3,7 @@
 from convert.layouts import TORCH
 from convert.rule import Rule
 from convert.rules.timm.blocks import place_of
-from convert.rules.timm.files import HALF, preset
+from convert.rules.timm.files import HALF, preset, published
 from convert.rules.units import Names, unit
 from convert.rules.widths import mobilenet_v1_widths
 from flaxmobile.models.mobilenet_v1 import MobileNetV1
@@ -19,6 +19,9 @@ def _modules(model: MobileNetV1) -> Names:
     yield "classifier", "classifier"
 
 
+_PRESET = preset(mean=HALF, std=HALF, interpolation="bicubic")
+_CLOSER = preset(crop=0.9, mean=HALF, std=HALF, interpolation="bicubic")
+
 RULE = Rule(
     network=MobileNetV1,
     layout=TORCH,
@@ -31,5 +34,9 @@ RULE = Rule(
         "whole_widths": False,
     },
     widths=mobilenet_v1_widths,
-    preprocessing=preset(mean=HALF, std=HALF, interpolation="bicubic"),
+    preprocessing=_PRESET,
+    published=(
+        published("mobilenetv1_100.ra4_e3600_r224_in1k", 4_231_976, _PRESET),
+        published("mobilenetv1_125.ra4_e3600_r224_in1k", 6_270_840, _CLOSER),
+    ),
 )

@@ -37,8 +37,8 @@ RULE = Rule(
     widths=mobilenet_v2_widths,
     preprocessing=_BICUBIC,
     published=(
-        published("mobilenetv2_050.lamb_in1k", "mobilenetv2_050-3d30d450", _BICUBIC),
-        published("mobilenetv2_100.ra_in1k", "mobilenetv2_100_ra-b33bc2c4", _BICUBIC),
-        published("mobilenetv2_140.ra_in1k", "mobilenetv2_140_ra-21a4e913", _BICUBIC),
+        published("mobilenetv2_100.ra_in1k", 3_504_872, _BICUBIC, "mobilenetv2_100_ra-b33bc2c4"),
+        published("mobilenetv2_050.lamb_in1k", 1_968_680, _BICUBIC, "mobilenetv2_050-3d30d450"),
+        published("mobilenetv2_140.ra_in1k", 6_108_776, _BICUBIC, "mobilenetv2_140_ra-21a4e913"),
     ),
 )

@@ -34,45 +34,65 @@ _TF = {**_OPTIONS, "padding": "same", "norm_epsilon": 1e-3}
 
 _HALVES = preset(mean=HALF, std=HALF)
 _BICUBIC = preset(interpolation="bicubic")
+_CLOSER = preset(crop=0.95, mean=HALF, std=HALF, interpolation="bicubic")
 _UNSCALED = preset(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
 _LARGE_FILES = (
-    published("mobilenetv3_large_100.ra_in1k", "mobilenetv3_large_100_ra-f55367f5", _BICUBIC),
+    published(
+        "mobilenetv3_large_100.ra_in1k", 5_483_032, _BICUBIC, "mobilenetv3_large_100_ra-f55367f5"
+    ),
+    published("mobilenetv3_large_100.ra4_e3600_r224_in1k", 5_483_032, _CLOSER),
     published(
         "mobilenetv3_large_100.miil_in21k_ft_in1k",
-        "mobilenetv3_large_100_1k_miil_78_0-66471c13",
+        5_483_032,
         _UNSCALED,
+        "mobilenetv3_large_100_1k_miil_78_0-66471c13",
         release="v0.1-tresnet",
     ),
     published(
         "mobilenetv3_large_100.miil_in21k",
-        "mobilenetv3_large_100_in21k_miil-d71cc17b",
+        18_576_133,
         _UNSCALED,
+        "mobilenetv3_large_100_in21k_miil-d71cc17b",
         release="v0.1-tresnet",
     ),
 )
 _SMALL_FILES = (
-    published("mobilenetv3_small_050.lamb_in1k", "mobilenetv3_small_050_lambc-4b7bbe87", _BICUBIC),
-    published("mobilenetv3_small_075.lamb_in1k", "mobilenetv3_small_075_lambc-384766db", _BICUBIC),
-    published("mobilenetv3_small_100.lamb_in1k", "mobilenetv3_small_100_lamb-266a294c", _BICUBIC),
-)
-_TF_LARGE_FILES = (
-    published("tf_mobilenetv3_large_075.in1k", "tf_mobilenetv3_large_075-150ee8b0", _HALVES),
-    published("tf_mobilenetv3_large_100.in1k", "tf_mobilenetv3_large_100-427764d5", _HALVES),
     published(
-        "tf_mobilenetv3_large_minimal_100.in1k",
-        "tf_mobilenetv3_large_minimal_100-8596ae28",
-        _HALVES,
+        "mobilenetv3_small_100.lamb_in1k",
+        2_542_856,
+        _BICUBIC,
+        "mobilenetv3_small_100_lamb-266a294c",
     ),
+    published(
+        "mobilenetv3_small_050.lamb_in1k",
+        1_593_224,
+        _BICUBIC,
+        "mobilenetv3_small_050_lambc-4b7bbe87",
+    ),
+    published(
+        "mobilenetv3_small_075.lamb_in1k",
+        2_041_872,
+        _BICUBIC,
+        "mobilenetv3_small_075_lambc-384766db",
+    ),
+)
+
+
+def _tf_published(width: str, params: int, digits: str) -> Published:
+    name = f"tf_mobilenetv3_{width}"
+    return published(f"{name}.in1k", params, _HALVES, f"{name}-{digits}")
+
+
+_TF_LARGE_FILES = (
+    _tf_published("large_100", 5_483_032, "427764d5"),
+    _tf_published("large_075", 3_993_528, "150ee8b0"),
+    _tf_published("large_minimal_100", 3_924_288, "8596ae28"),
 )
 _TF_SMALL_FILES = (
-    published("tf_mobilenetv3_small_075.in1k", "tf_mobilenetv3_small_075-da427f52", _HALVES),
-    published("tf_mobilenetv3_small_100.in1k", "tf_mobilenetv3_small_100-37f49e2b", _HALVES),
-    published(
-        "tf_mobilenetv3_small_minimal_100.in1k",
-        "tf_mobilenetv3_small_minimal_100-922a7843",
-        _HALVES,
-    ),
+    _tf_published("small_100", 2_542_856, "37f49e2b"),
+    _tf_published("small_075", 2_041_872, "da427f52"),
+    _tf_published("small_minimal_100", 2_044_736, "922a7843"),
 )
 
 

@@ -44,5 +44,14 @@ RULE = Rule(
         "norm_epsilon": 1e-5,
     },
     preprocessing=_PRESET,
-    published=(published("legacy_xception.tf_in1k", "xception-43020ad28", _PRESET, "v0.1-cadene"),),
+    published=(
+        published(
+            "legacy_xception.tf_in1k",
+            22_855_952,
+            _PRESET,
+            "xception-43020ad28",
+            release="v0.1-cadene",
+            on_hub=False,
+        ),
+    ),
 )

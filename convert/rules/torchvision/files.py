@@ -6,7 +6,6 @@ that its users train do not, unless asked to, and no tensor shows which of the t
 """
 
 import dataclasses
-from typing import Any
 
 from convert.rule import Published
 from flaxmobile.preprocessing import Preprocessing
@@ -16,8 +15,6 @@ CLOSER = Preprocessing(image_size=224, resize_size=232)
 INCEPTION = Preprocessing(image_size=299, resize_size=342)
 
 _ADDRESS = "https://download.pytorch.org/models/"
-_LICENCE = "BSD-3-Clause (torchvision); the training data may add terms"
-_TRANSFORMED = ("inception_v1", "inception_v3")
 
 
 def transformed(preset: Preprocessing) -> Preprocessing:
@@ -33,33 +30,31 @@ ASKED = {
 
 
 def published(
+    name: str,
     file: str,
+    params: int,
+    top1: float,
     preset: Preprocessing = STANDARD,
-    weights: str = "IMAGENET1K_V1",
     alpha: float = 1.0,
 ) -> Published:
     """Describe a published file.
 
     Args:
+      name: torchvision's name of the network, and the weights' name in its enum.
       file: its name without ".pth", which ends with the start of its SHA-256.
+      params: number of the network's parameters.
+      top1: ImageNet accuracy in percent.
       preset: for evaluation.
-      weights: its name in the network's enum.
       alpha: width of the network.
     """
-    source = {"weights": weights, "url": f"{_ADDRESS}{file}.pth", "licence": _LICENCE}
-    return Published(file.rpartition("-")[2], preset, source, alpha)
-
-
-def from_enum(model: str, weights: Any) -> Published:
-    """Describe a member of the weights enum of our network `model`."""
-    enum = weights.transforms()
-    preset = Preprocessing(
-        enum.crop_size[0],
-        enum.resize_size[0],
-        tuple(enum.mean),
-        tuple(enum.std),
-        enum.interpolation.value,
+    return Published(
+        name=f"torchvision:{name}",
+        preprocessing=preset,
+        licence="BSD-3-Clause",
+        params=params,
+        url=f"{_ADDRESS}{file}.pth",
+        sha256=file.rpartition("-")[2],
+        alpha=alpha,
+        top1=top1,
+        top1_source="torchvision's weights enum",
     )
-    file = weights.url.rpartition("/")[2].removesuffix(".pth")
-    found = published(file, transformed(preset) if model in _TRANSFORMED else preset, weights.name)
-    return found._replace(source={**found.source, "url": weights.url})

@@ -37,5 +37,13 @@ RULE = Rule(
     variants=({"aux_logits": True}, {"aux_logits": False}),
     asked=ASKED,
     preprocessing=STANDARD,
-    published=(published("googlenet-1378be20", transformed(STANDARD)),),
+    published=(
+        published(
+            "googlenet.IMAGENET1K_V1",
+            "googlenet-1378be20",
+            6_624_904,
+            69.778,
+            transformed(STANDARD),
+        ),
+    ),
 )

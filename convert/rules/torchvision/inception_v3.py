@@ -98,5 +98,13 @@ RULE = Rule(
     variants=({"aux_logits": True}, {"aux_logits": False}),
     asked=ASKED,
     preprocessing=INCEPTION,
-    published=(published("inception_v3_google-0cc3c7bd", transformed(INCEPTION)),),
+    published=(
+        published(
+            "inception_v3.IMAGENET1K_V1",
+            "inception_v3_google-0cc3c7bd",
+            27_161_264,
+            77.294,
+            transformed(INCEPTION),
+        ),
+    ),
 )

@@ -36,9 +36,21 @@ RULE = Rule(
     widths=mnasnet_widths,
     preprocessing=STANDARD,
     published=(
-        published("mnasnet0.5_top1_67.823-3ffadce67e", alpha=0.5),
-        published("mnasnet0_75-7090bc5f", CLOSER, alpha=0.75),
-        published("mnasnet1.0_top1_73.512-f206786ef8"),
-        published("mnasnet1_3-a4c69d6f", CLOSER, alpha=1.3),
+        published(
+            "mnasnet1_0.IMAGENET1K_V1", "mnasnet1.0_top1_73.512-f206786ef8", 4_383_312, 73.456
+        ),
+        published(
+            "mnasnet0_5.IMAGENET1K_V1",
+            "mnasnet0.5_top1_67.823-3ffadce67e",
+            2_218_512,
+            67.734,
+            alpha=0.5,
+        ),
+        published(
+            "mnasnet0_75.IMAGENET1K_V1", "mnasnet0_75-7090bc5f", 3_170_208, 71.18, CLOSER, 0.75
+        ),
+        published(
+            "mnasnet1_3.IMAGENET1K_V1", "mnasnet1_3-a4c69d6f", 6_282_256, 76.506, CLOSER, 1.3
+        ),
     ),
 )

@@ -34,7 +34,7 @@ RULE = Rule(
     widths=mobilenet_v2_widths,
     preprocessing=STANDARD,
     published=(
-        published("mobilenet_v2-b0353104"),
-        published("mobilenet_v2-7ebf99e0", CLOSER, "IMAGENET1K_V2"),
+        published("mobilenet_v2.IMAGENET1K_V2", "mobilenet_v2-7ebf99e0", 3_504_872, 72.154, CLOSER),
+        published("mobilenet_v2.IMAGENET1K_V1", "mobilenet_v2-b0353104", 3_504_872, 71.878),
     ),
 )

@@ -53,7 +53,12 @@ def _rule(network: type[MobileNetV3], *files: Published) -> Rule:
 
 LARGE = _rule(
     MobileNetV3Large,
-    published("mobilenet_v3_large-8738ca79"),
-    published("mobilenet_v3_large-5c1a4163", CLOSER, "IMAGENET1K_V2"),
+    published(
+        "mobilenet_v3_large.IMAGENET1K_V2", "mobilenet_v3_large-5c1a4163", 5_483_032, 75.274, CLOSER
+    ),
+    published("mobilenet_v3_large.IMAGENET1K_V1", "mobilenet_v3_large-8738ca79", 5_483_032, 74.042),
 )
-SMALL = _rule(MobileNetV3Small, published("mobilenet_v3_small-047dcff4"))
+SMALL = _rule(
+    MobileNetV3Small,
+    published("mobilenet_v3_small.IMAGENET1K_V1", "mobilenet_v3_small-047dcff4", 2_542_856, 67.668),
+)

@@ -1,7 +1,9 @@
 """torchvision's ShuffleNet V2."""
 
+from typing import Any
+
 from convert.layouts import TORCH
-from convert.rule import Rule
+from convert.rule import Published, Rule
 from convert.rules.torchvision.files import CLOSER, STANDARD, published
 from convert.rules.units import Names, listed, sequential
 from convert.rules.widths import shufflenet_v2_widths
@@ -28,6 +30,10 @@ def _modules(model: ShuffleNetV2) -> Names:
     yield "classifier", "fc"
 
 
+def _published(width: str, *facts: Any, **more: Any) -> Published:
+    return published(f"shufflenet_v2_{width}.IMAGENET1K_V1", *facts, **more)
+
+
 RULE = Rule(
     network=ShuffleNetV2,
     layout=TORCH,
@@ -37,9 +43,9 @@ RULE = Rule(
     widths=shufflenet_v2_widths,
     preprocessing=STANDARD,
     published=(
-        published("shufflenetv2_x0.5-f707e7126e", alpha=0.5),
-        published("shufflenetv2_x1-5666bf0f80"),
-        published("shufflenetv2_x1_5-3c479a10", CLOSER, alpha=1.5),
-        published("shufflenetv2_x2_0-8be3c8ee", CLOSER, alpha=2.0),
+        _published("x1_0", "shufflenetv2_x1-5666bf0f80", 2_278_604, 69.362),
+        _published("x0_5", "shufflenetv2_x0.5-f707e7126e", 1_366_792, 60.552, alpha=0.5),
+        _published("x1_5", "shufflenetv2_x1_5-3c479a10", 3_503_624, 72.996, CLOSER, 1.5),
+        _published("x2_0", "shufflenetv2_x2_0-8be3c8ee", 7_393_996, 76.23, CLOSER, 2.0),
     ),
 )

@@ -1,0 +1,1 @@
+"""Weights that others publish, by name: found in a table, fetched once, verified, converted."""
