@@ -41,7 +41,7 @@ def files(tmp_path_factory, shufflenet):
     """What torchvision and Keras publish at an address."""
     folder = tmp_path_factory.mktemp("files")
     torch.save(shufflenet, folder / "shufflenet.pth")
-    keras = save(random_model("mobilenet_v1", 32, alpha=0.25), folder, "h5")
+    keras = save(random_model("mobilenet_v1", 32, alpha=0.25), folder, "weights.h5")
     return {TORCHVISION: folder / "shufflenet.pth", KERAS: keras}
 
 
