@@ -112,6 +112,11 @@ def options_of(model: Network) -> dict[str, Any]:
 
 def _build(name: str, options: dict[str, Any], **extra: Any) -> Network:
     spec, offered = get_spec(name), model_options(name)
+    if asked := {"pretrained", "weights"} & options.keys():
+        raise InputError(
+            f"create_model has no option {asked.pop()}; for published weights call "
+            "load_pretrained(NAME), where NAME is one that `flaxmobile list --pretrained` shows"
+        )
     for option in options:
         if option not in offered:
             raise unknown(f"option of {resolve_name(name)}", option, offered)

@@ -70,6 +70,12 @@ def test_unknown_option_says_the_nearest_name_and_what_is_accepted(name):
         flaxmobile.create_model(name, num_clases=5)
 
 
+@pytest.mark.parametrize("option", ["pretrained", "weights"])
+def test_published_weights_have_a_function_of_their_own(option):
+    with pytest.raises(flaxmobile.InputError, match=rf"no option {option};.* load_pretrained\("):
+        flaxmobile.create_model("v2", **{option: True})
+
+
 @pytest.mark.parametrize("option", ["out_strides", "parent"])
 def test_fields_that_are_not_options_are_refused(option):
     with pytest.raises(flaxmobile.InputError, match=f"unknown option .*{option!r}"):

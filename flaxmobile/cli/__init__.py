@@ -13,7 +13,7 @@ from flaxmobile.errors import unknown
 from flaxmobile.versions import __version__
 
 COMMANDS = {
-    "list": "show every network: size, accuracy, paper",
+    "list": "show every network, or with --pretrained all published weights",
     "summary": "count a network's parameters and multiply-adds, layer by layer",
     "predict": "classify images with a weights directory",
     "train": "train or evaluate a network (also: python -m train)",

@@ -1,10 +1,13 @@
-"""`flaxmobile list`: the networks."""
+"""`flaxmobile list`: the networks, or the published weights that can be fetched by name."""
 
 import dataclasses
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
+from tyro.conf import FlagCreatePairsOff
+
+from convert.published.catalogue import CATALOGUE, Entry
 from flaxmobile.command.flags import parse
 from flaxmobile.specs import SPECS
 from flaxmobile.table import RULE, format_table
@@ -14,15 +17,23 @@ from flaxmobile.table import RULE, format_table
 class Config:
     """Show every network: names, size at its default options, accuracy, paper."""
 
+    pretrained: Annotated[bool, FlagCreatePairsOff] = False
+    """Show published weights instead, by the names that load_pretrained and all commands take."""
     json: bool = False
     """Print a JSON array for machines instead of the table."""
 
 
 def main(prog: str, argv: Sequence[str]) -> None:
-    """Print the networks."""
+    """Print the networks, or the published weights."""
     config = parse(Config, argv, prog)
-    networks = [_describe(name) for name in SPECS]
-    print(json.dumps(networks, indent=2) if config.json else _table(networks))
+    if config.pretrained:
+        rows = [_describe_weights(each) for each in CATALOGUE.values()]
+    else:
+        rows = [_describe(name) for name in SPECS]
+    if config.json:
+        print(json.dumps(rows, indent=2))
+    else:
+        print((_table_of_weights if config.pretrained else _table)(rows))
 
 
 def _describe(name: str) -> dict[str, Any]:
@@ -56,3 +67,37 @@ def _table(networks: Sequence[dict[str, Any]]) -> str:
         for network in networks
     ]
     return format_table([header, RULE, *rows], right=range(2, 7))
+
+
+def _describe_weights(entry: Entry) -> dict[str, Any]:
+    published = entry.published
+    return {
+        "name": published.name,
+        "model": entry.model,
+        "params": published.params,
+        "top1": published.top1,
+        "top1_source": published.top1_source,
+        "licence": published.licence,
+        "preprocessing": published.preprocessing.to_json(),
+        "url": published.url,
+        "repository": published.repository,
+    }
+
+
+def _table_of_weights(weights: Sequence[dict[str, Any]]) -> str:
+    header = ("name", "network", "parameters", "top-1", "licence", "size", "resized to", "by")
+    rows = [
+        (
+            each["name"],
+            each["model"],
+            f"{each['params'] / 1e6:.2f} M",
+            "" if each["top1"] is None else f"{each['top1']:.1f}%",
+            each["licence"],
+            f"{preset['image_size']}×{preset['image_size']}",
+            str(preset["resize_size"]),
+            preset["interpolation"],
+        )
+        for each in weights
+        for preset in (each["preprocessing"],)
+    ]
+    return format_table([header, RULE, *rows], right=(2, 3, 5, 6))

@@ -1,5 +1,6 @@
 import json
 
+from convert.published.catalogue import CATALOGUE
 from flaxmobile import cli
 from flaxmobile.specs import SPECS
 
@@ -33,3 +34,25 @@ def test_json_has_an_object_per_network(capsys):
         "top1_source": "torchvision IMAGENET1K_V2",
         "paper": SPECS["mobilenet_v2"].paper,
     }
+
+
+def test_published_weights_have_a_row_each(capsys):
+    assert cli.main(["list", "--pretrained"]) == 0
+    header, _, *rows = capsys.readouterr().out.splitlines()
+    assert header.split()[:5] == ["name", "network", "parameters", "top-1", "licence"]
+    assert [row.split()[0] for row in rows] == list(CATALOGUE)
+    row = next(row for row in rows if row.startswith("torchvision:mobilenet_v2.IMAGENET1K_V2"))
+    assert row.split()[1:] == [
+        "mobilenet_v2", "3.50", "M", "72.2%", "BSD-3-Clause", "224×224", "232", "bilinear",
+    ]  # fmt: skip
+
+
+def test_published_weights_as_json(capsys):
+    assert cli.main(["list", "--pretrained", "--json"]) == 0
+    found = {each["name"]: each for each in json.loads(capsys.readouterr().out)}
+    assert list(found) == list(CATALOGUE)
+    timm = found["timm:mobilenetv1_100.ra4_e3600_r224_in1k"]
+    assert (timm["repository"], timm["top1"]) == ("timm/mobilenetv1_100.ra4_e3600_r224_in1k", None)
+    assert timm["preprocessing"]["mean"] == [0.5, 0.5, 0.5]
+    large = found["keras:MobileNetV3Large_1.0"]
+    assert (large["top1"], large["top1_source"]) == (75.6, "Keras's documentation of the network")
