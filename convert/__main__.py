@@ -2,15 +2,18 @@
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from convert.config import Config
 from convert.conversion import convert_back
+from convert.problems import FillError
 from convert.published.fetching import Fetched, fetch, scheme_of
 from convert.published.loading import convert_fetched
 from convert.sources import write_tensors
 from convert.verification import find_images
 from flaxmobile.command import flags, streams
 from flaxmobile.errors import InputError
+from flaxmobile.files import written_at_once
 from flaxmobile.registry import resolve_name
 from flaxmobile.weights import save_weights
 
@@ -44,17 +47,29 @@ def write_directory(config: Config) -> None:
         fetched = fetch(str(config.weights), model, config.chosen.get("alpha"))
     else:
         fetched = Fetched(config.weights, str(model))
-    found = convert_fetched(
-        fetched,
-        source=config.source,
-        chosen=config.chosen,
-        stated=config.stated,
-        images=images,
-        selection=config.selection,
-    )
+    try:
+        found = convert_fetched(
+            fetched,
+            source=config.source,
+            chosen=config.chosen,
+            stated=config.stated,
+            images=images,
+            selection=config.selection,
+        )
+    except FillError as error:
+        write_report(config.report, error.report())
+        raise
+    write_report(config.report, found.report())
     filled = found.filled
     save_weights(config.output, found.model_name, filled.options, filled.variables, found.metadata)
     print("\n".join([*found.describe(), f"wrote {config.output}"]))
+
+
+def write_report(path: Path | None, text: str) -> None:
+    """Write the user's report, if there is to be one."""
+    if path is not None:
+        with written_at_once(path) as draft:
+            draft.write_text(f"{text}\n", encoding="utf-8")
 
 
 def write_torch_file(config: Config) -> None:

@@ -67,6 +67,8 @@ class Config:
     other names are left out."""
     allow_narrowing: Annotated[bool, FlagCreatePairsOff] = False
     """Round float64 to float32; without it only numbers that stay the same are accepted."""
+    report: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Text file to write: how every tensor was used, or all that is wrong with the file."""
     verify: Annotated[
         tyro.conf.UseAppendAction[tuple[Path, ...]], tyro.conf.arg(metavar="IMAGE|DIR")
     ] = ()

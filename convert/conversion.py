@@ -17,6 +17,7 @@ from convert.choices import HEADLESS, assumed, check_asked
 from convert.engine import Filled
 from convert.facts import Facts, facts_about
 from convert.formats.contents import NOTHING_SAID, Statements
+from convert.problems import FillError
 from convert.reading import Reading
 from convert.recognition import other_network, recognise, torch_rules_of
 from convert.rule import Options, Published
@@ -93,6 +94,15 @@ class Conversion:
         if self.agreement is not None:
             yield str(self.agreement)
 
+    def report(self) -> str:
+        """Return the lines of `describe`, and how every tensor was used."""
+        uses = {
+            **dict.fromkeys(self.filled.used, "used"),
+            **{name: f"ignored: {why}" for name, why in self.filled.ignored.items()},
+            **{name: f"left out: {why}" for name, why in self.filled.left_out.items()},
+        }
+        return "\n".join([*self.describe(), *(f"{name}: {use}" for name, use in uses.items())])
+
     def _describe_assumptions(self) -> Iterator[str]:
         silent = " ".join(f"{name}={_written(value)}" for name, value in self.assumed.items())
         if silent:
@@ -147,7 +157,7 @@ def convert_file(
     file = read_source(path, selection)
     origin, reading = recognise(name, source, file, selection.prefix)
     rule = reading.rule
-    if other := other_network(name, file.tensors, selection.prefix):
+    if other := other_network(name, source, file.tensors, selection.prefix):
         raise InputError(f"{path} holds no {name}: {other}")
     published = published or rule.find_published(file.sha256)
     if published is None:
@@ -180,13 +190,13 @@ def _fill(reading: Reading, name: str, chosen: Options) -> Filled:
     """Fill the network; if that fails, the error says whether a backbone could be filled."""
     try:
         return engine.to_flax(reading, name, chosen)
-    except InputError as error:
+    except FillError as error:
         hint = ""
         if chosen.get("num_classes") != 0:
             with contextlib.suppress(InputError):
                 engine.to_flax(reading, name, {**chosen, **HEADLESS})
                 hint = "; --no-classifier would load it as a backbone, without its head"
-        raise InputError(f"{error}{hint}") from None
+        raise FillError(f"{error.sentence}{hint}", error.kinds) from None
 
 
 def _build_origin(

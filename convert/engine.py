@@ -8,7 +8,7 @@ import numpy as np
 from flax import traverse_util
 
 from convert.choices import choose, left_out
-from convert.problems import name_problems, not_finite, value_problems
+from convert.problems import FillError, compare_names, find_cause, not_finite, value_problems
 from convert.reading import Reading
 from convert.rule import Options, Rule
 from convert.targets import constants_of, leaves_of, targets_of
@@ -65,14 +65,20 @@ def to_flax(reading: Reading, model_name: str, chosen: Options = MappingProxyTyp
     excluded = left_out(reading, read, others, targets) if others else {}
     claims = {name: own for name, own in reading.claims.items() if own not in excluded}
     outside = [name for name in reading.outside if name not in excluded]
-    problems += [*refused, *name_problems(layout, claims, outside, targets)]
-    for name, target in targets.items():
-        if name in claims:
-            problems += value_problems(claims[name], reading.tensors[name], target)
-    if problems:
-        raise InputError(
-            f"{model_name} with {model.size_text()} cannot be filled: {'; '.join(problems)}"
-        )
+    names = compare_names(layout, claims, outside, targets)
+    values = [
+        problem
+        for name, target in targets.items()
+        if name in claims
+        for problem in value_problems(claims[name], reading.tensors[name], target)
+    ]
+    kinds = [[*problems, *refused], *names.problems(), values]
+    if any(kinds):
+        # Widths and classes are known only where most names are.
+        size = f" with {model.size_text()}" if 2 * len(names.missing) < len(targets) else ""
+        cause = find_cause(names, targets, kinds)
+        rest = [[problem for problem in kind if problem != cause] for kind in kinds]
+        raise FillError(f"{model_name}{size} cannot be filled: {cause}", rest)
     constants = constants_of(rule, leaves)
     flat = {target.path: target.to_ours(reading.tensors[name]) for name, target in targets.items()}
     counters = {

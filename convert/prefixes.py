@@ -6,6 +6,9 @@ from typing import NamedTuple
 
 from convert.rule import Layout
 
+_DEEPEST = 12
+"""Parts of the longest prefix that is looked for."""
+
 
 class Prefix(NamedTuple):
     """The difference between a file's names and the origin's.
@@ -51,7 +54,7 @@ def find_prefixes(
     known: Counter[Prefix] = Counter()
     for name in names:
         parts = layout.split(name)[0].split(layout.separator)
-        for place in range(len(parts)):
+        for place in range(min(len(parts), _DEEPEST)):
             before = layout.separator.join([*parts[:place], ""])
             rest = layout.separator.join(parts[place:])
             for added in ("", body):

@@ -62,7 +62,7 @@ def recognise(
     best = max(reading.fit for reading in readings.values())
     origins = [origin for origin, reading in readings.items() if reading.fit == best]
     if best.known == 0:
-        other = other_network(model, file.tensors, prefix)
+        other = other_network(model, source, file.tensors, prefix)
         raise InputError(
             f"none of the file's {len(file.tensors)} names, such as {next(iter(file.tensors))!r}, "
             f"belongs to {model} from {' or '.join(rules)}{'; ' * bool(other)}{other}"
@@ -99,14 +99,27 @@ def _by_classes(origins: list[str], readings: Mapping[str, Reading]) -> list[str
     return exact or [origin for origin in origins if found.get(origin) is not False]
 
 
-def other_network(model: str, tensors: Mapping[str, np.ndarray], prefix: str | None = None) -> str:
-    """Name the network that a file's names fit, if they fit it better than the model."""
+def other_network(
+    model: str, source: str, tensors: Mapping[str, np.ndarray], prefix: str | None = None
+) -> str:
+    """Name the network or origin that a file's names fit, if they fit it better than the model.
+
+    Args:
+      model: registered name of the network.
+      source: the origin that was asked for, or "auto" for any.
+      tensors: by the file's names.
+      prefix: before the network's names; by default it is found.
+    """
     fits = {key: Reading.of(rule, tensors, prefix).fit for key, rule in RULES.items()}
     best = max(fits, key=lambda key: fits[key])
-    own = [fit for (_, name), fit in fits.items() if name == model]
+    own = [fit for key, fit in fits.items() if key[1] == model and source in (key[0], "auto")]
     # Names such as `fc.weight` are in many networks, so a few of them say nothing.
     few = 2 * fits[best].known <= len(tensors)
     if few or fits[best] <= max(own, default=Fit(0, 0, 0)):
         return ""
     origin, name = best
-    return f"its names are those of {name} from {origin}: --model {name}"
+    flag = f"--source {origin}" if name == model else f"--model {name}"
+    if fits[best][1:] == (0, 0):
+        return f"its names are those of {name} from {origin}: {flag}"
+    share = f"{fits[best].known} of its {len(tensors)} names"
+    return f"{share} are also those of {name} from {origin}; if that is what it is: {flag}"

@@ -18,10 +18,11 @@ from convert.formats.safetensors import (
 )
 from convert.formats.tflite import is_start_of_tflite, read_tflite
 from convert.formats.torch import read_torch, write_torch
+from convert.formats.unread import describe_unread
 from flaxmobile.errors import InputError
 from flaxmobile.files import written_at_once
 
-_HEAD = 16
+_HEAD = 64
 """Bytes at the start of a file that show its format."""
 
 
@@ -108,6 +109,8 @@ def read_source(path: Path, selection: Selection = FOUND) -> Source:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             file.seek(0)
             head = file.read(_HEAD)
+    except IsADirectoryError:
+        raise InputError(f"{path} is {describe_unread(path, b'')}") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
     tensors, said, notes, last = _reader(path, head, selection.weights_key)(path)
@@ -143,6 +146,8 @@ def _to_float32(tensors: dict[str, np.ndarray], allow_narrowing: bool) -> Iterat
 def _reader(path: Path, head: bytes, key: str | None) -> Read:
     by_content = [format.read for format in FORMATS if format.is_start_of(head)]
     by_name = [format.read for format in FORMATS if path.name.endswith(format.suffixes)]
+    if not by_content and (what := describe_unread(path, head)):
+        raise InputError(f"{path} is {what}")
     if key is None or not (by_content or by_name):
         return next(iter([*by_content, *by_name]), partial(read_torch, key=key))
     raise InputError(f"{path} is no torch checkpoint: leave --weights-key out")

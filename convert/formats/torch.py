@@ -27,6 +27,7 @@ from convert.formats.checkpoints import ACCEPTED, choose_state
 from convert.formats.contents import Contents
 from convert.formats.pickles import Record, unpickle
 from convert.formats.storages import REBUILD, Place, Storage, check_places, read_tensors, storage_of
+from convert.formats.unread import describe_archive
 from flaxmobile.errors import InputError
 
 _ZIP = b"PK\x03\x04"
@@ -74,7 +75,8 @@ def _open_zip(path: Path, file: BinaryIO) -> _Archive:
         members = archive.infolist()
     pickles = [member.filename for member in members if member.filename.endswith("data.pkl")]
     if not pickles:
-        raise InputError(f"{path} is a zip archive without torch's data.pkl; {ACCEPTED}")
+        what = describe_archive([member.filename for member in members])
+        raise InputError(f"{path} is {what or f'a zip archive without data.pkl; {ACCEPTED}'}")
     top = min(pickles, key=len).removesuffix("data.pkl")
     needed = [(member.filename.removeprefix(top), member) for member in members]
     needed = [(name, member) for name, member in needed if _NEEDED.fullmatch(name)]

@@ -19,10 +19,11 @@ def convert_back(directory, output, *flags):
 
 
 def error_of(capsys, status, expected_status=1):
-    """The one line of a command that failed."""
+    """The line of a command that failed, and the first problems of the file's tensors."""
     assert status == expected_status
     out, err = capsys.readouterr()
     assert out == "" or out.startswith("fetching ")
-    assert err.count("\n") == 1
+    assert all(line.startswith("  ") for line in err.splitlines()[1:])
+    assert err.count("\n") <= 15
     assert err.startswith("python -m convert: error: ")
     return err

