@@ -1,8 +1,10 @@
 """Activations with the reference implementations' gradients."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import jax
+import jax.numpy as jnp
 from jax import Array, lax
 
 Activation = Callable[[Array], Array]
@@ -27,3 +29,18 @@ def hard_sigmoid(x: Array) -> Array:
 def hard_swish(x: Array) -> Array:
     """Input times `hard_sigmoid`: MobileNet V3's activation (Howard et al. 2019, section 5.2)."""
     return x * hard_sigmoid(x)
+
+
+ACTIVATIONS: Mapping[str, Activation] = {
+    "linear": lambda x: x,
+    "relu": relu,
+    "relu6": relu6,
+    "sigmoid": jax.nn.sigmoid,
+    "tanh": jnp.tanh,
+    "elu": jax.nn.elu,
+    "selu": jax.nn.selu,
+    "gelu": partial(jax.nn.gelu, approximate=False),
+    "swish": jax.nn.silu,
+    "silu": jax.nn.silu,
+}
+"""Keras's names of activations, which PyTorch's mostly are too -> the function."""

@@ -9,6 +9,7 @@ from flax import linen as nn
 from jax import Array
 
 from flaxmobile.errors import InputError, check_choice, check_value
+from flaxmobile.layers.activations import ACTIVATIONS
 from flaxmobile.layers.backbone import PADDINGS, Backbone
 from flaxmobile.layers.dropout import Dropout
 from flaxmobile.layers.rounding import round_channels
@@ -27,12 +28,15 @@ class Network(Backbone):
 
     Attributes:
       num_classes: width of the classifier; 0 gives pooled features.
+      dense_layers: channels and activation of each dense layer between the pooled features and the
+        classifier, such as ((100, "relu"),); see `ACTIVATIONS`. Without classes there is none.
       dropout_rate: dropout before the classifier.
       dtype: type of the arithmetic; parameters are float32, logits float32 or wider.
       The others: see `Backbone`.
     """
 
     num_classes: int = 1000
+    dense_layers: tuple[tuple[int, str], ...] = ()
     dropout_rate: float = 0.2
 
     min_image_size: ClassVar[int] = 32
@@ -67,6 +71,10 @@ class Network(Backbone):
         check_value("norm_momentum", momentum, 0 <= momentum <= 1, "0 to 1")
         check_value("norm_epsilon", epsilon, epsilon >= 0, "0 or more")
         check_choice("padding", self.padding, PADDINGS)
+        for layer in self.dense_layers:
+            fine = len(layer) == 2 and isinstance(layer[0], int) and layer[0] > 0
+            check_value("dense_layers", layer, fine, "pairs of channels and an activation")
+            check_choice("the activation in dense_layers", layer[1], ACTIVATIONS)
 
     def check_images(self, images: Array) -> Array:
         """Raise InputError unless images are [n, h, w, 3], large enough; return them in dtype."""
@@ -107,9 +115,15 @@ class Network(Backbone):
         return global_mean(x)
 
     def logits(self, x: Array, train: bool, use_bias: bool = True) -> Array:
-        """Apply dropout and classify x [n, c] to [n, num_classes]; without classes return x."""
+        """Classify x [n, c] to [n, num_classes], by way of `dense_layers`; without classes return x.
+
+        Dropout is before the classifier.
+        """
         if self.num_classes == 0:
             return x
+        for number, (channels, activation) in enumerate(self.dense_layers, start=1):
+            x = nn.Dense(channels, dtype=x.dtype, name=f"dense{number}")(x)
+            x = ACTIVATIONS[activation](x)
         x = Dropout(self.dropout_rate, self.axis_name, name="dropout")(x, deterministic=not train)
         return nn.Dense(
             self.num_classes,
