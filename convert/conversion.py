@@ -16,7 +16,8 @@ from convert import engine, verification
 from convert.choices import HEADLESS, assumed, check_asked
 from convert.engine import Filled
 from convert.facts import Facts, facts_about
-from convert.formats.contents import NOTHING_SAID, Statements
+from convert.formats.contents import NOTHING_SAID, Head, Statements
+from convert.heads import adopt_head
 from convert.problems import FillError
 from convert.reading import Reading
 from convert.recognition import other_network, recognise, torch_rules_of
@@ -162,7 +163,9 @@ def convert_file(
     published = published or rule.find_published(file.sha256)
     if published is None:
         check_asked(origin, name, rule, chosen)
-    filled = _fill(reading, name, chosen)
+    if chosen.get("num_classes") != 0:
+        reading = adopt_head(reading, file.head)
+    filled = _fill(reading, name, chosen, file.head)
     facts = facts_about(rule, filled.model, published, stated.over(file.said))
     agreement = None
     if images:
@@ -186,7 +189,7 @@ def convert_file(
     )
 
 
-def _fill(reading: Reading, name: str, chosen: Options) -> Filled:
+def _fill(reading: Reading, name: str, chosen: Options, head: Head | None) -> Filled:
     """Fill the network; if that fails, the error says whether a backbone could be filled."""
     try:
         return engine.to_flax(reading, name, chosen)
@@ -195,7 +198,8 @@ def _fill(reading: Reading, name: str, chosen: Options) -> Filled:
         if chosen.get("num_classes") != 0:
             with contextlib.suppress(InputError):
                 engine.to_flax(reading, name, {**chosen, **HEADLESS})
-                hint = "; --no-classifier would load it as a backbone, without its head"
+                why = f", which has {head.obstacle}" if head and head.obstacle else ""
+                hint = f"; --no-classifier would load it as a backbone, without its head{why}"
         raise FillError(f"{error.sentence}{hint}", error.kinds) from None
 
 
@@ -203,6 +207,11 @@ def _build_origin(
     origin: str, name: str, path: Path, reading: Reading, filled: Filled
 ) -> verification.Logits:
     """Build the origin's network, with the tensors as they are in the file."""
+    if reading.head:
+        raise InputError(
+            f"--verify runs {origin}'s own network, which has another classifier than {path}; "
+            "without --verify the file is converted"
+        )
     tensors = {
         theirs: reading.file[own]
         for theirs, own in reading.claims.items()

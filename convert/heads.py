@@ -1,18 +1,19 @@
 """The user's own head in place of the origin's classifier."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 
 from convert.formats.contents import Head, HeadLayer
 from convert.reading import Reading
-from convert.rule import Names, Rule
+from convert.rule import Modules, Names
 from flaxmobile.layers import Network
 
 _CLASSIFIER = "classifier"
+_LINEAR = "linear"
 
 
 def adopt_head(reading: Reading, head: Head | None) -> Reading:
-    """Let a file's own dense layers be the classifier, if it lacks the origin's.
+    """Let a file's own dense layers be the classifier, where the file lacks the origin's.
 
     Args:
       reading: the file.
@@ -20,44 +21,73 @@ def adopt_head(reading: Reading, head: Head | None) -> Reading:
         that follows average pooling.
 
     Returns:
-      The reading with a rule that names the file's own layers; as it was if they are not dense
+      The reading by a rule that names the file's own layers; as it was where they are not dense
       layers, one after the other.
     """
     rule, layout = reading.rule, reading.rule.layout
-    body, classifier = _layers_of(rule)
-    tensors: dict[str, list[str]] = {}
-    for name in reading.claims:
-        layer, own = layout.split(name)
-        if layer not in body:
-            tensors.setdefault(layer, []).append(own)
-    layers = _match(tensors, head)
-    if classifier is None or classifier in tensors or not layers:
+    modules = dict(rule.modules(rule.network(**{**rule.options, **rule.variants[0]})))
+    whole = dataclasses.replace(
+        reading, claims={**reading.claims, **{name: name for name in reading.outside}}, outside=()
+    )
+    present = dict.fromkeys(layout.split(name)[0] for name in whole.claims)
+    known = frozenset().union(*reading.layers)
+    layers = _match([layer for layer in present if layer not in known], head)
+    if modules.get(_CLASSIFIER) in (None, *present) or not _are_dense(whole, layers):
         return reading
-    kernel, bias = layout.leaves["params/kernel"], layout.leaves["params/bias"]
+    *first, last = (layer.name for layer in layers)
+    names = {**{f"dense{i}": name for i, name in enumerate(first, start=1)}, _CLASSIFIER: last}
+    bias = layout.leaves["params/bias"]
+    without = [each for each in names if layout.join(names[each], bias) not in whole.claims]
+    gone = [option for each, option in rule.removable.items() if modules.get(each) not in present]
+    dense = tuple(
+        (whole.channels(_CLASSIFIER, layer.name), layer.activation) for layer in layers[:-1]
+    )
+    options = {**dict.fromkeys(gone, False), **({"dense_layers": dense} if dense else {})}
+    adopted = rule._replace(
+        modules=_with_head(rule.modules, names),
+        own_options={**rule.own_options, **options},
+        as_convolutions=[each for each in rule.as_convolutions if each != _CLASSIFIER],
+        constants={**rule.constants, **{f"params/{each}/bias": 0.0 for each in without}},
+    )
+    return dataclasses.replace(whole, rule=adopted, head=_describe(layers, head))
+
+
+def _match(own: Sequence[str], head: Head | None) -> tuple[HeadLayer, ...]:
+    """Give the file's own layers, in its order, the activations of the head, if they are it."""
+    if head is None:
+        return tuple(HeadLayer(name, _LINEAR) for name in own) if len(own) == 1 else ()
+    if head.obstacle or len(own) != len(head.layers):
+        return ()
+    if {layer.name for layer in head.layers} == set(own):
+        return head.layers
+    # Files without names, and models inside models, may call them otherwise.
+    return tuple(layer._replace(name=name) for name, layer in zip(own, head.layers, strict=True))
+
+
+def _are_dense(reading: Reading, layers: Sequence[HeadLayer]) -> bool:
+    """Tell whether layers hold a matrix, with or without a bias, and nothing else."""
+    layout = reading.rule.layout
+    kernel, bias = (layout.leaves[f"params/{leaf}"] for leaf in ("kernel", "bias"))
     for layer in layers:
         weights = reading.tensors.get(layout.join(layer.name, kernel))
-        if weights is None or weights.ndim != 2 or not {kernel, bias}.issuperset(tensors[layer.name]):
-            return reading
-    ours = [*(f"dense{number}" for number in range(1, len(layers))), _CLASSIFIER]
-    adopted = dict(zip(ours, layers, strict=True))
-    channels = {each: reading.channels(each, layer.name) for each, layer in adopted.items()}
-    dense = tuple((channels[each], adopted[each].activation) for each in ours[:-1])
-    missing = [each for each, layer in adopted.items() if bias not in tensors[layer.name]]
-    present = {layout.split(name)[0] for name in reading.claims}
-    removed = [
-        option for module, option in rule.removable.items() if _name_of(rule, module) not in present
-    ]
-    return dataclasses.replace(
-        reading,
-        rule=rule._replace(
-            modules=_with_head(rule, {each: layer.name for each, layer in adopted.items()}),
-            own_options={
-                **rule.own_options,
-                **dict.fromkeys(removed, False),
-                **({"dense_layers": dense} if dense else {}),
-            },
-            as_convolutions=[each for each in rule.as_convolutions if each != _CLASSIFIER],
-            constants={**rule.constants, **{f"params/{each}/bias": 0.0 for each in missing}},
-        ),
-        notes=(_describe(layers, dense, stated=head is not None),),
-    )
+        inside = {own for name, own in map(layout.split, reading.claims) if name == layer.name}
+        if weights is None or weights.ndim != 2 or not inside <= {kernel, bias}:
+            return False
+    return bool(layers)
+
+
+def _with_head(modules: Modules, names: dict[str, str]) -> Modules:
+    """Name the layers of the head as the file does."""
+
+    def named(model: Network) -> Names:
+        yield from (pair for pair in modules(model) if pair[0] != _CLASSIFIER)
+        yield from names.items()
+
+    return named
+
+
+def _describe(layers: Sequence[HeadLayer], head: Head | None) -> str:
+    *first, last = layers
+    before = [f"{layer.name} ({layer.activation})" for layer in first]
+    taken = "" if head else ", taken to follow average pooling"
+    return f"the file's own head: {', '.join([*before, last.name])}{taken}"

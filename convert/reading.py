@@ -46,6 +46,7 @@ class Reading:
         file holds the network more than once.
       layers: the origin's names of its layers, for each of the rule's variants.
       ignored: the file's name of a tensor that no network has -> the reason to ignore it.
+      head: a sentence about the file's own head, if that is the classifier (`convert.heads`).
     """
 
     rule: Rule
@@ -55,6 +56,7 @@ class Reading:
     prefixes: Sequence[Prefix]
     layers: Sequence[frozenset[str]]
     ignored: Mapping[str, str]
+    head: str = ""
 
     @classmethod
     def of(cls, rule: Rule, tensors: Arrays, prefix: str | None = None) -> "Reading":
@@ -87,7 +89,8 @@ class Reading:
     def notes(self) -> tuple[str, ...]:
         """Sentences for the user about the names."""
         difference = self.prefixes[0].describe()
-        return (f"the file's names are the origin's {difference}",) if difference else ()
+        names = f"the file's names are the origin's {difference}" if difference else ""
+        return tuple(filter(None, (names, self.head)))
 
     @cached_property
     def tensors(self) -> Arrays:

@@ -157,8 +157,8 @@ class Rule(NamedTuple):
         it.
       version: of the torch module, which torchvision's MNASNet insists on.
       as_convolutions: our paths of dense layers that the origin stores as 1×1 convolutions.
-      constants: our collection and leaf -> its value in all modules, where the origin's network has
-        no such parameter.
+      constants: our collection and leaf, or the path of one variable -> its value, where the
+        origin's network has no such parameter.
       removable: our layers before the classifier that users replace together with it -> the option
         that leaves each out.
       depth_multiplier: model -> output channels for each input channel of depthwise kernels.

@@ -52,7 +52,7 @@ def targets_of(rule: Rule, model: Network, leaves: Tree) -> dict[str, Target]:
     for path, leaf in leaves.items():
         collection, *parts, last = path.split("/")
         module, kind = "/".join(parts), f"{collection}/{last}"
-        if kind in rule.constants:
+        if _constant(rule, path) is not None:
             continue
         kind = rule.layout.kind_of(module, kind)
         window = (1, 1) if module in rule.as_convolutions and last == "kernel" else ()
@@ -71,9 +71,15 @@ def targets_of(rule: Rule, model: Network, leaves: Tree) -> dict[str, Target]:
 
 def constants_of(rule: Rule, leaves: Tree) -> dict[str, np.ndarray]:
     """Map the path of each variable that the origin's network lacks to its value."""
-    kinds = {path: f"{path.partition('/')[0]}/{path.rpartition('/')[2]}" for path in leaves}
+    values = {path: _constant(rule, path) for path in leaves}
     return {
-        path: np.full(leaf.shape, rule.constants[kinds[path]], leaf.dtype)
-        for path, leaf in leaves.items()
-        if kinds[path] in rule.constants
+        path: np.full(leaves[path].shape, value, leaves[path].dtype)
+        for path, value in values.items()
+        if value is not None
     }
+
+
+def _constant(rule: Rule, path: str) -> float | None:
+    """Return the value of a variable that the origin's network lacks; None for others."""
+    kind = f"{path.partition('/')[0]}/{path.rpartition('/')[2]}"
+    return rule.constants.get(path, rule.constants.get(kind))

@@ -114,6 +114,8 @@ def test_alpha_must_be_a_number_above_0(name, alpha):
     [
         ({"num_classes": -1}, "num_classes is -1; accepted: 0 or more"),
         ({"dropout_rate": 1.0}, "dropout_rate is 1.0; accepted: 0 or more, below 1"),
+        ({"dense_layers": ((0, "relu"),)}, r"dense_layers is \(0, 'relu'\); accepted: pairs"),
+        ({"dense_layers": ((9, "rely"),)}, "unknown .* 'rely'.*'relu'"),
         ({"dropout_rate": -0.1}, "dropout_rate is -0.1"),
         ({"dropout_rate": float("nan")}, "dropout_rate is nan"),
         ({"norm_momentum": 2.0}, "norm_momentum is 2.0; accepted: 0 to 1"),

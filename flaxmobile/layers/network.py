@@ -115,10 +115,7 @@ class Network(Backbone):
         return global_mean(x)
 
     def logits(self, x: Array, train: bool, use_bias: bool = True) -> Array:
-        """Classify x [n, c] to [n, num_classes], by way of `dense_layers`; without classes return x.
-
-        Dropout is before the classifier.
-        """
+        """Apply the dense layers to x [n, c], dropout, and the classifier; without classes none."""
         if self.num_classes == 0:
             return x
         for number, (channels, activation) in enumerate(self.dense_layers, start=1):
