@@ -80,10 +80,15 @@ class Preprocessing:
         if not numbers or min(self.std) <= 0:
             raise InputError(f"mean {self.mean} and std {self.std} must be 3 numbers, std above 0")
 
+    @property
+    def shorter_side(self) -> int:
+        """Length of the shorter side before the crop, in pixels."""
+        return self.resize_size or round(self.image_size / 0.875)
+
     def crop(self, image: Image.Image) -> Image.Image:
         """Resize and centre-crop to image_size × image_size."""
-        shorter = self.resize_size or round(self.image_size / 0.875)
-        return center_crop(resize_shorter(image, shorter, self.interpolation), self.image_size)
+        resized = resize_shorter(image, self.shorter_side, self.interpolation)
+        return center_crop(resized, self.image_size)
 
     def normalize(self, pixels: Pixels) -> Pixels:
         """Map RGB pixels [..., 3] in 0..255 to float32 in the network's channel order and scale.
@@ -102,7 +107,7 @@ class Preprocessing:
 
     def describe(self) -> str:
         """Say in one line what is done to an image, the range of the pixels included."""
-        side, shorter = self.image_size, self.resize_size or round(self.image_size / 0.875)
+        side, shorter = self.image_size, self.shorter_side
         order = "" if self.channel_order == "RGB" else f", {self.channel_order}"
         return (
             f"shorter side to {shorter} ({self.interpolation}), centre {side}×{side}, pixels "

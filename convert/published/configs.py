@@ -12,6 +12,9 @@ from convert.rule import NO_OPTIONS, Options
 from convert.rules.timm.files import preset
 from convert.rules.timm.names import find_architecture
 from flaxmobile.errors import InputError
+from flaxmobile.preprocessing import Preprocessing
+from flaxmobile.registry import resolve_name
+from flaxmobile.trees import as_tuples
 
 
 class Config(NamedTuple):
@@ -50,6 +53,8 @@ def read_config(path: Path, name: str) -> Config:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{name} has a config.json that is damaged: {error!r}") from None
+    if "flaxmobile" in config:
+        return _read_own(config["flaxmobile"], names, name)
     found = find_architecture(architecture)
     if found is None:
         raise InputError(
@@ -61,6 +66,21 @@ def read_config(path: Path, name: str) -> Config:
         preprocessing, class_names=names, source={"licence": licence} if licence else {}
     )
     return Config(*found, said)
+
+
+def _read_own(own: dict[str, Any], names: tuple[str, ...] | None, name: str) -> Config:
+    """Read what `flaxmobile push` wrote beside timm's fields."""
+    try:
+        said = Statements(
+            Preprocessing.from_json(own["preprocessing"]).to_json(),
+            own["output"],
+            names,
+            dict(own["source"]),
+        )
+        options = {key: as_tuples(value) for key, value in own["options"].items()}
+        return Config(own["origin"], resolve_name(own["model"]), said, options)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise InputError(f"{name} has a config.json that is damaged: {error!r}") from None
 
 
 def _preprocessing(config: dict[str, Any], name: str) -> dict[str, Any]:

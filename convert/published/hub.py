@@ -74,11 +74,11 @@ def fetch_file(repository: Repository, *names: str) -> Path | None:
         except library.errors.EntryNotFoundError:
             continue
         except Exception as error:  # the libraries beneath raise anything, from OSError to theirs
-            raise InputError(f"{repository} cannot be fetched: {_explain(error)}") from None
+            raise InputError(f"{repository} cannot be fetched: {explain(error)}") from None
         else:
             return _verified(repository, Path(found))
     if unreachable is not None:
-        raise InputError(f"{repository} cannot be fetched: {_explain(unreachable)}") from None
+        raise InputError(f"{repository} cannot be fetched: {explain(unreachable)}") from None
     return None
 
 
@@ -113,8 +113,8 @@ def _verified(repository: Repository, path: Path) -> Path:
     return path
 
 
-def _explain(error: BaseException) -> str:
-    """Say an error's reason in one line; the library's own begins with what it tried."""
+def explain(error: BaseException) -> str:
+    """Say the reason of the library's error in one line; its own begins with what it tried."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     cause = error.__cause__ if error.__cause__ is not None else error

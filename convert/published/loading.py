@@ -13,6 +13,7 @@ from flax import traverse_util
 from convert.conversion import Conversion, convert_file
 from convert.formats.contents import NOTHING_SAID, Statements
 from convert.published.fetching import SCHEMES, Fetched, fetch, scheme_of
+from convert.published.own import ORIGIN, convert_own
 from convert.rule import NO_OPTIONS, Options
 from convert.sources import FOUND, Selection
 from flaxmobile.errors import InputError
@@ -98,6 +99,12 @@ def convert_fetched(
     Raises:
       InputError: as `convert_file`.
     """
+    if fetched.origin == ORIGIN:
+        if images:
+            raise InputError(
+                "--verify compares with another library, and no other has this network"
+            )
+        return convert_own(fetched, chosen, stated)
     return convert_file(
         fetched.path,
         fetched.model,

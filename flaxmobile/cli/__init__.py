@@ -18,6 +18,7 @@ COMMANDS = {
     "predict": "classify images with a weights directory",
     "train": "train or evaluate a network (also: python -m train)",
     "convert": "convert published weights (also: python -m convert)",
+    "push": "upload a weights directory to the Hugging Face Hub",
     "bench": "measure networks side by side with their peers",
 }
 """Subcommand -> what it does."""

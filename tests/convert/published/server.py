@@ -21,12 +21,13 @@ class Server:
       cut: bytes to send of each of the next answers before the connection breaks.
       silent: does not answer until this is set.
       wrong: sends other bytes than it announces the SHA-256 of.
+      refused: part of the addresses that are answered with 403.
       requests: (method, path, Range).
     """
 
     def __init__(self):
         self.files, self.repositories, self.cut, self.requests = {}, {}, [], []
-        self.silent, self.wrong, self.objects = None, False, {}
+        self.silent, self.wrong, self.refused, self.objects = None, False, None, {}
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.http.daemon_threads = True
         threading.Thread(target=self.http.serve_forever, args=(0.02,), daemon=True).start()
@@ -71,6 +72,8 @@ class Server:
                 body = self.rfile.read(length)
                 if server.silent is not None:
                     server.silent.wait(20)
+                if server.refused and server.refused in self.path:
+                    return self.error(403, "")
                 for pattern, act in server.routes():
                     if match := re.fullmatch(pattern, self.path.partition("?")[0]):
                         return act(self, body, **match.groupdict())
@@ -182,7 +185,14 @@ class Server:
                 self.repositories[name][value["path"]] = base64.b64decode(value["content"])
             elif line["key"] == "lfsFile":
                 self.repositories[name][value["path"]] = self.objects[value["oid"]]
-        self._json(http, {"success": True, "commitUrl": self.url, "commitOid": COMMIT})
+        self._json(
+            http,
+            {
+                "success": True,
+                "commitUrl": f"{self.url}/{name}/commit/{COMMIT}",
+                "commitOid": COMMIT,
+            },
+        )
 
     def _json(self, http, value):
         http.reply(200, json.dumps(value).encode(), {"Content-Type": "application/json"})

@@ -22,6 +22,8 @@ from convert.published.catalogue import CATALOGUE
 from convert.published.loading import open_any_weights
 from flaxmobile import InputError, cli, load_metadata, load_pretrained, load_weights
 from tests.convert.keras_models import random_model, save
+from train.config import read_config
+from train.setup import prepare
 
 TORCHVISION = "torchvision:shufflenet_v2_x0_5.IMAGENET1K_V1"
 TIMM = "timm:mobilenetv3_small_050.lamb_in1k"
@@ -193,6 +195,12 @@ def test_predict_fetches(published, tmp_path, capsys):
     assert cli.main(["predict", "--weights", HUB, str(tmp_path / "a.png"), "--json"]) == 0
     (found,) = json.loads(capsys.readouterr().out)
     assert {each["class"] for each in found["predictions"]} == set(FLOWERS)
+
+
+def test_train_begins_from_published_weights(published):
+    run = prepare(read_config(["--model", "v3-small", "--init-from", HUB]))
+    assert (run.options["alpha"], run.options["num_classes"]) == (0.5, 10)
+    assert run.preprocessing.mean == (0.1, 0.2, 0.3)
 
 
 def nobody(server, monkeypatch):
