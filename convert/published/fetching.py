@@ -3,6 +3,7 @@
 No library of a publisher is needed. Files are cached where its own library caches them.
 """
 
+import contextlib
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +13,7 @@ from convert.formats.contents import NOTHING_SAID, Statements
 from convert.published.catalogue import PUBLISHERS, Entry, find_entry
 from convert.published.configs import read_config
 from convert.published.downloads import Digest, download
-from convert.published.hub import CONFIG, Repository, fetch_file, fetch_weights
+from convert.published.hub import CONFIG, Repository, UnreachableError, fetch_file, fetch_weights
 from convert.rule import NO_OPTIONS, Options, Published
 from flaxmobile.errors import InputError
 
@@ -71,11 +72,14 @@ def fetch(name: str, model: str | None = None, alpha: float | None = None) -> Fe
 
 def _from_repository_of(entry: Entry) -> Fetched:
     """Fetch weights of the catalogue from the Hub; its config.json is believed over the table."""
-    repository = Repository(entry.published.repository)
-    said = NOTHING_SAID
-    if (config := fetch_file(repository, CONFIG)) is not None:
-        said = read_config(config, str(repository)).said
-    return Fetched(fetch_weights(repository), entry.model, entry.origin, entry.published, said)
+    repository, said = Repository(entry.published.repository), NOTHING_SAID
+    path = fetch_weights(repository)
+    with contextlib.suppress(
+        UnreachableError
+    ):  # offline, after timm itself has fetched the weights
+        if (config := fetch_file(repository, CONFIG)) is not None:
+            said = read_config(config, str(repository)).said
+    return Fetched(path, entry.model, entry.origin, entry.published, said)
 
 
 def _from_hub(repository: Repository, model: str | None) -> Fetched:

@@ -19,6 +19,10 @@ CONFIG = "config.json"
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 
+class UnreachableError(InputError):
+    """The Hub cannot be reached, or must not be, and the file is not in the cache."""
+
+
 class Repository(NamedTuple):
     """A repository at a revision: a branch, a tag or a commit; by default its main branch."""
 
@@ -61,6 +65,7 @@ def fetch_file(repository: Repository, *names: str) -> Path | None:
     """Fetch the first of these files that a repository has; None if it has none of them.
 
     Raises:
+      UnreachableError: the Hub cannot be reached, and none is in the cache.
       InputError: as `fetch_weights`.
     """
     library, unreachable = import_hub(), None
@@ -78,7 +83,7 @@ def fetch_file(repository: Repository, *names: str) -> Path | None:
         else:
             return _verified(repository, Path(found))
     if unreachable is not None:
-        raise InputError(f"{repository} cannot be fetched: {explain(unreachable)}") from None
+        raise UnreachableError(f"{repository} cannot be fetched: {explain(unreachable)}") from None
     return None
 
 
@@ -115,7 +120,16 @@ def _verified(repository: Repository, path: Path) -> Path:
 
 def explain(error: BaseException) -> str:
     """Say the reason of the library's error in one line; its own begins with what it tried."""
+    errors = import_hub().errors
+    known = {
+        errors.GatedRepoError: "its owner asks to accept terms first, on its page",
+        errors.RepositoryNotFoundError: "there is no such repository, or it is private and "
+        "`hf auth login` would log in",
+        errors.RevisionNotFoundError: "it has no such revision",
+    }
+    for kind, reason in known.items():
+        if isinstance(error, kind):
+            return reason
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    cause = error.__cause__ if error.__cause__ is not None else error
-    return first_line(cause)
+    return first_line(error if error.__cause__ is None else error.__cause__)

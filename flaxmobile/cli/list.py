@@ -100,4 +100,5 @@ def _table_of_weights(weights: Sequence[dict[str, Any]]) -> str:
         for each in weights
         for preset in (each["preprocessing"],)
     ]
-    return format_table([header, RULE, *rows], right=(2, 3, 5, 6))
+    sources = ", ".join(dict.fromkeys(each["top1_source"] for each in weights if each["top1"]))
+    return format_table([header, RULE, *rows], right=(2, 3, 5, 6)) + f"\n\ntop-1 from: {sources}"

@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import io
 import subprocess
 import sys
 import threading
@@ -54,6 +55,14 @@ def test_a_damaged_file_in_the_cache_is_fetched_again(published, tmp_path):
     path.write_bytes(CONTENT[:-1])
     download(published[0], path, published[1])
     assert path.read_bytes() == CONTENT
+
+
+def test_a_bar_on_a_terminal_shows_the_progress(published, tmp_path, monkeypatch):
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", terminal)
+    download(published[0], tmp_path / "a", published[1])
+    assert "weights.pth: 100%" in terminal.getvalue()
 
 
 def absent(server, monkeypatch):

@@ -7,6 +7,7 @@ import sys
 import threading
 from types import SimpleNamespace
 
+import huggingface_hub
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -139,10 +140,14 @@ def test_offline_from_the_cache(published, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     _, again = load_pretrained(HUB)
     assert jax.tree.all(jax.tree.map(np.array_equal, first, again))
-    with pytest.raises(
-        InputError, match=r"timm/mobilenetv3_small_050\.lamb_in1k cannot be fetched"
-    ):
+    with pytest.raises(InputError, match=r"lamb_in1k cannot be fetched: .*offline mode is enabled"):
         load_pretrained(TIMM)
+
+
+def test_offline_after_timm_has_fetched_the_weights_alone(published, monkeypatch):
+    huggingface_hub.hf_hub_download(TIMM.replace(":", "/"), "model.safetensors")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert open_any_weights(TIMM).metadata.preprocessing.interpolation == "bicubic"
 
 
 def test_other_classes_get_a_new_classifier(published):
@@ -205,7 +210,7 @@ def test_train_begins_from_published_weights(published):
 
 def nobody(server, monkeypatch):
     server.repositories.clear()
-    return "404"
+    return "hf:someone/flowers cannot be fetched: there is no such repository, or it is private"
 
 
 def empty(server, monkeypatch):
@@ -284,7 +289,7 @@ def test_a_broken_transfer_from_the_hub_goes_on(published, monkeypatch):
     slept = SimpleNamespace(sleep=lambda _: None, time=lambda: 0.0)
     monkeypatch.setattr("huggingface_hub.file_download.time", slept)
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 2**16)
-    published.cut = [10**9, 100_000]  # config.json comes whole
+    published.cut = [100_000]
     load_pretrained(TIMM)
     ranges = [asked for _, path, asked in published.requests if path.startswith("/cdn/")]
     assert ranges == [None, f"bytes={100_000 // 2**16 * 2**16}-"]
@@ -297,11 +302,15 @@ def test_a_broken_transfer_from_the_hub_goes_on(published, monkeypatch):
         ("torchvision:mobilenet_v2.IMAGENET1K_V3", "did you mean 'mobilenet_v2.IMAGENET1K_V"),
         ("timm:resnet18", "timm publishes no weights 'resnet18' that can be read here"),
         ("keras:VGG16", "keras publishes no weights 'VGG16'"),
+        (
+            "hf:someone/flowers@v2",
+            "hf:someone/flowers@v2 cannot be fetched: it has no such revision",
+        ),
         ("hf:someone", "accepted: hf:OWNER/REPOSITORY"),
         ("hf:a/b@", "accepted: hf:OWNER/REPOSITORY"),
     ],
 )
-def test_other_names_are_refused(name, message):
+def test_other_names_are_refused(published, name, message):
     with pytest.raises(InputError, match=message):
         load_pretrained(name)
 
