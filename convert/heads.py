@@ -30,11 +30,14 @@ def adopt_head(reading: Reading, head: Head | None) -> Reading:
         reading, claims={**reading.claims, **{name: name for name in reading.outside}}, outside=()
     )
     present = dict.fromkeys(layout.split(name)[0] for name in whole.claims)
-    known = frozenset().union(*reading.layers)
+    classifier = modules.get(_CLASSIFIER)
+    known = frozenset().union(*reading.layers) - {classifier}
     layers = _match([layer for layer in present if layer not in known], head)
-    if modules.get(_CLASSIFIER) in (None, *present) or not _are_dense(whole, layers):
+    if classifier is None or not _are_dense(whole, layers):
         return reading
     *first, last = (layer.name for layer in layers)
+    if (first, last) == ([], classifier):
+        return reading
     names = {**{f"dense{i}": name for i, name in enumerate(first, start=1)}, _CLASSIFIER: last}
     bias = layout.leaves["params/bias"]
     without = [each for each in names if layout.join(names[each], bias) not in whole.claims]

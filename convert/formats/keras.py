@@ -39,7 +39,7 @@ from flaxmobile.errors import InputError
 SUFFIXES = (".h5", ".hdf5", ".keras")
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
-BY_ORDER = "layers/"
+BY_ORDER = "layers."
 """Prefix of layers that a file knows only by class and number."""
 
 _ACCEPTED = "accepted: weights or a model that Keras saved, as .h5, .weights.h5 or .keras"
@@ -85,7 +85,7 @@ def read_keras(path: Path) -> Contents:
     Names are "layer/tensor", the same from every format: "block_1_expand_BN/gamma",
     "block2_sepconv1/pointwise/kernel". Layers that Keras numbers count from 0, whatever was built
     before them: "conv2d", "conv2d_1". Layers without a name are `BY_ORDER` and their class and
-      number: "layers/conv2d_1/kernel". A tensor outside the layers, or with a name that is taken,
+      number: "layers.conv2d_1/kernel". A tensor outside the layers, or with a name that is taken,
       keeps its path in the file.
 
     Raises:

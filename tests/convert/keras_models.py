@@ -2,8 +2,10 @@
 
 import contextlib
 import warnings
+import zipfile
 from unittest import mock
 
+import h5py
 import jax
 import keras
 import numpy as np
@@ -13,6 +15,7 @@ from convert.references import build_keras
 from tests.networks import QUICK
 
 FORMATS = ("h5", "weights.h5", "keras")
+MEMBER = "model.weights.h5"
 
 
 def random_model(name, size, **options):
@@ -67,3 +70,32 @@ def logits(model, images):
     values = [[variable.value for variable in kind] for kind in kinds]
     with jax.numpy_rank_promotion("allow"):  # Keras adds biases without a thought
         return np.asarray(jax.jit(apply, compiler_options=QUICK)(*values, images))
+
+
+@contextlib.contextmanager
+def edited(path):
+    """The HDF5 file in a file of any format, to be changed."""
+    if path.suffix != ".keras":
+        with h5py.File(path, "r+") as file:
+            yield file
+        return
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    inner = path.with_name(MEMBER)
+    inner.write_bytes(members[MEMBER])
+    with h5py.File(inner, "r+") as file:
+        yield file
+    members[MEMBER] = inner.read_bytes()
+    inner.unlink()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+
+
+def forget_names(file):
+    """Make an HDF5 file of Keras before 3.8, which kept the layers' classes and numbers alone."""
+
+    def forget(_, group):
+        group.attrs.pop("name", None)  # its result would end the walk
+
+    file.visititems(forget)

@@ -1,6 +1,5 @@
 """Logits of files that Keras saved, from every format; what is read from the names and shapes."""
 
-import h5py
 import jax
 import keras
 import numpy as np
@@ -16,7 +15,15 @@ from flaxmobile.models.mobilenet_v2 import STAGES
 from flaxmobile.models.mobilenet_v3 import LARGE, SMALL, scale
 from flaxmobile.registry import get_spec, options_of
 from tests.convert import rules
-from tests.convert.keras_models import FORMATS, drawing_nothing, logits, random_model, save
+from tests.convert.keras_models import (
+    FORMATS,
+    drawing_nothing,
+    edited,
+    forget_names,
+    logits,
+    random_model,
+    save,
+)
 from tests.models.parity import assert_close
 from tests.networks import QUICK
 
@@ -76,7 +83,8 @@ def test_logits_agree_from_every_format(tmp_path, name, options, sizes):
         assert getattr(model, option) == value
     scales = {path for path in flat(variables) if path.endswith("scale")}
     assert set(found.constants) == (scales if "inception" in name else set())
-    forget_names(files["weights.h5"])
+    with edited(files["weights.h5"]) as file:
+        forget_names(file)
     nameless = convert(name, files["weights.h5"])
     assert_same(flat(nameless.variables), flat(variables))
     apply = jax.jit(model.apply, compiler_options=QUICK)
@@ -85,12 +93,6 @@ def test_logits_agree_from_every_format(tmp_path, name, options, sizes):
         images = np.random.default_rng(size).uniform(-1, 1, shape).astype(np.float32)
         network = network if size == sizes[0] else random_model(name, size, **options)
         assert_close(apply(variables, images), logits(network, images), 1e-4, f"at {size}")
-
-
-def forget_names(path):
-    """Make a file of Keras before 3.8, which kept the layers' classes and numbers alone."""
-    with h5py.File(path, "r+") as file:
-        file.visititems(lambda _, group: group.attrs.pop("name", None))
 
 
 @pytest.mark.parametrize("name", KERAS)

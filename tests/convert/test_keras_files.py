@@ -3,7 +3,6 @@
 import shutil
 import sys
 import zipfile
-from contextlib import contextmanager
 
 import h5py
 import ml_dtypes
@@ -16,12 +15,11 @@ from convert.rules import RULES
 from convert.sources import read_source
 from flaxmobile import InputError, load_metadata
 from flaxmobile.weights import open_weights
-from tests.convert.keras_models import FORMATS, random_model, save
+from tests.convert.keras_models import FORMATS, MEMBER, edited, random_model, save
 from tests.convert.keras_writer import write_keras_2
 from tests.convert.test_keras import convert
 
 NAME = "mobilenet_v1"
-MEMBER = "model.weights.h5"
 
 
 @pytest.fixture(scope="module")
@@ -35,26 +33,6 @@ def saved(tmp_path_factory):
 @pytest.fixture(params=FORMATS)
 def path(request, saved, tmp_path):
     return shutil.copy(saved[request.param], tmp_path / saved[request.param].name)
-
-
-@contextmanager
-def edited(path):
-    """The HDF5 file in a file of any format, to be changed."""
-    if path.suffix != ".keras":
-        with h5py.File(path, "r+") as file:
-            yield file
-        return
-    with zipfile.ZipFile(path) as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
-    inner = path.with_name(MEMBER)
-    inner.write_bytes(members[MEMBER])
-    with h5py.File(inner, "r+") as file:
-        yield file
-    members[MEMBER] = inner.read_bytes()
-    inner.unlink()
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
 
 
 def group_of(file, layer):
@@ -319,7 +297,7 @@ def test_a_file_in_bfloat16_is_widened(tmp_path):
         file["layers/dense/vars/0"].attrs["dtype"] = "bfloat16"
     source = read_source(tmp_path / "w.weights.h5")
     assert source.precision == "bfloat16"
-    assert np.array_equal(source.tensors["layers/dense/kernel"], numbers)
+    assert np.array_equal(source.tensors["layers.dense/kernel"], numbers)
 
 
 def test_rules_know_the_names_of_keras_2():

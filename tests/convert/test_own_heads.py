@@ -19,7 +19,7 @@ from flaxmobile import (
 )
 from flaxmobile.outputs import OUTPUTS
 from tests.convert.commands import convert, error_of, save
-from tests.convert.keras_models import draw, drawing_nothing, random_model
+from tests.convert.keras_models import draw, drawing_nothing, edited, forget_names, random_model
 from tests.convert.keras_models import logits as answers
 from tests.convert.keras_models import save as save_keras
 from tests.convert.states import random_state
@@ -152,6 +152,22 @@ def test_two_dense_layers_in_a_file_of_weights_alone_are_refused(tmp_path, base)
     path = save_keras(network, tmp_path, "weights.h5")
     with pytest.raises(InputError, match="--no-classifier would load"):
         convert_file(path, "v2")
+
+
+def test_a_file_of_keras_before_its_layers_had_names_has_a_head_too(tmp_path, base):
+    network = on_top_of(base, [], HEADS["teachable machine"][0]())
+    path = save_keras(network, tmp_path, "keras")
+    with edited(path) as file:
+        forget_names(file)
+    found = convert_file(path, "v2")
+    assert found.filled.model.dense_layers == ((9, "relu"),)
+    kernels = (
+        found.filled.variables["params"][each]["kernel"] for each in ("dense1", "classifier")
+    )
+    for kernel, layer in zip(kernels, network.layers[-2:], strict=True):
+        assert np.array_equal(kernel, layer.kernel)
+    left = convert_file(path, "v2", chosen={"num_classes": 0}).filled.left_out
+    assert {name.rpartition("/")[0] for name in left} == {"layers.dense", "layers.dense_1"}
 
 
 LINEAR = {"weight": torch.ones(3, 1280), "bias": torch.arange(3.0)}
