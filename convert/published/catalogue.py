@@ -52,21 +52,23 @@ def find_entry(name: str, model: str | None = None, alpha: float | None = None) 
 
 
 def _by_part(name: str, model: str | None, alpha: float | None) -> Entry:
-    """Find the weights of which a network's name, or that of its weights, is given."""
+    """Find weights by the name of their network, or by their own without that of the network."""
     publisher, _, part = name.partition(":")
-    entries = [each for known, each in CATALOGUE.items() if known.startswith(f"{publisher}:")]
-    whole = {entry.published.name.partition(":")[2]: entry for entry in entries}
-    for known, entry in whole.items():
-        network = known.partition("." if publisher != "keras" else "_")[0]
+    prefix, width = f"{publisher}:", 1.0 if alpha is None else alpha
+    entries = {
+        known.removeprefix(prefix): entry
+        for known, entry in CATALOGUE.items()
+        if known.startswith(prefix)
+    }
+    for known, entry in entries.items():
+        network, _, weights = known.partition("_" if publisher == "keras" else ".")
         if part == network:
             return entry
-        widths = (1.0 if alpha is None else alpha,)
-        if known.endswith(f".{part}") and entry.model == model and entry.published.alpha in widths:
+        if part == weights and (entry.model, entry.published.alpha) == (model, width):
             return entry
-    own = [known for known, entry in whole.items() if model in (None, entry.model)]
-    of_model = f" of {model}" if model else ""
-    accepted = f"accepted: {', '.join(own)}" if model and own else "flaxmobile list --pretrained"
+    own = [known for known, entry in entries.items() if model in (None, entry.model)]
+    accepted = f"accepted: {', '.join(own)}; " if model and own else ""
     raise InputError(
-        f"{publisher} publishes no weights {part!r}{of_model} that can be read here"
-        f"{nearest(part, own)}; {accepted}{'' if model and own else ' shows those that can'}"
+        f"{publisher} publishes no weights {part!r}{f' of {model}' if model else ''} that are read "
+        f"here{nearest(part, own)}; {accepted}`flaxmobile list --pretrained` shows all"
     )

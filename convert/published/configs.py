@@ -45,42 +45,47 @@ def read_config(path: Path, name: str) -> Config:
     """
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-        inner = config.get("pretrained_cfg", config)  # before timm 0.9 all was at the top
-        architecture = str(config.get("architecture", ""))
-        preprocessing = _preprocessing(inner, name)
-        names = _class_names(config, inner)
+        return (_read_own if "flaxmobile" in config else _read_timms)(config, name)
+    except InputError:
+        raise
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError(f"{name} has a config.json that is damaged: {error!r}") from None
-    if "flaxmobile" in config:
-        return _read_own(config["flaxmobile"], names, name)
-    found = find_architecture(architecture)
+
+
+def _read_own(config: dict[str, Any], name: str) -> Config:
+    """Read what `flaxmobile push` wrote beside timm's fields."""
+    own = config["flaxmobile"]
+    preprocessing = Preprocessing.from_json(own["preprocessing"]).to_json()
+    said = Statements(preprocessing, own["output"], _class_names(config, {}), dict(own["source"]))
+    options = {option: as_tuples(value) for option, value in own["options"].items()}
+    return Config(own["origin"], resolve_name(own["model"]), said, options)
+
+
+def _read_timms(config: dict[str, Any], name: str) -> Config:
+    inner = config.get("pretrained_cfg", config)  # before timm 0.9 all was at the top
+    architecture = config.get("architecture")
+    found = find_architecture(str(architecture))
     if found is None:
         raise InputError(
             f"{name} holds {architecture or 'a network that its config.json does not name'}; "
             "accepted: networks of timm's that `flaxmobile list --pretrained` shows"
         )
-    licence = inner.get("license")
-    said = Statements(
-        preprocessing, class_names=names, source={"licence": licence} if licence else {}
-    )
-    return Config(*found, said)
+    arguments = {"global_pool": config.get("global_pool"), **config.get("model_args", {})}
+    changes = {
+        name: value
+        for name, value in arguments.items()
+        if name not in _PLAIN and value not in (None, _USUAL.get(name))
+    }
+    if changes:
+        raise InputError(f"{name} holds {architecture} with {changes}; accepted: without them")
+    licence = {"licence": inner["license"]} if inner.get("license") else {}
+    preprocessing, names = _preprocessing(inner, name), _class_names(config, inner)
+    return Config(*found, Statements(preprocessing, class_names=names, source=licence))
 
 
-def _read_own(own: dict[str, Any], names: tuple[str, ...] | None, name: str) -> Config:
-    """Read what `flaxmobile push` wrote beside timm's fields."""
-    try:
-        said = Statements(
-            Preprocessing.from_json(own["preprocessing"]).to_json(),
-            own["output"],
-            names,
-            dict(own["source"]),
-        )
-        options = {key: as_tuples(value) for key, value in own["options"].items()}
-        return Config(own["origin"], resolve_name(own["model"]), said, options)
-    except (AttributeError, KeyError, TypeError) as error:
-        raise InputError(f"{name} has a config.json that is damaged: {error!r}") from None
+_PLAIN = ("num_classes", "in_chans", "drop_rate", "drop_path_rate")
+"""Arguments of timm's networks that change no output, or that the tensors show."""
+_USUAL = {"global_pool": "avg"}
 
 
 def _preprocessing(config: dict[str, Any], name: str) -> dict[str, Any]:
@@ -98,7 +103,9 @@ def _preprocessing(config: dict[str, Any], name: str) -> dict[str, Any]:
     if config.get("crop_mode", "center") != "center":
         raise InputError(f"{name} has crop_mode {config['crop_mode']!r}; accepted: 'center'")
     stated |= {key: tuple(map(float, config[key])) for key in ("mean", "std") if key in config}
-    return stated | {key: config[key] for key in ("interpolation",) if key in config}
+    return stated | (
+        {"interpolation": config["interpolation"]} if "interpolation" in config else {}
+    )
 
 
 def _class_names(config: dict[str, Any], inner: dict[str, Any]) -> tuple[str, ...] | None:

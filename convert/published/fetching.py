@@ -74,9 +74,8 @@ def _from_repository_of(entry: Entry) -> Fetched:
     """Fetch weights of the catalogue from the Hub; its config.json is believed over the table."""
     repository, said = Repository(entry.published.repository), NOTHING_SAID
     path = fetch_weights(repository)
-    with contextlib.suppress(
-        UnreachableError
-    ):  # offline, after timm itself has fetched the weights
+    # Offline it may be missing: timm itself fetches the weights alone.
+    with contextlib.suppress(UnreachableError):
         if (config := fetch_file(repository, CONFIG)) is not None:
             said = read_config(config, str(repository)).said
     return Fetched(path, entry.model, entry.origin, entry.published, said)

@@ -39,12 +39,8 @@ def convert_own(fetched: Fetched, chosen: Options, stated: Statements) -> Conver
     model = create_model(fetched.model, **options)
     wanted = abstract_variables(model)
     names = traverse_util.flatten_dict(wanted, sep="/")
-    headless = model.num_classes == 0
-    left_out = {
-        name: "not part of a backbone"
-        for name in file.tensors
-        if headless and name not in names and name.split("/")[1] in model.heads
-    }
+    outside = [name for name in file.tensors if name not in names]
+    left_out = dict.fromkeys(outside if model.num_classes == 0 else (), "not part of a backbone")
     flat = {name: tensor for name, tensor in file.tensors.items() if name not in left_out}
     variables = traverse_util.unflatten_dict(flat, sep="/")
     check_variables(wanted, variables, str(fetched.path))

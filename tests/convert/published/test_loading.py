@@ -228,6 +228,12 @@ def other(server, monkeypatch):
     return "hf:someone/flowers holds resnet18; accepted: networks of timm's"
 
 
+def changed(server, monkeypatch):
+    config = {"architecture": "mobilenetv3_small_050", "model_args": {"pad_type": "same"}}
+    server.repositories["someone/flowers"]["config.json"] = json.dumps(config).encode()
+    return "holds mobilenetv3_small_050 with {'pad_type': 'same'}; accepted: without them"
+
+
 def damaged(server, monkeypatch):
     server.repositories["someone/flowers"]["config.json"] = b'{"architecture": '
     return "has a config.json that is damaged"
@@ -271,7 +277,7 @@ def silent(server, monkeypatch):
 
 
 FAULTS = [
-    nobody, empty, unnamed, other, damaged, wide, wrong, text, full, uninstalled, silent
+    nobody, empty, unnamed, other, changed, damaged, wide, wrong, text, full, uninstalled, silent
 ]  # fmt: skip
 
 
@@ -300,7 +306,7 @@ def test_a_broken_transfer_from_the_hub_goes_on(published, monkeypatch):
     [
         ("mobilenet_v2", "names no published weights; accepted: torchvision:NAME"),
         ("torchvision:mobilenet_v2.IMAGENET1K_V3", "did you mean 'mobilenet_v2.IMAGENET1K_V"),
-        ("timm:resnet18", "timm publishes no weights 'resnet18' that can be read here"),
+        ("timm:resnet18", "timm publishes no weights 'resnet18' that are read here"),
         ("keras:VGG16", "keras publishes no weights 'VGG16'"),
         (
             "hf:someone/flowers@v2",
