@@ -11,11 +11,13 @@ import numpy as np
 
 from convert.formats.contents import NOTHING_SAID, Contents, Head, Statements
 from convert.formats.keras import SUFFIXES, is_start_of_hdf5, read_keras
+from convert.formats.npz import read_npz
 from convert.formats.safetensors import (
     is_start_of_safetensors,
     read_safetensors,
     write_safetensors,
 )
+from convert.formats.tfjs import is_start_of_json, read_tfjs
 from convert.formats.tflite import is_start_of_tflite, read_tflite
 from convert.formats.torch import read_torch, write_torch
 from convert.formats.unread import describe_unread
@@ -85,6 +87,8 @@ FORMATS: tuple[Format, ...] = (
     Format((".safetensors",), is_start_of_safetensors, read_safetensors),
     Format((".tflite",), is_start_of_tflite, read_tflite),
     Format(SUFFIXES, is_start_of_hdf5, read_keras),
+    Format((".json",), is_start_of_json, read_tfjs),
+    Format((".npz",), lambda head: False, read_npz),  # a zip archive, as torch's files are
 )
 """All formats but torch's, which is assumed for any other file."""
 

@@ -15,13 +15,11 @@ Three formats hold the same tensors, which are told apart by the groups at their
 Source of the facts: `keras.src.legacy.saving.legacy_h5_format` and `keras.src.saving.saving_lib`.
 """
 
-import dataclasses
 import json
-import re
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -31,47 +29,17 @@ import ml_dtypes
 import numpy as np
 
 from convert.formats.contents import Contents
-from convert.formats.keras_graph import read_graph
-from convert.formats.keras_heads import read_answer
-from convert.formats.keras_images import read_preparation
+from convert.formats.keras_model import with_statements
+from convert.formats.keras_names import count_from_0, is_state, name_of_state, names_of_weights
 from flaxmobile.errors import InputError
 
 SUFFIXES = (".h5", ".hdf5", ".keras")
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
-BY_ORDER = "layers."
-"""Prefix of layers that a file knows only by class and number."""
-
 _ACCEPTED = "accepted: weights or a model that Keras saved, as .h5, .weights.h5 or .keras"
 _MEMBER = "model.weights.h5"
 """The weights in a `.keras` archive."""
 _CONFIGURATION = "config.json"
-
-_BATCH_NORMALIZATION = ("gamma", "beta", "moving_mean", "moving_variance")
-_SEPARABLE = ("depthwise/kernel", "pointwise/kernel", "bias")
-_CONVOLUTION = ("kernel", "bias")
-_NUMBERED = {
-    "conv2d": _CONVOLUTION,
-    "depthwise_conv2d": _CONVOLUTION,
-    "dense": _CONVOLUTION,
-    "separable_conv2d": _SEPARABLE,
-    "batch_normalization": _BATCH_NORMALIZATION,
-    "normalization": ("mean", "variance", "count"),
-}
-"""Class of a layer -> its tensors, in the order of their numbers."""
-
-_LEGACY = {
-    **{name: name for name in ("kernel", "bias", "pointwise_kernel", *_BATCH_NORMALIZATION)},
-    **{name: name for name in _NUMBERED["normalization"]},
-    "depthwise_kernel": "kernel",  # of a depthwise convolution
-    **{"W": "kernel", "b": "bias"},  # Keras 1, which wrote some of the published files
-    **{"running_mean": "moving_mean", "running_std": "moving_variance"},
-}
-"""A tensor's name in legacy files -> its name here, unless the layer is a separable convolution."""
-_SEPARABLE_LEGACY = {name.replace("/", "_"): name for name in _SEPARABLE}
-_LEGACY_NAME = re.compile(rf"(?:(.+?)[/_])?({'|'.join(_LEGACY)})(?:_\d+)?(?::\d+)?")
-_STATE = re.compile(r"(?:.+/)?([a-z0-9_]+?)((?:_\d+)?)/vars/(\d+)")
-_AUTOMATIC = re.compile(r"(conv(?:olution)?2d|batch_?normalization)(?:_(\d+))?")
 
 
 def is_start_of_hdf5(head: bytes) -> bool:
@@ -94,30 +62,11 @@ def read_keras(path: Path) -> Contents:
     h5py = _import_h5py()
     try:
         with _open(path, h5py) as (file, configuration):
-            return _contents(_read(file, h5py), configuration or _configuration_of(file))
+            return with_statements(_read(file, h5py), configuration or _configuration_of(file))
     except InputError as error:
         raise InputError(f"{path} {error}; {_ACCEPTED}") from None
     except Exception:  # a damaged file raises whatever its bytes happen to mean
         raise InputError(f"{path} is damaged or not a file of Keras's; {_ACCEPTED}") from None
-
-
-def _contents(tensors: dict[str, np.ndarray], configuration: Any) -> Contents:
-    """Add a model's own statements to its tensors."""
-    if configuration is None:
-        return Contents(tensors)
-    try:
-        graph = read_graph(configuration["model"])
-        preparation = read_preparation(graph, tensors)
-        answer = read_answer(graph, configuration["training"])
-    except (LookupError, TypeError, AttributeError):
-        return Contents(tensors, notes=("its configuration is not one that can be read here",))
-    used = tuple(f"{name}/" for name in preparation.used)
-    return Contents(
-        {name: array for name, array in tensors.items() if not name.startswith(used)},
-        dataclasses.replace(preparation.statements, output=answer.output),
-        tuple(preparation.describe()),
-        answer.head,
-    )
 
 
 def _configuration_beside(archive: zipfile.ZipFile) -> Any:
@@ -164,16 +113,20 @@ def _open(path: Path, h5py: ModuleType) -> Iterator[tuple[Any, Any]]:
 def _read(file: Any, h5py: ModuleType) -> dict[str, np.ndarray]:
     paths = _datasets(file, h5py)
     root = file.get("model_weights", file)
-    if _strings(root, "layer_names"):
-        names = _legacy_names(root)
-    elif any(_STATE.fullmatch(name) for name in paths):
-        names = _state_names(file, paths)
+    names: dict[str, str] = {}
+    if layers := _strings(root, "layer_names"):
+        for layer in layers:
+            prefix = root[layer].name.removeprefix("/")
+            own = names_of_weights(_weights(root[layer]), layer)
+            names |= {f"{prefix}/{weight}": name for weight, name in own.items()}
+    elif any(is_state(path) for path in paths):
+        groups = {path: file[path].parent for path in paths}
+        found = {path: name_of_state(path, group, group.attrs) for path, group in groups.items()}
+        names = {path: name for path, name in found.items() if name is not None}
     else:
         raise InputError("is an HDF5 file without layers of Keras's")
-    chosen: dict[str, str] = {}
-    for name, place in zip(_count_from_0(names.values()), names, strict=True):
-        chosen[place] = place if name in chosen.values() else name
-    return {chosen.get(place, place): _array(file[place]) for place in paths}
+    unique = count_from_0(names)
+    return {unique.get(place, place): _array(file[place]) for place in paths}
 
 
 def _array(dataset: Any) -> np.ndarray:
@@ -196,25 +149,6 @@ def _datasets(file: Any, h5py: ModuleType) -> list[str]:
     return paths
 
 
-def _legacy_names(root: Any) -> dict[str, str]:
-    """Map the path of each tensor in a legacy file to its name."""
-    names = {}
-    for layer in _strings(root, "layer_names"):
-        weights = {weight: _LEGACY_NAME.fullmatch(weight) for weight in _weights(root[layer])}
-        known = {weight: match for weight, match in weights.items() if match}
-        nested = len({match[1] for match in known.values()}) > 1  # a model in the model
-        of_layer: dict[str, list[str]] = {}
-        for weight, match in known.items():
-            of_layer.setdefault(match[1] if nested else layer, []).append(weight)
-        for own, its in of_layer.items():
-            separable = any(known[weight][2] == "pointwise_kernel" for weight in its)
-            renamed = {**_LEGACY, **(_SEPARABLE_LEGACY if separable else {})}
-            prefix = root[layer].name.removeprefix("/")
-            for weight in its:
-                names[f"{prefix}/{weight}"] = f"{own}/{renamed[known[weight][2]]}"
-    return names
-
-
 def _weights(layer: Any) -> list[str]:
     return [name for name in _strings(layer, "weight_names") if name in layer]
 
@@ -225,49 +159,3 @@ def _strings(group: Any, name: str) -> list[str]:
     while f"{name}{len(parts)}" in group.attrs:
         parts.append(group.attrs[f"{name}{len(parts)}"])
     return [s.decode() if isinstance(s, bytes) else str(s) for part in parts for s in part]
-
-
-def _state_names(file: Any, paths: Iterable[str]) -> dict[str, str]:
-    """Map the path of each tensor in a file of Keras 3 to its name."""
-    names = {}
-    for path in paths:
-        match = _STATE.fullmatch(path)
-        if match is None or match[1] not in _NUMBERED:
-            continue
-        group = file[path].parent
-        tensors = _tensors_of(match[1], group)
-        if int(match[3]) < len(tensors):
-            layer = group.attrs.get("name", f"{BY_ORDER}{match[1]}{match[2]}")
-            names[path] = f"{layer}/{tensors[int(match[3])]}"
-    return names
-
-
-def _tensors_of(kind: str, group: Mapping[str, Any]) -> tuple[str, ...]:
-    """List the names of a layer's tensors; a batch normalization with three has no scale."""
-    unscaled = kind == "batch_normalization" and set(group) == {"0", "1", "2"}
-    return _NUMBERED[kind][unscaled:]
-
-
-def _count_from_0(names: Iterable[str]) -> list[str]:
-    """Renumber the layers that Keras has numbered, class by class."""
-    names = list(names)
-    first: dict[str, int] = {}
-    found = [_AUTOMATIC.fullmatch(name.rpartition("/")[0]) for name in names]
-    for match in filter(None, found):
-        kind = _class(match)
-        first[kind] = min(first.get(kind, int(match[2] or 0)), int(match[2] or 0))
-    return [
-        name if match is None else f"{_numbered(match, first)}/{name.rpartition('/')[2]}"
-        for name, match in zip(names, found, strict=True)
-    ]
-
-
-def _numbered(match: re.Match[str], first: Mapping[str, int]) -> str:
-    kind = _class(match)
-    number = int(match[2] or 0) - first[kind]
-    return f"{kind}_{number}" if number else kind
-
-
-def _class(match: re.Match[str]) -> str:
-    """Return the class of a numbered layer; Keras 1 writes some of them in one word."""
-    return "conv2d" if match[1].startswith("conv") else "batch_normalization"

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import partial
 
-from convert.formats.keras import BY_ORDER
+from convert.formats.keras_names import BY_ORDER
 from convert.rule import Modules
 from convert.rules.units import Names, unit, units_of
 from flaxmobile.layers import Block, Max, Network, Unit

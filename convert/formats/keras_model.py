@@ -1,0 +1,39 @@
+"""A Keras model: its tensors, and what its configuration says about images and the answer."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from convert.formats.contents import Contents
+from convert.formats.keras_graph import read_graph
+from convert.formats.keras_heads import read_answer
+from convert.formats.keras_images import read_preparation
+
+
+def with_statements(tensors: dict[str, np.ndarray], configuration: Any) -> Contents:
+    """Add a model's own statements to its tensors.
+
+    Args:
+      tensors: by name.
+      configuration: "model", the model's configuration, and "training", the arguments of its
+        `compile`; None where the file has none.
+
+    Raises:
+      InputError: a layer with weights stands before the network.
+    """
+    if configuration is None:
+        return Contents(tensors)
+    try:
+        graph = read_graph(configuration["model"])
+        preparation = read_preparation(graph, tensors)
+        answer = read_answer(graph, configuration["training"])
+    except (LookupError, TypeError, AttributeError):
+        return Contents(tensors, notes=("its configuration is not one that can be read here",))
+    used = tuple(f"{name}/" for name in preparation.used)
+    return Contents(
+        {name: array for name, array in tensors.items() if not name.startswith(used)},
+        dataclasses.replace(preparation.statements, output=answer.output),
+        tuple(preparation.describe()),
+        answer.head,
+    )
