@@ -87,11 +87,8 @@ def leaf(variables, path):
     return np.asarray(variables)
 
 
-@pytest.mark.parametrize(
-    "name", [TORCHVISION, "torchvision:shufflenet_v2_x0_5"], ids=["whole", "network alone"]
-)
-def test_torchvisions_weights_and_the_cache_of_torch(published, shufflenet, caches, name):
-    model, variables = load_pretrained(name)
+def test_torchvisions_weights_and_the_cache_of_torch(published, shufflenet, caches):
+    model, variables = load_pretrained("torchvision:shufflenet_v2_x0_5")
     assert (model.alpha, model.num_classes) == (0.5, 1000)
     kernel = leaf(variables, "params/classifier/kernel")
     assert np.array_equal(kernel.T, shufflenet["fc.weight"].numpy())
@@ -100,15 +97,13 @@ def test_torchvisions_weights_and_the_cache_of_torch(published, shufflenet, cach
 
 
 def test_kerass_weights_and_the_cache_of_keras(published, caches, monkeypatch):
+    monkeypatch.setitem(sys.modules, "keras", None)
     weights = open_any_weights(KERAS)
     assert weights.model_name == "mobilenet_v1"
     assert (weights.options["alpha"], weights.options["padding"]) == (0.25, "same")
     assert weights.metadata.preprocessing.image_size == 128
     assert weights.metadata.source["weights"] == KERAS
     assert (caches / "KERAS_HOME" / "models").is_dir()
-    published.http.server_close()  # from now on it is in the cache
-    monkeypatch.setitem(sys.modules, "keras", None)
-    load_pretrained(KERAS)
 
 
 def test_timms_weights_need_no_timm_and_no_torch(published, monkeypatch):
@@ -179,7 +174,6 @@ def test_options_over_the_published(published):
 @pytest.mark.parametrize(
     ("flags", "weights"),
     [
-        ([], TORCHVISION),
         (["--model", "shufflenet_v2", "--alpha", "0.5"], "torchvision:IMAGENET1K_V1"),
         ([], HUB),
     ],
