@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from convert.sources import read_source
+from convert.sources import Selection, read_source
 from flaxmobile import InputError
 from tests.convert.torch_writer import Storage, Tensor, write_archive
 
@@ -304,6 +304,24 @@ def test_a_pickle_that_is_not_torchs_is_named(path):
 def test_a_state_dict_is_found_in_a_checkpoint(path, content):
     torch.save(content, path)
     assert_read(path)
+
+
+def test_what_was_taken_and_what_stands_beside_it_is_said(path):
+    other = {name: torch.zeros(4) for name in "ab"}
+    content = {
+        "epoch": 3,
+        "args": argparse.Namespace(lr=0.1),
+        "optimizer": {"state": {0: {"m": torch.zeros(9)}}},
+        "student": {"state_dict": {**TENSORS, "b.weight": torch.zeros(5)}},
+        "teacher": other,
+    }
+    torch.save(content, path)
+    assert read_source(path).notes == (
+        "took the state dict under 'student.state_dict'; beside it, not read: epoch, args, "
+        "optimizer, teacher",
+        "other state dicts, for --weights-key: teacher (2 tensors)",
+    )
+    assert list(read_source(path, Selection(weights_key="teacher")).tensors) == ["a", "b"]
 
 
 @pytest.mark.parametrize(
