@@ -33,7 +33,16 @@ class Config:
     """Name or alias of the network, which published weights say themselves; `flaxmobile list` shows
     them."""
     source: Literal[
-        "auto", "torchvision", "timm", "timm-tf", "keras", "authors", "fid", "mediapipe"
+        "auto",
+        "torchvision",
+        "timm",
+        "timm-tf",
+        "keras",
+        "authors",
+        "fid",
+        "transformers",
+        "ports",
+        "mediapipe",
     ] = "auto"
     """Origin of the file; auto recognises it by the names of the tensors."""
     alpha: float | None = None

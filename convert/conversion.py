@@ -22,6 +22,7 @@ from convert.problems import FillError
 from convert.reading import Reading
 from convert.recognition import other_network, recognise, torch_rules_of
 from convert.rule import Options, Published
+from convert.rules import RULES
 from convert.sources import FOUND, Selection, read_source
 from flaxmobile.errors import InputError, shorten
 from flaxmobile.registry import resolve_name
@@ -212,11 +213,14 @@ def _build_origin(
             f"--verify runs {origin}'s own network, which has another classifier than {path}; "
             "without --verify the file is converted"
         )
-    tensors = {
-        theirs: reading.file[own]
-        for theirs, own in reading.claims.items()
-        if own not in filled.left_out
-    }
+    layout, model = reading.rule.layout, filled.model
+    names = dict(RULES[origin, name].modules(model))  # of the library, not of another port
+    library = {theirs: names[module] for module, theirs in reading.rule.modules(model)}
+    tensors = {}
+    for theirs, own in reading.claims.items():
+        layer, leaf = layout.split(theirs)
+        if own not in filled.left_out:
+            tensors[layout.join(library.get(layer, layer), leaf)] = reading.file[own]
     version = reading.rule.version
     return verification.build_origin(origin, name, filled.model, path, tensors, version)
 

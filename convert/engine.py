@@ -74,8 +74,10 @@ def to_flax(reading: Reading, model_name: str, chosen: Options = MappingProxyTyp
     ]
     kinds = [[*problems, *refused], *names.problems(), values]
     if any(kinds):
-        # Widths and classes are known only where most names are.
-        size = f" with {model.size_text()}" if 2 * len(names.missing) < len(targets) else ""
+        # Widths and classes are known only where most names are, and the classifier's.
+        unsized = any(targets[name].path.startswith("params/classifier") for name in names.missing)
+        known = 2 * len(names.missing) < len(targets) and not unsized
+        size = f" with {model.size_text()}" if known else ""
         cause = find_cause(names, targets, kinds)
         rest = [[problem for problem in kind if problem != cause] for kind in kinds]
         raise FillError(f"{model_name}{size} cannot be filled: {cause}", rest)

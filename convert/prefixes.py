@@ -46,12 +46,14 @@ def find_prefixes(
     Returns:
       The best, the shortest first; several where the file holds the network several times.
     """
-    plain = Prefix() if cut is None else Prefix(cut and cut.rstrip(layout.separator) + ".")
     if not layout.may_be_inside:
         return [Prefix()]
+    if cut:
+        cut = cut.rstrip(layout.separator) + layout.separator
+    plain = Prefix(cut or "")
     most_common = Counter(layer.partition(layout.separator)[0] for layer in layers).most_common(1)
     body = most_common[0][0] + layout.separator
-    known: Counter[Prefix] = Counter()
+    known: dict[Prefix, set[str]] = {}
     for name in names:
         parts = layout.split(name)[0].split(layout.separator)
         for place in range(min(len(parts), _DEEPEST)):
@@ -59,10 +61,10 @@ def find_prefixes(
             rest = layout.separator.join(parts[place:])
             for added in ("", body):
                 if added + rest in layers and not (added and before.endswith(added)):
-                    known[Prefix(before, added)] += 1
-    fitting = {prefix: n for prefix, n in known.items() if cut is None or prefix.cut == plain.cut}
-    most = max(fitting.values(), default=0)
+                    known.setdefault(Prefix(before, added), set()).add(added + rest)
+    fitting = {each: found for each, found in known.items() if cut in (None, each.cut)}
+    most = max(map(len, fitting.values()), default=0)
     if 2 * most <= len(layers):  # names such as `conv.0` are in every network
         return [plain]
-    best = [prefix for prefix, count in fitting.items() if count == most]
+    best = [prefix for prefix, found in fitting.items() if len(found) == most]
     return sorted(best, key=lambda each: (each.added, len(each.cut)))

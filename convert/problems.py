@@ -127,8 +127,9 @@ def find_cause(names: Names, targets: Mapping[str, Target], kinds: Sequence[Sequ
 
 def value_problems(name: str, array: np.ndarray, target: Target) -> list[str]:
     """Find types or shapes other than the target's, and values that are not finite."""
-    if (array.dtype, array.shape) != (target.dtype, target.shape):
-        wide = array.dtype == np.float64 and array.shape == target.shape
+    fits = target.takes(array.shape)
+    if array.dtype != target.dtype or not fits:
+        wide = array.dtype == np.float64 and fits
         return [
             f"{name} is {array.dtype}{list(array.shape)}, accepted: "
             f"{target.dtype}{list(target.shape)}{' (--allow-narrowing rounds it)' * wide}"

@@ -10,7 +10,7 @@ from convert.rules import RULES
 from convert.sources import Source
 from flaxmobile.errors import InputError, unknown
 
-_TORCH = ("torchvision", "timm", "timm-tf", "fid", "authors")
+_TORCH = ("torchvision", "timm", "timm-tf", "fid", "authors", "transformers", "ports")
 """Origins that publish torch files."""
 
 

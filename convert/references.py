@@ -177,6 +177,7 @@ _BUILDERS: dict[tuple[str, str], Callable[..., Any]] = {
     ("timm", "mobilenet_v3_small"): _timm("mobilenetv3_small_{alpha}"),
     ("timm-tf", "mobilenet_v3_large"): _timm("tf_mobilenetv3_large{minimal}_{alpha}"),
     ("timm-tf", "mobilenet_v3_small"): _timm("tf_mobilenetv3_small{minimal}_{alpha}"),
+    ("timm", "mnasnet"): _timm("mnasnet_{alpha}"),
     ("timm", "inception_v3"): _timm("inception_v3", "aux_logits"),
     ("timm", "inception_v4"): _timm("inception_v4"),
     ("timm", "inception_resnet_v2"): _timm("inception_resnet_v2"),

@@ -30,7 +30,11 @@ class Target(NamedTuple):
 
     def to_ours(self, tensor: np.ndarray) -> np.ndarray:
         """Turn the origin's tensor into our leaf, without a copy."""
-        return tensor.transpose(self.axes).reshape(self.ours)
+        return tensor.reshape(self.shape).transpose(self.axes).reshape(self.ours)
+
+    def takes(self, shape: tuple[int, ...]) -> bool:
+        """Say whether a tensor has the origin's shape; 1×1 kernels may lack their window."""
+        return shape == self.shape or (*shape, 1, 1) == self.shape
 
     def to_theirs(self, leaf: np.ndarray) -> np.ndarray:
         """Undo `to_ours`."""

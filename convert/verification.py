@@ -107,7 +107,11 @@ def build_origin(
     if origin == "keras":
         return keras_logits(build, file)
     network = build()
-    network.load_state_dict(torch_state(tensors, version), strict=True)
+    state = torch_state(tensors, version)
+    for name, own in network.state_dict().items():
+        if name in state and (*state[name].shape, 1, 1) == own.shape:
+            state[name] = state[name].reshape(own.shape)
+    network.load_state_dict(state, strict=True)
     return torch_logits(network.eval())
 
 

@@ -1,7 +1,7 @@
 """Rules: each origin's names of its tensors, one package per origin, one module per network."""
 
 from convert.rule import Rule
-from convert.rules import authors, fid, keras, mediapipe, timm, torchvision
+from convert.rules import authors, fid, keras, mediapipe, ports, timm, torchvision, transformers
 
 ORIGINS = {
     "torchvision": torchvision.RULES,
@@ -9,6 +9,8 @@ ORIGINS = {
     "timm-tf": timm.TF_RULES,
     "authors": authors.RULES,
     "fid": fid.RULES,
+    "transformers": transformers.RULES,
+    "ports": ports.RULES,
     "mediapipe": mediapipe.RULES,
     "keras": keras.RULES,
 }

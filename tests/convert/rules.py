@@ -15,6 +15,7 @@ ALPHAS = {
     ("torchvision", "mnasnet"): 0.35,
     ("timm", "mobilenet_v1"): 1.0,
     ("timm", "mobilenet_v2"): 0.35,
+    ("timm", "mnasnet"): 0.5,
     ("timm", "mobilenet_v3_large"): 0.75,
     ("timm", "mobilenet_v3_small"): 0.5,
     ("timm-tf", "mobilenet_v3_large"): 1.0,

@@ -31,6 +31,7 @@ NETWORKS = {
     ("timm", "mobilenet_v2", 0.5): lambda: timm.create_model(
         "mobilenetv2_050", num_classes=NUM_CLASSES
     ),
+    ("timm", "mnasnet", 0.5): lambda: timm.create_model("mnasnet_050", num_classes=NUM_CLASSES),
     ("timm", "mobilenet_v3_large", 0.5): lambda: timms("mobilenetv3_large", 0.5),
     ("timm", "mobilenet_v3_small", 0.5): lambda: timms("mobilenetv3_small", 0.5),
     ("timm-tf", "mobilenet_v3_large", 0.75): lambda: timms("mobilenetv3_large", 0.75, **TF),

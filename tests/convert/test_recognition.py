@@ -42,6 +42,7 @@ def build(name):
         ("torchvision:mobilenet_v2", "mobilenet_v2", "torchvision"),
         ("timm:mobilenetv2_050", "mobilenet_v2", "timm"),
         ("torchvision:mobilenet_v3_small", "mobilenet_v3_small", "torchvision"),
+        ("timm:mnasnet_050", "mnasnet", "timm"),
         ("timm:tf_mobilenetv3_small_minimal_100", "mobilenet_v3_small", "timm-tf"),
         ("torchvision:shufflenet_v2_x0_5", "shufflenet_v2", "torchvision"),
     ],
@@ -85,7 +86,9 @@ def test_a_file_of_another_network_says_which(network, model, belongs):
 
 def test_a_file_of_no_network_is_said():
     source = Source({"a.weight": np.zeros(3, np.float32)}, "0" * 64)
-    with pytest.raises(InputError, match=r"'a.weight', belongs to mnasnet from torchvision$"):
+    with pytest.raises(
+        InputError, match=r"'a.weight', belongs to mnasnet from torchvision or timm$"
+    ):
         recognise("mnasnet", "auto", source)
 
 
@@ -95,7 +98,7 @@ def test_every_origin_can_be_named():
 
 def test_an_origin_without_the_network_is_refused():
     with pytest.raises(InputError, match="accepted: auto, torchvision"):
-        recognise("mnasnet", "timm", file_of(torch.nn.Linear(2, 2)))
+        recognise("shufflenet_v2", "timm", file_of(torch.nn.Linear(2, 2)))
 
 
 PUBLISHED = [(key, file) for key, rule in RULES.items() for file in rule.published if file.sha256]

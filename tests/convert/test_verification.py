@@ -37,10 +37,20 @@ def state():
 
 
 @pytest.fixture
-def weights(state, tmp_path):
-    # wrapped, and without counters, as older files are
-    names = [name for name in state if "num_batches" not in name]
-    return save({f"module.{name}": state[name] for name in names}, tmp_path / "w.pth")
+def weights(state, tmp_path, monkeypatch):
+    """As a port's older files are: wrapped, without counters, one kernel without its window."""
+    rule = RULES["torchvision", "shufflenet_v2"]
+
+    def ported(model):
+        return ((ours, theirs.replace("fc", "last_linear")) for ours, theirs in rule.modules(model))
+
+    monkeypatch.setitem(
+        RULES, ("torchvision", "shufflenet_v2"), rule._replace(other_names=(ported,))
+    )
+    old = {name: tensor for name, tensor in state.items() if "num_batches" not in name}
+    old["conv5.0.weight"] = old["conv5.0.weight"][..., 0, 0]
+    named = {f"module.{name.replace('fc', 'last_linear')}": old[name] for name in old}
+    return save(named, tmp_path / "w.pth")
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from convert.rules.units import Names, unit
 from flaxmobile.layers import Block
+from flaxmobile.models.mnasnet import MnasNet
+from flaxmobile.models.mobilenet_v2 import MobileNetV2
 
 _LAYERS = {"expand": "conv_pw", "depthwise": "conv_dw", "project": "conv_pwl"}
 _WITHOUT_EXPANSION = {"depthwise": "conv_dw", "project": "conv_pw"}
@@ -22,3 +24,13 @@ def inverted_residual(block: Block, expands: bool, squeezes: bool = False) -> Na
             yield f"{block.name}/squeeze/reduce", f"{theirs}.se.conv_reduce"
             yield f"{block.name}/squeeze/expand", f"{theirs}.se.conv_expand"
         yield from unit(f"{block.name}/{layer}", theirs, f".{conv}", f".bn{position}")
+
+
+def inverted_residuals(model: MobileNetV2 | MnasNet) -> Names:
+    """Name all modules of a network whose blocks are inverted residuals."""
+    stem, *blocks = model.blocks()
+    yield from unit(stem.name, "", "conv_stem", "bn1")
+    for block in blocks:
+        yield from inverted_residual(block, expands=block.row.expansion != 1)
+    yield from unit("head", "", "conv_head", "bn2")
+    yield "classifier", "classifier"

@@ -5,28 +5,18 @@ The deeper ones, `mobilenetv2_110d` and `mobilenetv2_120d`, have more blocks tha
 
 from convert.layouts import TORCH
 from convert.rule import Rule
-from convert.rules.timm.blocks import inverted_residual
+from convert.rules.timm.blocks import inverted_residuals
 from convert.rules.timm.files import preset, published
-from convert.rules.units import Names, unit
 from convert.rules.widths import mobilenet_v2_widths
 from flaxmobile.models.mobilenet_v2 import MobileNetV2
 
 _BICUBIC = preset(interpolation="bicubic")
 
 
-def _modules(model: MobileNetV2) -> Names:
-    stem, *blocks = model.blocks()
-    yield from unit(stem.name, "", "conv_stem", "bn1")
-    for block in blocks:
-        yield from inverted_residual(block, expands=block.row.expansion != 1)
-    yield from unit("head", "", "conv_head", "bn2")
-    yield "classifier", "classifier"
-
-
 RULE = Rule(
     network=MobileNetV2,
     layout=TORCH,
-    modules=_modules,
+    modules=inverted_residuals,
     own_options={
         "padding": "symmetric",
         "norm_epsilon": 1e-5,

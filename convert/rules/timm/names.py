@@ -28,6 +28,7 @@ FAMILIES: Mapping[tuple[str, str], Family] = {
     ("timm-tf", "mobilenet_v3_small"): Family(
         "tf_mobilenetv3_small{minimal}_{width}", ("075", "100")
     ),
+    ("timm", "mnasnet"): Family("mnasnet_{width}", ("050", "075", "100", "140")),
     ("timm", "inception_v3"): Family("inception_v3"),
     ("timm", "inception_v4"): Family("inception_v4"),
     ("timm", "inception_resnet_v2"): Family("inception_resnet_v2"),

@@ -1,4 +1,10 @@
-"""timm's Xception (`legacy_xception`)."""
+"""timm's Xception (`legacy_xception`), and Cadene's, from which it comes.
+
+Cadene's network calls the classifier `last_linear`, and its older files have pointwise kernels of
+two axes.
+"""
+
+from functools import partial
 
 from convert.layouts import TORCH
 from convert.rule import Rule
@@ -7,7 +13,7 @@ from convert.rules.units import Names, unit
 from flaxmobile.models.xception import Module, Xception
 
 
-def _modules(model: Xception) -> Names:
+def _modules(model: Xception, classifier: str = "fc") -> Names:
     modules = [block.row for block in model.blocks() if isinstance(block.row, Module)]
     for number in (1, 2):
         yield from unit(f"stem_conv{number}", "", f"conv{number}", f"bn{number}")
@@ -22,7 +28,7 @@ def _modules(model: Xception) -> Names:
     for number in (1, 2):
         ours = f"exit_separable{number}"
         yield from _separable(ours, f"conv{number + 2}", f"bn{number + 2}")
-    yield "classifier", "fc"
+    yield "classifier", classifier
 
 
 def _separable(ours: str, conv: str, norm: str) -> Names:
@@ -36,6 +42,7 @@ RULE = Rule(
     network=Xception,
     layout=TORCH,
     modules=_modules,
+    other_names=(partial(_modules, classifier="last_linear"),),
     own_options={
         "alpha": 1.0,
         "middle_blocks": 8,
