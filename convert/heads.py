@@ -26,8 +26,11 @@ def adopt_head(reading: Reading, head: Head | None) -> Reading:
     """
     rule, layout = reading.rule, reading.rule.layout
     modules = dict(rule.modules(rule.network(**{**rule.options, **rule.variants[0]})))
+    beside = {name: name for name in reading.outside if name not in reading.claims}
     whole = dataclasses.replace(
-        reading, claims={**reading.claims, **{name: name for name in reading.outside}}, outside=()
+        reading,
+        claims={**reading.claims, **beside},
+        outside=[name for name in reading.outside if name not in beside],
     )
     present = dict.fromkeys(layout.split(name)[0] for name in whole.claims)
     classifier = modules.get(_CLASSIFIER)
@@ -36,7 +39,7 @@ def adopt_head(reading: Reading, head: Head | None) -> Reading:
     if classifier is None or not _are_dense(whole, layers):
         return reading
     *first, last = (layer.name for layer in layers)
-    if (first, last) == ([], classifier):
+    if (first, last) == ([], classifier) and not beside:
         return reading
     names = {**{f"dense{i}": name for i, name in enumerate(first, start=1)}, _CLASSIFIER: last}
     bias = layout.leaves["params/bias"]

@@ -70,6 +70,16 @@ def test_a_prefix_on_some_names_is_refused(state):
         engine.to_flax(Reading.of(RULE, tensors), "mobilenet_v2")
 
 
+def test_a_classifier_beside_the_body_is_the_networks_and_a_second_body_is_not(tmp_path, capsys):
+    state = {("net." + k if "features" in k else k): v for k, v in random_state(0.1, 5).items()}
+    assert convert(save(state, tmp_path / "w.pth"), tmp_path / "flax") == 0
+    out = capsys.readouterr().out
+    assert "after 'net.'\nthe file's own head: classifier.1" in out
+    state["features.0.0.weight"] = torch.zeros(8, 3, 3, 3)
+    err = error_of(capsys, convert(save(state, tmp_path / "w.pth"), tmp_path / "other"))
+    assert "cannot be filled: features.0.0.weight is unknown" in err
+
+
 def test_a_network_that_is_there_twice_is_chosen_by_its_prefix(state, filled):
     teacher = {name: tensor + 1 for name, tensor in state.items()}
     tensors = {**under("student.", state), **under("teacher.", teacher)}
