@@ -12,7 +12,7 @@ import ml_dtypes  # noqa: F401 (gives NumPy the name bfloat16, which safetensors
 import numpy as np
 
 from convert.formats.contents import Contents
-from flaxmobile.errors import InputError
+from flaxmobile.errors import InputError, shorten
 
 
 def is_start_of_safetensors(head: bytes) -> bool:
@@ -41,7 +41,7 @@ def read_safetensors(path: Path) -> Contents:
     others += [f"two tensors named {name!r}" for name in _doubled(path)]
     if others or not tensors:
         raise InputError(
-            f"{path} holds {', '.join(others) or 'no tensors'}; accepted: float32 tensors"
+            f"{path} holds {shorten(others) or 'no tensors'}; accepted: float32 tensors"
         )
     return Contents(tensors)
 

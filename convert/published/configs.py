@@ -1,6 +1,7 @@
-"""config.json of a repository of weights, in timm's format: network, options, preparation, classes.
+"""config.json of a repository of weights: network, options, preparation, classes.
 
-Source of the format: timm's `save_for_hf` and `load_model_config_from_hf`.
+Source of the formats: timm's `save_for_hf` and `load_model_config_from_hf`; transformers'
+`MobileNetV1Config` and `MobileNetV2Config`.
 """
 
 import json
@@ -45,6 +46,8 @@ def read_config(path: Path, name: str) -> Config:
     """
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
+        if config.get("model_type") in _TRANSFORMERS:
+            return _read_transformers(config, name)
         return (_read_own if "flaxmobile" in config else _read_timms)(config, name)
     except InputError:
         raise
@@ -59,6 +62,42 @@ def _read_own(config: dict[str, Any], name: str) -> Config:
     said = Statements(preprocessing, own["output"], _class_names(config, {}), dict(own["source"]))
     options = {option: as_tuples(value) for option, value in own["options"].items()}
     return Config(own["origin"], resolve_name(own["model"]), said, options)
+
+
+_TRANSFORMERS: dict[str, dict[str, Any]] = {
+    "mobilenet_v1": {
+        "hidden_act": "relu6",
+        "layer_norm_eps": 1e-3,
+        "min_depth": 8,
+        "num_channels": 3,
+        "tf_padding": True,
+    }
+}
+_TRANSFORMERS["mobilenet_v2"] = {
+    **_TRANSFORMERS["mobilenet_v1"],
+    "depth_divisible_by": 8,
+    "expand_ratio": 6,
+    "finegrained_output": True,
+    "first_layer_is_expansion": True,
+    "output_stride": 32,
+}
+"""Registered name, which is also transformers' -> its options that are our network's."""
+
+
+def _read_transformers(config: dict[str, Any], name: str) -> Config:
+    """Read transformers' configuration; its converter of these networks sets the preparation."""
+    model = config["model_type"]
+    expected = _TRANSFORMERS[model]
+    changes = {
+        key: config[key] for key in expected if config.get(key, expected[key]) != expected[key]
+    }
+    if changes:
+        raise InputError(f"{name} holds {model} with {changes}; accepted: without them")
+    size, labels = config.get("image_size", 224), config.get("id2label") or {}
+    names = tuple(str(labels[str(index)]) for index in range(len(labels)))
+    named = names if names and names[0] != "LABEL_0" else None
+    preprocessing = {"image_size": size, "resize_size": size + 32}
+    return Config("transformers", model, Statements(preprocessing, class_names=named))
 
 
 def _read_timms(config: dict[str, Any], name: str) -> Config:

@@ -145,6 +145,15 @@ def test_a_body_inside_something_larger_is_taken_as_a_backbone(build, prefix, ou
     )
 
 
+def test_the_body_of_ssdlite_is_taken_as_a_backbone():
+    tensors = file_of(detection.ssdlite320_mobilenet_v3_large)
+    reading = Reading.of(RULES["torchvision", "mobilenet_v3_large"], tensors)
+    found = engine.to_flax(reading, "mobilenet_v3_large", {"num_classes": 0})
+    assert found.options["reduced_tail"] is True
+    assert {*found.used} == {name for name in tensors if name.startswith("backbone.features.")}
+    assert len(found.left_out) == len(tensors) - len(found.used)
+
+
 def test_key_prefix_and_rounding_are_chosen_on_the_command_line(tmp_path, capsys):
     state = random_state(0.1, 5)
     wide = {f"net.{name}": tensor.double() * 1.1 for name, tensor in state.items()}

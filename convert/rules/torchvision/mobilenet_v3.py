@@ -29,11 +29,26 @@ def _modules(model: MobileNetV3) -> Names:
     yield "classifier", "classifier.3"
 
 
+def _ssdlite_modules(model: MobileNetV3) -> Names:
+    """Name the modules as in SSDLite, which cuts the body where it goes from 1/16 to 1/32."""
+    cut = max(index for index, block in enumerate(model.blocks()) if block.stride == 2)
+    for ours, theirs in _modules(model):
+        first, index, *rest = theirs.split(".")
+        if first != "features" or int(index) < cut:
+            yield ours, theirs.replace("features.", "features.0.")
+        elif int(index) > cut:
+            yield ours, ".".join([first, "1", str(int(index) - cut), *rest])
+        else:
+            half = ["0", index, *rest[2:]] if rest[1] == "0" else ["1", "0", *rest[1:]]
+            yield ours, ".".join([first, *half])
+
+
 def _rule(network: type[MobileNetV3], *files: Published) -> Rule:
     return Rule(
         network=network,
         layout=TORCH,
         modules=_modules,
+        other_names=(_ssdlite_modules,),
         own_options={
             "padding": "symmetric",
             "norm_epsilon": 1e-3,
