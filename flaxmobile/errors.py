@@ -44,7 +44,7 @@ def check_value(name: str, value: object, fine: bool, accepted: str) -> None:
         raise InputError(f"{name} is {value}; accepted: {accepted}")
 
 
-def shorten(items: Sequence[str], most: int = 8) -> str:
-    """List the first of many items, and say how many more there are."""
+def shorten(items: Sequence[str], most: int = 8, longest: int = 100) -> str:
+    """List the first of many items in a line, and say how many more there are."""
     more = f" and {len(items) - most} more" if len(items) > most else ""
-    return ", ".join(items[:most]) + more
+    return ", ".join(" ".join(item[:longest].split()) for item in items[:most]) + more

@@ -32,7 +32,7 @@ class Global:
     name: str
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Record:
     """An object of a class that is not imported.
 
@@ -47,6 +47,10 @@ class Record:
     args: Any = ()
     state: Any = None
     entries: dict[Any, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """Name the class alone: records may hold each other without end."""
+        return f"<{self.kind}>"
 
 
 def _make_dict(pairs: Iterable[Any] = ()) -> dict[Any, Any]:
