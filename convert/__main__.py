@@ -1,15 +1,14 @@
-"""`python -m convert`: from reference weights to a weights directory, or back to torch."""
+"""`python -m convert`: from reference weights to a weights directory, or back to torch or Keras."""
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from convert.back import convert_back, write_back
 from convert.config import Config
-from convert.conversion import convert_back
 from convert.problems import FillError
 from convert.published.fetching import Fetched, fetch, scheme_of
 from convert.published.loading import convert_fetched
-from convert.sources import write_tensors
 from convert.verification import find_images
 from flaxmobile.command import flags, streams
 from flaxmobile.errors import InputError
@@ -31,8 +30,8 @@ def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
             raise InputError(
                 f"{config.output} exists already; remove it or choose another --output"
             )
-        if config.to_torch:
-            write_torch_file(config)
+        if config.library:
+            write_file(config, config.library)
         else:
             write_directory(config)
 
@@ -72,11 +71,11 @@ def write_report(path: Path | None, text: str) -> None:
             draft.write_text(f"{text}\n", encoding="utf-8")
 
 
-def write_torch_file(config: Config) -> None:
-    """Write a torch state dict from a weights directory."""
-    found = convert_back(config.weights, config.source)
-    write_tensors(config.output, found.tensors, found.version)
-    print(f"found {found.model_name} with {found.size}")
+def write_file(config: Config, library: str) -> None:
+    """Write a file of a library from a weights directory."""
+    found = convert_back(config.weights, config.source, library)
+    write_back(config.output, found)
+    print(f"found {found.model_name} with {found.model.size_text()}")
     print(f"wrote {config.output}: {len(found.tensors)} tensors under {found.origin}'s names")
 
 

@@ -16,19 +16,24 @@ from flaxmobile.command.options import read_options
 from flaxmobile.errors import InputError
 from flaxmobile.registry import create_model
 
-_TORCH_SUFFIXES = (".pth", ".pt", ".safetensors")
+_SUFFIXES = {
+    "torch": (".pth", ".pt", ".safetensors"),
+    "keras": (".weights.h5", ".keras", ".h5"),
+}
+"""Library -> suffixes of its files."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Convert reference weights to a weights directory, or with --to-torch back to a torch file."""
+    """Convert reference weights to a weights directory, or with --to-torch or --to-keras back."""
 
     weights: Path
     """File of reference weights, or torchvision:NAME, timm:NAME, keras:NAME or
     hf:OWNER/REPOSITORY[@REVISION] to fetch published ones, which `flaxmobile list --pretrained`
-    shows; with --to-torch a weights directory."""
+    shows; with --to-torch or --to-keras a weights directory."""
     output: Path
-    """Weights directory to write; with --to-torch a .pth or .safetensors file."""
+    """Weights directory to write; with --to-torch a .pth or .safetensors file, with --to-keras
+    .weights.h5, .keras or .h5."""
     model: str | None = None
     """Name or alias of the network, which published weights say themselves; `flaxmobile list` shows
     them."""
@@ -85,6 +90,14 @@ class Config:
     nothing unless they agree. May be repeated. Needs the origin's library."""
     to_torch: Annotated[bool, FlagCreatePairsOff] = False
     """Write a torch state dict instead."""
+    to_keras: Annotated[bool, FlagCreatePairsOff] = False
+    """Write Keras's weights instead: .weights.h5 for Keras 3, .h5 for Keras 2, or .keras, the whole
+    model, which needs Keras."""
+
+    @property
+    def library(self) -> str | None:
+        """The library that gets a file of its own, if any."""
+        return "torch" if self.to_torch else "keras" if self.to_keras else None
 
     @property
     def chosen(self) -> dict[str, Any]:
@@ -115,17 +128,19 @@ class Config:
 
     def check(self) -> None:
         """Raise InputError for values that are not accepted, alone or together."""
-        if self.to_torch:
+        if library := self.library:
+            if self.to_torch and self.to_keras:
+                raise InputError("--to-torch and --to-keras write different files: choose one")
             if excess := [flag for flag in _FORWARD_ONLY if getattr(self, flag) != _DEFAULTS[flag]]:
                 names = ", ".join("--" + flag.replace("_", "-") for flag in excess)
                 raise InputError(
-                    "--to-torch reads network and preprocessing from --weights and verifies "
+                    f"--to-{library} reads network and preprocessing from --weights and verifies "
                     f"nothing: leave out {names.replace('--classifier', '--no-classifier')}"
                 )
-            if self.output.suffix not in _TORCH_SUFFIXES:
+            if not self.output.name.endswith(_SUFFIXES[library]):
                 raise InputError(
-                    f"--output is {self.output}; with --to-torch accepted: a file name in "
-                    f"{', '.join(_TORCH_SUFFIXES)}"
+                    f"--output is {self.output}; with --to-{library} accepted: a file name in "
+                    f"{', '.join(_SUFFIXES[library])}"
                 )
             return
         scheme = scheme_of(self.weights)
@@ -144,7 +159,7 @@ class Config:
             raise InputError(f"--source is {self.source}, --weights {self.weights}: leave one out")
 
 
-_BOTH_WAYS = ("weights", "output", "source", "to_torch")
+_BOTH_WAYS = ("weights", "output", "source", "to_torch", "to_keras")
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(Config)}
 _FORWARD_ONLY = [name for name in _DEFAULTS if name not in _BOTH_WAYS]
 

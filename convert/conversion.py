@@ -1,16 +1,14 @@
-"""From a file of reference weights to a Flax network, and back to a file's tensors.
+"""From a file of reference weights to a Flax network.
 
-Nothing here prints or writes: `flaxmobile.save_weights` and `convert.sources.write_tensors` do.
+Nothing here prints or writes: `flaxmobile.save_weights` does.
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from convert import engine, verification
 from convert.choices import HEADLESS, assumed, check_asked
@@ -20,13 +18,13 @@ from convert.formats.contents import NOTHING_SAID, Head, Statements
 from convert.heads import adopt_head
 from convert.problems import FillError
 from convert.reading import Reading
-from convert.recognition import other_network, recognise, torch_rules_of
+from convert.recognition import other_network, recognise
 from convert.rule import Options, Published
 from convert.rules import RULES
 from convert.sources import FOUND, Selection, read_source
 from flaxmobile.errors import InputError, shorten
 from flaxmobile.registry import resolve_name
-from flaxmobile.weights import Metadata, open_weights
+from flaxmobile.weights import Metadata
 
 
 @dataclass(frozen=True)
@@ -223,45 +221,3 @@ def _build_origin(
             tensors[layout.join(library.get(layer, layer), leaf)] = reading.file[own]
     version = reading.rule.version
     return verification.build_origin(origin, name, filled.model, path, tensors, version)
-
-
-class TorchWeights(NamedTuple):
-    """A Flax network as a torch state dict.
-
-    Attributes:
-      model_name: registered name of the network.
-      size: description of the network's size.
-      origin: whose names the tensors have.
-      tensors: by the origin's names, in its order.
-      version: of the origin's module.
-    """
-
-    model_name: str
-    size: str
-    origin: str
-    tensors: Mapping[str, np.ndarray]
-    version: int
-
-
-def convert_back(directory: Path, source: str = "auto") -> TorchWeights:
-    """Turn a weights directory into tensors of the origin that the weights come from.
-
-    Weights of another source get the names of the first origin that has such a network.
-
-    Args:
-      directory: of weights.
-      source: origin of the tensors' names.
-
-    Raises:
-      InputError: not a weights directory, or no origin with torch files has such a network.
-    """
-    weights = open_weights(directory)
-    name = weights.model_name
-    rules = torch_rules_of(name, source)
-    model, variables = weights.load()
-    own = weights.metadata.source.get("origin")
-    order = sorted(rules, key=lambda origin: origin != own)
-    origin = next((each for each in order if not engine.obstacles(rules[each], model)), order[0])
-    rule = rules[origin]
-    tensors = engine.from_flax(rule, model, variables)
-    return TorchWeights(name, model.size_text(), origin, tensors, rule.version)

@@ -137,8 +137,6 @@ def obstacles(rule: Rule, model: Network) -> list[str]:
         if option not in rule.asked and (value := getattr(model, option)) not in values:
             listed = " or ".join(dict.fromkeys(map(repr, values)))
             problems.append(f"{option} is {value!r}, accepted: {listed}")
-    if model.num_classes == 0 and rule.options.get("num_classes") != 0:
-        problems.append("num_classes is 0, accepted: 1 or more")
     if model.dense_layers:
         problems.append(f"dense_layers is {model.dense_layers!r}, accepted: ()")
     return problems

@@ -10,8 +10,11 @@ from convert.rules import RULES
 from convert.sources import Source
 from flaxmobile.errors import InputError, unknown
 
-_TORCH = ("torchvision", "timm", "timm-tf", "fid", "authors", "transformers", "ports")
-"""Origins that publish torch files."""
+_ORIGINS = {
+    "torch": ("torchvision", "timm", "timm-tf", "fid", "authors", "transformers", "ports"),
+    "keras": ("keras",),
+}
+"""Library -> the origins that publish its files."""
 
 
 def rules_of(model: str, source: str) -> dict[str, Rule]:
@@ -28,15 +31,16 @@ def rules_of(model: str, source: str) -> dict[str, Rule]:
     return {source: rules[source]}
 
 
-def torch_rules_of(model: str, source: str) -> dict[str, Rule]:
-    """Return the rules of `rules_of` whose origin publishes torch files.
+def rules_to(library: str, model: str, source: str) -> dict[str, Rule]:
+    """Return the rules of `rules_of` whose origin has files of a library: "torch" or "keras".
 
     Raises:
       InputError: there is none.
     """
-    rules = {origin: rule for origin, rule in rules_of(model, source).items() if origin in _TORCH}
+    origins = _ORIGINS[library]
+    rules = {origin: rule for origin, rule in rules_of(model, source).items() if origin in origins}
     if not rules:
-        raise InputError(f"no known torch library has {model}")
+        raise InputError(f"no known {library} library has {model}")
     return rules
 
 

@@ -59,7 +59,7 @@ def read_keras(path: Path) -> Contents:
     Raises:
       InputError: h5py is missing; the file is damaged, not Keras's, or refers to other files.
     """
-    h5py = _import_h5py()
+    h5py = import_h5py()
     try:
         with _open(path, h5py) as (file, configuration):
             return with_statements(_read(file, h5py), configuration or _configuration_of(file))
@@ -84,7 +84,12 @@ def _configuration_of(file: Any) -> Any:
     return {k: json.loads(file.attrs.get(f"{k}_config", "{}")) for k in ("model", "training")}
 
 
-def _import_h5py() -> ModuleType:
+def import_h5py() -> ModuleType:
+    """Import h5py.
+
+    Raises:
+      InputError: it is missing; names the extra.
+    """
     try:
         import h5py
     except ImportError:

@@ -83,6 +83,17 @@ def name_of_state(path: str, group: Iterable[str], attributes: Mapping[str, Any]
     return f"{layer}/{tensors[int(match[3])]}"
 
 
+def weight_of(place: str, tensor: str) -> str:
+    """Return Keras 2's name of a layer's tensor: "depthwise_kernel" for "kernel" of such a layer.
+
+    Args:
+      place: the layer's class, with or without a number.
+      tensor: the name here.
+    """
+    depthwise = place.startswith("depthwise") and tensor == "kernel"
+    return "depthwise_kernel" if depthwise else tensor.replace("/", "_")
+
+
 def count_from_0(names: Mapping[str, str]) -> dict[str, str]:
     """Renumber the layers that Keras has numbered, class by class.
 

@@ -6,7 +6,8 @@ import hashlib
 import numpy as np
 import pytest
 
-from convert.conversion import convert_back, convert_file
+from convert.back import convert_back
+from convert.conversion import convert_file
 from flaxmobile import InputError, save_weights
 from tests.convert.commands import save
 from tests.convert.states import STEM, random_state
@@ -42,7 +43,7 @@ def test_a_conversion_can_be_saved_and_turned_back(path, tmp_path):
     directory = tmp_path / "flax"
     save_weights(directory, found.model_name, filled.options, filled.variables, found.metadata)
     back = convert_back(directory)
-    assert (back.model_name, back.size) == ("mobilenet_v2", "alpha 0.35 and 10 classes")
+    assert (back.model_name, back.model) == ("mobilenet_v2", filled.model)
     assert (back.origin, back.version) == ("torchvision", 1)
     for name, tensor in random_state().items():
         if tensor.ndim:

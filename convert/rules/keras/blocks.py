@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 
 from convert.formats.keras_names import BY_ORDER
-from convert.rule import Modules
+from convert.rule import Modules, Rule
 from convert.rules.units import Names, unit, units_of
 from flaxmobile.layers import Block, Max, Network, Unit
 from flaxmobile.layers.branches import Module
@@ -91,6 +91,15 @@ def by_order(modules: Modules, as_convolutions: Sequence[str] = ()) -> Modules:
             yield ours, known[layer] + part
 
     return names
+
+
+def places_of(rule: Rule, model: Network) -> dict[str, str]:
+    """Map the name of each layer of a network to its class and number in a file of Keras 3."""
+    numbered = by_order(rule.modules, rule.as_convolutions)(model)
+    return {
+        _separable(theirs)[0]: _separable(place)[0].removeprefix(BY_ORDER)
+        for (_, theirs), (_, place) in zip(rule.modules(model), numbered, strict=True)
+    }
 
 
 def _separable(name: str) -> tuple[str, str]:

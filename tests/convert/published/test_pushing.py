@@ -8,7 +8,7 @@ import pytest
 import timm
 import torch
 
-from convert.conversion import convert_back
+from convert.back import convert_back
 from convert.published.loading import open_any_weights, open_published
 from convert.published.pushing import push, write_repository
 from flaxmobile import InputError, Metadata, Preprocessing, cli, create_model, save_weights
