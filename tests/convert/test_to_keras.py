@@ -68,6 +68,7 @@ def directory(tmp_path_factory):
     return path
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation")  # Keras's, with NumPy 2
 def test_the_command_writes_a_model_that_keras_opens(tmp_path, capsys, directory):
     path = tmp_path / "w.keras"
     assert main(["--to-keras", "--weights", str(directory), "--output", str(path)]) == 0

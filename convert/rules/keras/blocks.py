@@ -39,26 +39,28 @@ def inception(blocks: Iterable[Block]) -> Names:
             case Max():
                 continue
             case Unit():
-                places = [(block.name, 0)]
+                places = [(0, block.name)]
             case Residual(branches):
                 places = _places(f"{block.name}/branches", branches)
             case branches:
                 places = _places(block.name, branches)
-        for ours, place in places:
-            yield from numbered_unit(ours, created + place)
+        layers = []
+        for place, (after, ours) in enumerate(places):
+            conv, norm = numbered_unit(ours, created + place)
+            layers += [(after + 1, place, conv), (after, place, norm)]
+        yield from (pair for *_, pair in sorted(layers, key=lambda each: (-each[0], each[1])))
         created += len(places)
         if isinstance(block.row, Residual):
             yield f"{block.name}/widen", f"{block.name}_conv"
 
 
-def _places(ours: str, module: Module) -> list[tuple[str, int]]:
-    """List the units of a module in the order in which a model lists them.
-
-    Units farthest from the module's end come first, then branch by branch. The concatenation of
-    units side by side adds a layer. Source: `keras.src.ops.function.map_graph`.
+def _places(ours: str, module: Module) -> list[tuple[int, str]]:
+    """List the units of a module in the order of creation: branch by branch.
 
     Returns:
-      The path of each, and its place in the order of creation: branch by branch.
+      The number of layers after each, to the module's end, and its path. A model lists the layers
+      farthest from the end first, then branch by branch. The concatenation of units side by side
+      adds a layer. Source: `keras.src.ops.function.map_graph`.
     """
     found = []
     for branch in module:
@@ -67,8 +69,7 @@ def _places(ours: str, module: Module) -> list[tuple[str, int]]:
             fork = len(layers[-1]) > 1
             after = 3 * (len(layers) - 1 - position) + fork  # a unit has three layers
             found += [(after, f"{ours}/{each.name}") for each in units]
-    places = [(after, path, place) for place, (after, path) in enumerate(found)]
-    return [(path, place) for _, path, place in sorted(places, key=lambda each: -each[0])]
+    return found
 
 
 def by_order(modules: Modules, as_convolutions: Sequence[str] = ()) -> Modules:
