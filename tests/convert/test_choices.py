@@ -33,7 +33,7 @@ def test_another_head_loads_as_a_backbone_and_the_error_says_so(tmp_path, capsys
     path = save(with_head(head), tmp_path / "w.pth")
     err = error_of(capsys, convert(path, tmp_path / "flax"))
     assert "cannot be filled" in err
-    assert err.endswith("; --no-classifier would load it as a backbone, without its head\n")
+    assert "; --no-classifier would load it as a backbone, without its head\n" in err
     assert list(tmp_path.iterdir()) == [path]
     assert convert(path, tmp_path / "flax", "--no-classifier") == 0
     out = capsys.readouterr().out
@@ -128,7 +128,7 @@ def test_auxiliary_heads_are_kept_or_left_out(google):
 
 def test_auxiliary_heads_that_are_not_there_cannot_be_kept(google):
     without = {name: array for name, array in google.items() if not name.startswith("aux")}
-    with pytest.raises(InputError, match=r"aux1\.fc2\.weight is missing"):
+    with pytest.raises(InputError, match=r"aux1\.conv\.conv\.weight is missing"):
         fill(GOOGLENET, "inception_v1", without, aux_logits=True)
 
 
