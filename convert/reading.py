@@ -131,13 +131,23 @@ class Reading:
                 if "alpha" in best
                 else f"--alpha is {alpha}; the network has no width multiplier: leave the flag out"
             )
-        classes = self.classes(rule.network(**best))
-        return (best if classes is None else {**best, "num_classes": classes}), problems
+        model = rule.network(**best)
+        read = {"num_classes": self.classes(model), "in_channels": self._image_channels(model)}
+        return {**best, **{name: n for name, n in read.items() if n is not None}}, problems
 
     def classes(self, model: Network) -> int | None:
         """Return the number of outputs of the classifier, if the file has one."""
         classifier = dict(self.rule.modules(model)).get("classifier")
         return None if classifier is None else self.channels("classifier", classifier)
+
+    def _image_channels(self, model: Network) -> int | None:
+        """Return the channels of the images, where they are not 3: those of the first kernel."""
+        layout, first = self.rule.layout, next(iter(dict(self.rule.modules(model)).values()))
+        kernel = self.tensors.get(layout.join(first, layout.leaves["params/kernel"]))
+        if kernel is None or kernel.ndim != 4:
+            return None
+        channels = kernel.shape[layout.axes[4][2]]
+        return None if channels in (0, 3) else channels
 
     def _fit(self, expected: frozenset[str]) -> Fit:
         layers = [self.rule.layout.split(name)[0] for name in self.claims]

@@ -106,7 +106,7 @@ def summarize(model: Network, image_size: int = 224) -> Summary:
         return output
 
     model = model.countable()
-    images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32)
+    images = jax.ShapeDtypeStruct((1, image_size, image_size, model.in_channels), jnp.float32)
     with nn.intercept_methods(record):
         variables = jax.eval_shape(model.init, jax.random.key(0), images)
         made = executed = list(rows)

@@ -22,7 +22,8 @@ def abstract_variables(model: Network) -> Tree:
 @functools.lru_cache(maxsize=256)
 def _trace(model: Network) -> Tree:
     """Trace a network's initialization: a second for a deep one, so results are cached."""
-    images = jax.ShapeDtypeStruct((1, model.min_image_size, model.min_image_size, 3), jnp.float32)
+    side = model.min_image_size
+    images = jax.ShapeDtypeStruct((1, side, side, model.in_channels), jnp.float32)
     return dict(jax.eval_shape(model.init, jax.random.key(0), images))
 
 
@@ -56,6 +57,23 @@ def replace_heads(model: Network, trained: Tree, fresh: Tree) -> Tree:
     """Return a network's trained variables with the classifiers of fresh ones."""
     heads = heads_of(model, fresh)
     return {name: {**groups, **heads.get(name, {})} for name, groups in trained.items()}
+
+
+def adapt_input(model: Network, trained: Tree) -> Tree:
+    """Fit trained variables to a network whose images have another number of channels.
+
+    The first kernel is summed over its input channels for one channel; for more it is repeated, and
+    scaled so that its sum stays. Source: timm's `adapt_input_conv`.
+    """
+    wanted = traverse_util.flatten_dict(abstract_variables(model), sep="/")
+    adapted = traverse_util.flatten_dict(trained, sep="/")
+    for path, leaf in adapted.items():
+        channels = wanted[path].shape[2] if leaf.ndim == 4 else 0
+        if channels and channels != (own := leaf.shape[2]):
+            repeated = jnp.tile(leaf, (1, 1, -(-channels // own), 1))[:, :, :channels]
+            one = leaf.sum(2, keepdims=True)
+            adapted[path] = one if channels == 1 else repeated * (own / channels)
+    return traverse_util.unflatten_dict(adapted, sep="/")
 
 
 def _layout(variables: Tree) -> dict[str, str]:

@@ -70,6 +70,29 @@ def test_unknown_option_says_the_nearest_name_and_what_is_accepted(name):
         flaxmobile.create_model(name, num_clases=5)
 
 
+@pytest.mark.parametrize("channels", [1, 4])
+def test_images_may_have_other_channels(channels):
+    model = flaxmobile.create_model("v2", alpha=0.35, in_channels=channels, num_classes=5)
+    images = jnp.zeros((1, 32, 32, channels))
+    variables = jax.eval_shape(model.init, jax.random.key(0), images)
+    assert variables["params"]["stem"]["conv"]["kernel"].shape[2] == channels
+    with pytest.raises(flaxmobile.InputError, match=rf"accepted: \[n, h, w, {channels}\]"):
+        jax.eval_shape(model.apply, variables, jnp.zeros((1, 32, 32, 3)))
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("v2", {"in_channels": 0}),
+        ("inception_v1", {"in_channels": 1, "transform_input": True}),
+        ("inception_v3", {"in_channels": 4, "transform_input": True}),
+    ],
+)
+def test_channels_that_a_network_cannot_have_are_refused(name, options):
+    with pytest.raises(flaxmobile.InputError, match="in_channels is"):
+        flaxmobile.create_model(name, **options)
+
+
 @pytest.mark.parametrize("option", ["pretrained", "weights"])
 def test_published_weights_have_a_function_of_their_own(option):
     with pytest.raises(flaxmobile.InputError, match=rf"no option {option};.* load_pretrained\("):

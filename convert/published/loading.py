@@ -20,7 +20,7 @@ from flaxmobile.errors import InputError
 from flaxmobile.layers import Network
 from flaxmobile.registry import create_backbone, create_model
 from flaxmobile.trees import Tree
-from flaxmobile.variables import abstract_variables, heads_of, replace_heads
+from flaxmobile.variables import abstract_variables, adapt_input, heads_of, replace_heads
 from flaxmobile.weights import Metadata, WeightsDirectory, open_weights
 
 
@@ -121,6 +121,7 @@ def load_pretrained(
     name: str,
     *,
     num_classes: int | None = None,
+    in_channels: int | None = None,
     out_strides: Sequence[int] | None = None,
     taps: Sequence[str] = (),
     key: jax.Array | None = None,
@@ -137,6 +138,8 @@ def load_pretrained(
         takes by default; or "hf:OWNER/REPOSITORY[@REVISION]" of the Hugging Face Hub.
       num_classes: width of the classifier: another than that of the weights gives a new one before
         the backbone as published, 0 gives pooled features; by default that of the weights.
+      in_channels: channels of the images; the first kernel is adapted to another number than that
+        of the weights, see `flaxmobile.variables.adapt_input`.
       out_strides: which feature maps to return instead of logits, see `create_backbone`.
       taps: further feature maps, see `create_backbone`.
       key: for the initial numbers of a new classifier; by default `jax.random.key(0)`.
@@ -162,15 +165,18 @@ def load_pretrained(
     headless = {"num_classes": 0} if maps or num_classes == 0 else {}
     weights = open_published(name, {**options, **headless})
     model, variables = weights.load()
+    options = dict(weights.options)
+    if in_channels not in (None, model.in_channels):
+        options["in_channels"] = in_channels
+        model = create_model(weights.model_name, **options)
+        variables = adapt_input(model, variables)
     if maps:
-        model = create_backbone(
-            weights.model_name, out_strides=out_strides, taps=taps, **weights.options
-        )
+        model = create_backbone(weights.model_name, out_strides=out_strides, taps=taps, **options)
         return model, _pick(variables, abstract_variables(model))
     if num_classes in (None, model.num_classes):
         return model, variables
-    model = create_model(weights.model_name, **{**weights.options, "num_classes": num_classes})
-    images = jnp.zeros((1, model.min_image_size, model.min_image_size, 3))
+    model = create_model(weights.model_name, **{**options, "num_classes": num_classes})
+    images = jnp.zeros((1, *[model.min_image_size] * 2, model.in_channels))
     # Compiled, so that XLA drops everything but the heads' numbers.
     initialize = jax.jit(lambda key: heads_of(model, model.init(key, images)))
     fresh = initialize(jax.random.key(0) if key is None else key)

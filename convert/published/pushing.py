@@ -125,7 +125,7 @@ def _config(
         "num_classes": model.num_classes,
         **({"label_names": metadata.class_names} if metadata.class_names else {}),
         "pretrained_cfg": {
-            "input_size": [3, side, side],
+            "input_size": [model.in_channels, side, side],
             "fixed_input_size": False,
             "interpolation": preset.interpolation,
             "crop_pct": _crop_pct(preset),

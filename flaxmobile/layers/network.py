@@ -30,6 +30,7 @@ class Network(Backbone):
       num_classes: width of the classifier; 0 gives pooled features.
       dense_layers: channels and activation of each dense layer between the pooled features and the
         classifier, such as ((100, "relu"),); see `ACTIVATIONS`. Without classes there is none.
+      in_channels: channels of the images.
       dropout_rate: dropout before the classifier.
       dtype: type of the arithmetic; parameters are float32, logits float32 or wider.
       The others: see `Backbone`.
@@ -37,6 +38,7 @@ class Network(Backbone):
 
     num_classes: int = 1000
     dense_layers: tuple[tuple[int, str], ...] = ()
+    in_channels: int = 3
     dropout_rate: float = 0.2
 
     min_image_size: ClassVar[int] = 32
@@ -67,6 +69,7 @@ class Network(Backbone):
         """Raise InputError for a wrong option, other than a stride or a tap."""
         rate, momentum, epsilon = self.dropout_rate, self.norm_momentum, self.norm_epsilon
         check_value("num_classes", self.num_classes, self.num_classes >= 0, "0 or more")
+        check_value("in_channels", self.in_channels, self.in_channels >= 1, "1 or more")
         check_value("dropout_rate", rate, 0 <= rate < 1, "0 or more, below 1")
         check_value("norm_momentum", momentum, 0 <= momentum <= 1, "0 to 1")
         check_value("norm_epsilon", epsilon, epsilon >= 0, "0 or more")
@@ -77,12 +80,12 @@ class Network(Backbone):
             check_choice("the activation in dense_layers", layer[1], ACTIVATIONS)
 
     def check_images(self, images: Array) -> Array:
-        """Raise InputError unless images are [n, h, w, 3], large enough; return them in dtype."""
-        least = self.min_image_size
-        if images.ndim != 4 or images.shape[3] != 3 or min(images.shape[1:3]) < least:
+        """Raise InputError unless images are [n, h, w, in_channels], large enough; cast them."""
+        least, channels = self.min_image_size, self.in_channels
+        if images.ndim != 4 or images.shape[3] != channels or min(images.shape[1:3]) < least:
             raise InputError(
-                f"images have shape {list(images.shape)}; accepted: [n, h, w, 3] with h and w of "
-                f"at least {least}"
+                f"images have shape {list(images.shape)}; accepted: [n, h, w, {channels}] with h "
+                f"and w of at least {least}"
             )
         if not jnp.issubdtype(images.dtype, jnp.floating):
             raise InputError(
@@ -93,7 +96,7 @@ class Network(Backbone):
 
     @nn.compact
     def __call__(self, images: Array, train: bool = False) -> Any:
-        """Map images [n, h, w, 3] to logits [n, num_classes], or to {stride or tap: features}."""
+        """Map images [n, h, w, in_channels] to logits [n, num_classes], or to {stride: map}."""
         self.check()
         with native_forms() if self.native else contextlib.nullcontext():
             maps = self.walk(self.check_images(images), train)

@@ -178,6 +178,8 @@ class InceptionV1(InceptionNetwork):
     def check_options(self) -> None:
         """Raise InputError for an option that the network does not offer."""
         super().check_options()
+        fine = self.in_channels == 3 or not self.transform_input
+        check_value("in_channels", self.in_channels, fine, "3 with transform_input")
         check_choice("flavour", self.flavour, FLAVOURS)
         rate = self.aux_dropout_rate
         check_value("aux_dropout_rate", rate, 0 <= rate < 1, "0 or more, below 1")

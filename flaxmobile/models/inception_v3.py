@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from flaxmobile.errors import check_choice
+from flaxmobile.errors import check_choice, check_value
 from flaxmobile.layers import (
     Block,
     ConvNorm,
@@ -198,6 +198,8 @@ class InceptionV3(InceptionNetwork):
     def check_options(self) -> None:
         """Raise InputError for an option that the network does not offer."""
         super().check_options()
+        fine = self.in_channels == 3 or not self.transform_input
+        check_value("in_channels", self.in_channels, fine, "3 with transform_input")
         check_choice("variant", self.variant, TABLES)
 
     def check_images(self, images: Array) -> Array:

@@ -15,7 +15,7 @@ import pytest
 import timm
 import torch
 from huggingface_hub import constants
-from timm.models import save_for_hf
+from timm.models import adapt_input_conv, save_for_hf
 from torchvision.models import shufflenet_v2_x0_5
 
 from convert.__main__ import main as convert
@@ -164,6 +164,18 @@ def test_backbones(published):
     maps = jax.eval_shape(backbone.apply, variables, images)
     assert {name: each.shape[1] for name, each in maps.items()} == {4: 16, 8: 8, "stage3_block1": 4}
     assert "stage5_block1" not in variables["params"]
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_images_of_other_channels_adapt_the_first_kernel_as_timm_does(published, channels):
+    model, variables = load_pretrained(HUB, in_channels=channels, num_classes=0)
+    _, whole = load_pretrained(HUB)
+    assert model.in_channels == channels
+    own = torch.tensor(leaf(whole, "params/stem/conv/kernel").transpose(3, 2, 0, 1))
+    expected = adapt_input_conv(channels, own).numpy().transpose(2, 3, 1, 0)
+    found = leaf(variables, "params/stem/conv/kernel")
+    assert np.allclose(found, expected, rtol=1e-6, atol=1e-7)
+    assert jax.eval_shape(model.apply, variables, jnp.zeros((1, 32, 32, channels))).shape
 
 
 def test_options_over_the_published(published):

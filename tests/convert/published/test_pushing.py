@@ -98,8 +98,11 @@ def test_the_card_has_facts_metrics_and_calls(run, tmp_path):
 @pytest.mark.parametrize(
     ("options", "origin"),
     [
-        ({**SMALL, "alpha": 0.4}, "torchvision"),  # timm has no such width
-        ({**SMALL, "padding": "same", "dense_layers": ((6, "relu"),)}, "flaxmobile"),
+        ({**SMALL, "alpha": 0.4, "in_channels": 4}, "torchvision"),  # timm has no such width
+        (
+            {**SMALL, "padding": "same", "dense_layers": ((6, "relu"),), "in_channels": 1},
+            "flaxmobile",
+        ),
     ],
 )
 def test_other_networks_have_other_names(hub, tmp_path, options, origin):
