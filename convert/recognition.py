@@ -119,7 +119,10 @@ def other_network(
     own = [fit for key, fit in fits.items() if key[1] == model and source in (key[0], "auto")]
     # Names such as `fc.weight` are in many networks, so a few of them say nothing.
     few = 2 * fits[best].known <= len(tensors)
-    if few or fits[best] <= max(own, default=Fit(0, 0, 0)):
+    closest = max(own, default=Fit(0, 0, 0))
+    # Layers without names are those of any deeper network, which then lacks more of its own.
+    deeper = closest.known > 0 and fits[best].missing < closest.missing
+    if few or deeper or fits[best] <= closest:
         return ""
     origin, name = best
     flag = f"--source {origin}" if name == model else f"--model {name}"

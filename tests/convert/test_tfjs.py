@@ -12,7 +12,14 @@ from convert.conversion import convert_file
 from convert.rules import RULES
 from convert.sources import read_source
 from flaxmobile import InputError
-from tests.convert.keras_models import draw, drawing_nothing, random_model, save
+from tests.convert.keras_models import (
+    draw,
+    drawing_nothing,
+    edited,
+    forget_names,
+    random_model,
+    save,
+)
 from tests.convert.rules import fill
 
 
@@ -81,6 +88,14 @@ def test_a_layers_model_is_the_keras_model(tmp_path, network):
     assert found.filled.model.dense_layers == ((9, "relu"),)
     assert (found.facts, found.notes) == (other.facts, other.notes)
     jax.tree.map(np.testing.assert_array_equal, found.filled.variables, other.filled.variables)
+
+
+def test_layers_without_names_are_not_those_of_a_deeper_network(tmp_path, network):
+    path = save(network, tmp_path, "keras")
+    with edited(path) as file:
+        forget_names(file)
+    found = convert_file(path, "v1")
+    assert found.filled.model.dense_layers == ((9, "relu"),)
 
 
 def test_halves_are_widened(tmp_path, network):
