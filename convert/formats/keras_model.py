@@ -9,6 +9,7 @@ from convert.formats.contents import Contents
 from convert.formats.keras_graph import read_graph
 from convert.formats.keras_heads import read_answer
 from convert.formats.keras_images import read_preparation
+from flaxmobile.errors import InputError
 
 
 def with_statements(tensors: dict[str, np.ndarray], configuration: Any) -> Contents:
@@ -27,13 +28,16 @@ def with_statements(tensors: dict[str, np.ndarray], configuration: Any) -> Conte
     try:
         graph = read_graph(configuration["model"])
         preparation = read_preparation(graph, tensors)
+        said = preparation.statements
         answer = read_answer(graph, configuration["training"])
-    except (LookupError, TypeError, AttributeError):
+    except InputError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
         return Contents(tensors, notes=("its configuration is not one that can be read here",))
     used = tuple(f"{name}/" for name in preparation.used)
     return Contents(
         {name: array for name, array in tensors.items() if not name.startswith(used)},
-        dataclasses.replace(preparation.statements, output=answer.output),
+        dataclasses.replace(said, output=answer.output),
         tuple(preparation.describe()),
         answer.head,
     )

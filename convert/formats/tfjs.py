@@ -44,15 +44,15 @@ def read_tfjs(path: Path) -> Contents:
             "model": topology.get("model_config", topology),
             "training": topology.get("training_config") or {},
         }
+        unique = count_from_0(names_of_weights(tensors))
+        named = {unique.get(name, name): array for name, array in tensors.items()}
+        return with_statements(named, configuration)
     except InputError as error:
         raise InputError(f"{path} {error}; {_ACCEPTED}") from None
-    except (ValueError, LookupError, TypeError, AttributeError):
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
         raise InputError(
             f"{path} is damaged or not a model of TensorFlow.js; {_ACCEPTED}"
         ) from None
-    unique = count_from_0(names_of_weights(tensors))
-    named = {unique.get(name, name): array for name, array in tensors.items()}
-    return with_statements(named, configuration)
 
 
 def _groups(model: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:

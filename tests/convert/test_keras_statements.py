@@ -211,7 +211,7 @@ def test_the_configuration_of_keras_2_is_read(tmp_path):
 
 def test_a_configuration_that_cannot_be_read_says_nothing(tmp_path):
     with h5py.File(save(build(), tmp_path, "h5"), "r+") as file:
-        file.attrs["model_config"] = json.dumps({"config": {"layers": [{"config": {}}]}})
+        file.attrs["model_config"] = json.dumps({"config": {"layers": [{"config": {}}, 1]}})
     source = read_source(tmp_path / "saved.h5")
     assert source.said.preprocessing == {}
     assert source.notes == ("its configuration is not one that can be read here",)

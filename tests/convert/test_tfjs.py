@@ -134,6 +134,16 @@ def negative(model):
     model["weightsManifest"][0]["weights"][0]["shape"] = [-1]
 
 
+def huge(model):
+    model["weightsManifest"][0]["weights"][0]["shape"] = [2**70]
+
+
+def before(model):
+    top = model["modelTopology"]["model_config"]["config"]["layers"]
+    config = {"name": "to_rgb", "kernel_size": [1, 1], "strides": [1, 1], "use_bias": True}
+    top.insert(1, {"class_name": "Conv2D", "config": config})
+
+
 def other(model):
     model.clear()
 
@@ -145,6 +155,8 @@ DAMAGE = {
     larger: "is damaged or not a model of TensorFlow.js",
     smaller: "bytes of numbers, its tensors",
     negative: "is damaged|bytes of numbers",
+    huge: "is damaged or not a model of TensorFlow.js",
+    before: r"has to_rgb \(Conv2D\) as its first layer with weights",
     other: "is damaged or not a model of TensorFlow.js",
 }
 
