@@ -180,6 +180,12 @@ def test_key_prefix_and_rounding_are_chosen_on_the_command_line(tmp_path, capsys
     assert "left out, as outside the prefix 'net.': old.features.0.0.weight, " in out
 
 
+def test_a_prefix_that_is_not_there_is_said(tmp_path, capsys):
+    path = save({"net": random_state(0.1, 5)}, tmp_path / "w.pth")
+    err = error_of(capsys, convert(path, tmp_path / "flax", "--prefix", "backbone"))
+    assert "none of the file's 314 names after the prefix 'backbone', such as 'features.0" in err
+
+
 @pytest.mark.parametrize("key", ["model", "models.model"])
 def test_a_key_that_is_not_there_is_refused(tmp_path, capsys, key):
     path = save({"net": random_state(0.1, 5)}, tmp_path / "w.pth")
