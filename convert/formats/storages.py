@@ -111,7 +111,7 @@ def storage_of(identifier: Any) -> Storage:
       ValueError: it is none of a storage.
     """
     kind, storage, key, _, length, *view = identifier
-    if kind != "storage" or not isinstance(storage, Global) or length < 0:
+    if kind != "storage" or not isinstance(storage, Global):
         raise ValueError("an identifier of something else than a storage")
     name = storage.name.rpartition(".")[2].removesuffix("Storage")
     dtype = np.dtype(_DTYPES[_STORAGES[name]])
@@ -145,15 +145,13 @@ class StoredTensor(NamedTuple):
         """Return the tensor as a view of its storage's numbers.
 
         Raises:
-          ValueError: it has numbers outside the storage, or more than the storage.
+          ValueError: it has numbers outside the storage.
         """
         steps = [stride * (size - 1) for size, stride in zip(self.shape, self.strides, strict=True)]
         count = math.prod(self.shape)
         inside = self.offset >= 0 and self.offset + sum(steps) < len(numbers)
         if min((*self.shape, *self.strides, 0)) < 0 or (count and not inside):
             raise ValueError("a tensor reaches beyond its storage")
-        if count > len(numbers):
-            raise ValueError("a tensor is larger than its storage")
         if not count:
             return np.zeros(self.shape, self.dtype)
         strides = [stride * self.dtype.itemsize for stride in self.strides]
@@ -186,8 +184,8 @@ def read_tensors(
             if storage.key not in read:
                 read[storage.key] = places[storage.key].read(file)
             numbers = read[storage.key].view(storage.dtype)
-            if len(numbers) < storage.length:
-                raise ValueError("a storage is shorter than it is said to be")
+            if len(numbers) != storage.length:
+                raise ValueError("a storage has another length than it is said to have")
             arrays[name] = tensor.within(numbers[storage.first : storage.last])
     return arrays
 
@@ -207,7 +205,8 @@ def _rebuild_typed(
     name = dtype.name.removeprefix("torch.")
     if name not in _DTYPES:
         return Record(dtype.name)
-    typed = storage._replace(dtype=np.dtype(_DTYPES[name]), length=0)
+    kind = np.dtype(_DTYPES[name])
+    typed = storage._replace(dtype=kind, length=storage.length // kind.itemsize)
     return _rebuild(typed, offset, shape, strides)
 
 
