@@ -67,9 +67,10 @@ def recognise(
     origins = [origin for origin, reading in readings.items() if reading.fit == best]
     if best.known == 0:
         other = other_network(model, source, file.tensors, prefix)
+        example = repr(next(iter(file.tensors)))
         below = "" if prefix is None else f" after the prefix {prefix!r}"
         raise InputError(
-            f"none of the file's {len(file.tensors)} names{below}, such as {next(iter(file.tensors))!r}, "
+            f"none of the file's {len(file.tensors)} names{below}, such as {example}, "
             f"belongs to {model} from {' or '.join(rules)}{'; ' * bool(other)}{other}"
         )
     found = list(dict.fromkeys(each.cut for each in readings[origins[0]].prefixes))

@@ -167,7 +167,7 @@ def test_megviis_images_are_blue_first_and_unscaled():
 @pytest.mark.parametrize(
     ("given", "name", "message"),
     [
-        (("shufflenet_v1", 0.5, 3), "shufflenet_v2", "conv_last.0.weight is missing"),
+        (("shufflenet_v1", 0.5, 3), "shufflenet_v2", "features.0.branch"),
         (("blazeface", "front"), "mobilenext", "backbone1.0.weight is unknown"),
     ],
 )

@@ -51,7 +51,7 @@ def test_a_file_is_recognised_by_its_bytes(path):
 @pytest.mark.parametrize("dtype", ["int8", "float64"])
 def test_weights_of_another_type_keep_it(path, dtype):
     path.write_bytes(encode_tflite([("a/Kernel", KERNEL.astype(dtype))]))
-    assert read_tflite(path)["a/Kernel"].dtype == dtype
+    assert read_tflite(path).tensors["a/Kernel"].dtype == dtype
 
 
 def test_two_constants_of_one_name_are_refused(path):
