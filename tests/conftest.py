@@ -4,10 +4,11 @@ import os
 from pathlib import Path
 
 from flaxmobile import tpu
+from tests.xla import FLAGS
 
 # Before JAX is imported anywhere: it reads these once. Child processes inherit them.
 os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+os.environ["XLA_FLAGS"] = " ".join(FLAGS)
 os.environ.update(tpu.SETTINGS)  # libtpu, installed for its compiler, finds no TPU here
 os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"  # in several processes at once, to compile only
 os.environ["MPLBACKEND"] = "agg"

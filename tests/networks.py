@@ -23,15 +23,6 @@ from flaxmobile.models import (
 from flaxmobile.registry import get_spec, model_options
 from flaxmobile.variables import abstract_variables
 
-QUICK: dict[str, Any] = {"xla_backend_optimization_level": 0}
-"""Compiler options for programs that run once: compiled in a third of the time, not fast."""
-if jax.__version_info__ < (0, 11):  # later ones have no choice of emitters
-    QUICK["xla_cpu_use_fusion_emitters"] = False
-    # Behind these emitters, without optimization, YNNPACK's sums can be wrong: gradients of
-    # Inception-ResNet-v2 by 40 percent. With either one changed they are right to 1e-13.
-    QUICK["xla_cpu_experimental_ynn_fusion_type"] = ""
-
-
 abstract = abstract_variables
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from flaxmobile import compiler
 from flaxmobile.compiler import inference_options, training_options
+from tests.xla import THOROUGH
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +31,7 @@ def test_other_platforms_have_none(monkeypatch):
 
 def test_in_inference_matrix_products_are_eigens():
     function = jax.jit(lambda x: x @ x, compiler_options=inference_options())
-    text = function.lower(np.ones((64, 64), np.float32)).compile().as_text()
+    text = function.lower(np.ones((64, 64), np.float32)).compile(THOROUGH).as_text()
     assert "ynn" not in text
 
 

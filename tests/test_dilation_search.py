@@ -1,5 +1,4 @@
 import json
-from functools import partial
 
 import jax
 import numpy as np
@@ -11,7 +10,7 @@ import flaxmobile
 from flaxmobile import create_model, load_dilations, save_dilations, search_dilations
 from flaxmobile.errors import InputError
 from flaxmobile.models.ic_conv import BASES
-from tests.networks import QUICK, random_variables, short_model
+from tests.networks import random_variables, short_model
 
 bases = pytest.mark.parametrize("base", BASES)
 
@@ -66,13 +65,13 @@ def test_planted_dilations_are_found_and_make_the_same_network(base, tmp_path):
     loaded = load_dilations(tmp_path / "dilations.json")
     small = short_model("ic_conv", base=base, pattern=loaded)
     images = batches()[0]
-    expected = jax.jit(model.apply, compiler_options=QUICK)(variables, images)
+    expected = jax.jit(model.apply)(variables, images)
     for layer, dilations in found.items():
         conv = kernel_of(variables, layer)
         conv["kernel"] = np.stack(
             [conv["kernel"][..., c][taps(2, *pair)] for c, pair in enumerate(dilations)], -1
         )
-    logits = jax.jit(small.apply, compiler_options=QUICK)(variables, images)
+    logits = jax.jit(small.apply)(variables, images)
     np.testing.assert_allclose(logits, expected, atol=1e-4 * np.abs(expected).max())
 
 
@@ -93,7 +92,7 @@ def test_dilations_are_those_of_the_smallest_error_over_all_images(base, layer):
     units = []
     block, unit = layer.split("/")
 
-    @partial(jax.jit, compiler_options=QUICK)
+    @jax.jit
     def inputs(variables, images):
         found = []
 

@@ -9,7 +9,6 @@ from flax.core import freeze
 import flaxmobile
 from flaxmobile import folding
 from tests.networks import (
-    QUICK,
     abstract,
     random_variables,
     short_backbone,
@@ -56,7 +55,6 @@ def test_outputs_stay_the_same(name, monkeypatch):
         models, trees = zip(*plain, *folded, strict=True)
         run = jax.jit(
             lambda trees: [m.apply(tree, images) for m, tree in zip(models, trees, strict=True)],
-            compiler_options=QUICK,
         )
         outputs = run(trees)
     expected, found = outputs[:2], outputs[2:]

@@ -12,7 +12,6 @@ import numpy as np
 from keras import initializers
 
 from convert.references import build_keras
-from tests.networks import QUICK
 
 FORMATS = ("h5", "weights.h5", "keras")
 MEMBER = "model.weights.h5"
@@ -69,7 +68,7 @@ def logits(model, images):
     kinds = (model.trainable_variables, model.non_trainable_variables)
     values = [[variable.value for variable in kind] for kind in kinds]
     with jax.numpy_rank_promotion("allow"):  # Keras adds biases without a thought
-        return np.asarray(jax.jit(apply, compiler_options=QUICK)(*values, images))
+        return np.asarray(jax.jit(apply)(*values, images))
 
 
 @contextlib.contextmanager

@@ -26,7 +26,6 @@ from tests.models.parity import (
     randomised,
     to_torch,
 )
-from tests.networks import QUICK
 
 V1_WIDTHS = {  # groups, alpha -> stem and stage 2
     (3, 0.5): (12, 120),
@@ -149,7 +148,7 @@ def test_a_port_of_blazeface_gives_the_same_numbers(tmp_path, form, size):
     images, _ = batch_of(size, 2, np.float32)
     with torch.no_grad():
         boxes, scores = theirs(to_torch(images))
-    ours = jax.jit(model.apply, compiler_options=QUICK)(variables, images)
+    ours = jax.jit(model.apply)(variables, images)
     assert ours["boxes"].shape == (2, 896, 16)
     assert_close(ours["boxes"], boxes, 1e-4, "boxes")
     assert_close(ours["scores"], scores[..., 0], 1e-4, "scores")

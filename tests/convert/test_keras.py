@@ -25,7 +25,6 @@ from tests.convert.keras_models import (
     save,
 )
 from tests.models.parity import assert_close
-from tests.networks import QUICK
 
 NETWORKS = [
     ("mobilenet_v1", {"alpha": 0.25}, (64, (97, 131))),
@@ -87,7 +86,7 @@ def test_logits_agree_from_every_format(tmp_path, name, options, sizes):
         forget_names(file)
     nameless = convert(name, files["weights.h5"])
     assert_same(flat(nameless.variables), flat(variables))
-    apply = jax.jit(model.apply, compiler_options=QUICK)
+    apply = jax.jit(model.apply)
     for size in sizes:
         shape = (2, *np.broadcast_to(size, 2), 3)
         images = np.random.default_rng(size).uniform(-1, 1, shape).astype(np.float32)

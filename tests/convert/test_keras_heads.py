@@ -11,7 +11,6 @@ from flaxmobile import InputError
 from tests.convert.keras_models import FORMATS, drawing_nothing, logits, random_model, save
 from tests.convert.test_keras import fill
 from tests.models.parity import assert_close
-from tests.networks import QUICK
 
 
 def test_a_network_without_top_needs_to_be_asked_for(tmp_path):
@@ -22,7 +21,7 @@ def test_a_network_without_top_needs_to_be_asked_for(tmp_path):
             fill(name, tensors)
         found = fill(name, tensors, **HEADLESS)
         images = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3)).astype(np.float32)
-        features = jax.jit(found.model.apply, compiler_options=QUICK)(found.variables, images)
+        features = jax.jit(found.model.apply)(found.variables, images)
         assert_close(features, logits(network, images), 1e-4, name)
 
 

@@ -24,7 +24,7 @@ from tests.convert.keras_models import logits as answers
 from tests.convert.keras_models import save as save_keras
 from tests.convert.states import random_state
 from tests.models.parity import assert_close
-from tests.networks import QUICK, abstract
+from tests.networks import abstract
 
 PIXELS = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype(np.float32)
 
@@ -94,7 +94,7 @@ def test_the_answer_is_that_of_the_whole_model(tmp_path, base, after, dense, out
     assert "the file's own head: " in "\n".join(found.describe())
     images = found.facts.preprocessing.normalize(PIXELS)
     folded, numbers = fold_batch_norm(model, variables)
-    found = jax.jit(folded.apply, compiler_options=QUICK)(numbers, images)
+    found = jax.jit(folded.apply)(numbers, images)
     assert_close(OUTPUTS[output](found), answers(network, PIXELS), 1e-4, output)
 
 
@@ -198,7 +198,7 @@ def test_the_hidden_layer_goes_with_the_classifier_that_replaced_it(tmp_path):
     images = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3)).astype(np.float32)
     expected = network.eval()(torch.tensor(images.transpose(0, 3, 1, 2))).detach().numpy()
     model = found.filled.model
-    numbers = jax.jit(model.apply, compiler_options=QUICK)(found.filled.variables, images)
+    numbers = jax.jit(model.apply)(found.filled.variables, images)
     assert_close(numbers, expected, 1e-4, "logits")
 
 

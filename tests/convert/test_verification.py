@@ -2,9 +2,7 @@
 
 import json
 import sys
-from functools import partial
 
-import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -19,13 +17,7 @@ from flaxmobile.registry import options_of
 from tests.convert.commands import convert, error_of, save
 from tests.convert.keras_models import FORMATS, drawing_nothing, random_model
 from tests.convert.keras_models import save as keras_save
-from tests.networks import QUICK, random_variables
-
-
-@pytest.fixture(autouse=True)
-def compiled_quickly(monkeypatch):
-    """Both networks: whole programs, at full size, that run once."""
-    monkeypatch.setattr(jax, "jit", partial(jax.jit, compiler_options=QUICK))
+from tests.networks import random_variables
 
 
 @pytest.fixture(scope="module")

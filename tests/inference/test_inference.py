@@ -11,7 +11,8 @@ import flaxmobile
 from flaxmobile.compiler import inference_options
 from flaxmobile.inference import parts, shares
 from flaxmobile.inference.packing import pack_vectors
-from tests.networks import QUICK, random_variables, short_backbone, short_model, small_size
+from tests.networks import random_variables, short_backbone, short_model, small_size
+from tests.xla import THOROUGH
 
 
 @pytest.mark.parametrize(
@@ -28,10 +29,10 @@ def test_outputs_are_those_of_apply(create, name, monkeypatch):
     model, size = create(name), small_size(name)
     variables = random_variables(model)
     images = np.random.default_rng(0).normal(size=(6, size, size, 3)).astype(np.float32)
-    expected = jax.jit(model.apply, compiler_options=QUICK)(variables, images)
+    expected = jax.jit(model.apply)(variables, images)
     lowered = jax.jit(flaxmobile.jit_inference(model)).lower(variables, images)
     assert lowered.as_text().count("stablehlo.while") > 3
-    found = lowered.compile(compiler_options=QUICK)(variables, images)
+    found = lowered.compile()(variables, images)
     assert jax.tree.structure(found) == jax.tree.structure(expected)
     for a, b in zip(jax.tree.leaves(expected), jax.tree.leaves(found), strict=True):
         np.testing.assert_allclose(b, a, atol=1e-4 * np.abs(a).max())
@@ -42,7 +43,7 @@ def test_any_number_of_images_gives_the_outputs_of_apply(count):
     model = short_model()
     infer, variables = flaxmobile.jit_inference(model), random_variables(model)
     images = np.random.default_rng(0).normal(size=(count, 48, 40, 3)).astype(np.float32)
-    expected = jax.jit(model.apply, compiler_options=QUICK)(variables, images)
+    expected = jax.jit(model.apply)(variables, images)
     found = infer(variables, images)
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
 
@@ -80,8 +81,8 @@ def test_inside_a_jit_it_computes_the_same(count):
     infer, variables = flaxmobile.jit_inference(model), random_variables(model)
     images = np.random.default_rng(0).normal(size=(count, 32, 32, 3)).astype(np.float32)
     expected = 2 * infer(variables, images)
-    doubled = jax.jit(lambda v, x: 2 * infer(v, x), compiler_options=QUICK)(variables, images)
-    of_these = jax.jit(lambda v: 2 * infer(v, images), compiler_options=QUICK)(variables)
+    doubled = jax.jit(lambda v, x: 2 * infer(v, x))(variables, images)
+    of_these = jax.jit(lambda v: 2 * infer(v, images))(variables)
     for found in (doubled, of_these):
         np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
 
@@ -94,7 +95,7 @@ def test_each_core_takes_a_share_of_the_batch(cores, count, number, create, monk
     model = create("mobilenet_v2")
     infer, variables = flaxmobile.jit_inference(model), random_variables(model)
     images = np.random.default_rng(0).normal(size=(count, 32, 32, 3)).astype(np.float32)
-    expected = jax.jit(model.apply, compiler_options=QUICK)(variables, images)
+    expected = jax.jit(model.apply)(variables, images)
     assert shares.count_shares(images) == number
     found = infer(variables, images)
     for a, b in zip(jax.tree.leaves(expected), jax.tree.leaves(found), strict=True):
@@ -116,7 +117,7 @@ def test_shares_have_the_types_of_the_caller(monkeypatch):
     images = np.random.default_rng(0).normal(size=(8, 32, 32, 3))
     with jax.enable_x64(True):
         variables = jax.tree.map(np.float64, random_variables(model))
-        expected = jax.jit(model.apply, compiler_options=QUICK)(variables, images)
+        expected = jax.jit(model.apply)(variables, images)
         found = flaxmobile.jit_inference(model)(variables, images)
         assert expected.dtype == np.float64
         np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
@@ -182,7 +183,7 @@ def test_what_is_used_twice_is_materialized(name, layers, operation):
     model = short_model(name)
     images = jax.ShapeDtypeStruct((1, 64, 64, 3), np.float32)
     infer = jax.jit(flaxmobile.jit_inference(model), compiler_options=inference_options())
-    text = infer.lower(random_variables(model), images).compile().as_text()
+    text = infer.lower(random_variables(model), images).compile(THOROUGH).as_text()
     fused = [re.findall(rf" {operation}\(.*{layers}", part) for part in text.split("\n\n")]
     places = [layer for part in fused for layer in set(part)]
     assert len(places) == len(set(places)) > 0

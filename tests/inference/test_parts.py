@@ -9,7 +9,7 @@ import pytest
 import flaxmobile
 from flaxmobile.inference import parts
 from flaxmobile.layers import Block, Conv, Network
-from tests.networks import QUICK, random_variables, short_model
+from tests.networks import random_variables, short_model
 
 
 def test_blocks_of_a_share_take_smaller_maps(monkeypatch):
@@ -50,6 +50,6 @@ def test_memory_on_a_cpu_does_not_grow_with_the_batch():
 
     def temporary(count):
         images = jax.ShapeDtypeStruct((count, 64, 64, 3), np.float32)
-        return infer.lower(variables, images).compile(QUICK).memory_analysis().temp_size_in_bytes
+        return infer.lower(variables, images).compile().memory_analysis().temp_size_in_bytes
 
     assert temporary(64) < 1.1 * temporary(8)

@@ -8,7 +8,7 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 import flaxmobile
-from tests.networks import QUICK, abstract, random_variables, short_backbone, short_model
+from tests.networks import abstract, random_variables, short_backbone, short_model
 
 every_model = pytest.mark.parametrize("name", flaxmobile.list_models())
 
@@ -78,7 +78,7 @@ def test_a_tap_is_what_its_unit_gives_however_the_blocks_are_run():
             variables, images, capture_intermediates=True, mutable=["intermediates"], **options
         )
 
-    features, tree = jax.jit(captured, static_argnums=0, compiler_options=QUICK)(backbone)
+    features, tree = jax.jit(captured, static_argnums=0)(backbone)
     inside = tree["intermediates"]
     expected = OrderedDict(
         {
@@ -90,7 +90,7 @@ def test_a_tap_is_what_its_unit_gives_however_the_blocks_are_run():
     )
     jax.tree.map(np.testing.assert_array_equal, features, expected)
     for other in (backbone.clone(chunk_bytes=2**10), backbone.clone(native=True)):
-        found = jax.jit(other.apply, compiler_options=QUICK)(variables, images)
+        found = jax.jit(other.apply)(variables, images)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-4, 1e-4), found, expected)
 
 

@@ -29,7 +29,8 @@ from convert.reading import Reading
 from convert.rule import Rule
 from flaxmobile import create_model
 from flaxmobile.layers import AUX_LOGITS, Network
-from tests.networks import QUICK, abstract
+from tests.networks import abstract
+from tests.xla import THOROUGH
 
 NUM_CLASSES = 10
 
@@ -169,7 +170,7 @@ def assert_block_agrees(pair: Pair, shape: tuple[int, int, int, int], tolerance=
             )
             return (y * direction).sum(), (y, updates)
 
-        @partial(jax.jit, compiler_options=QUICK)
+        @jax.jit
         def step(params, images):
             (gradients, dx), (y, updates) = jax.grad(along, (0, 1), has_aux=True)(params, images)
             return dx, y, pair.flax.apply(variables, images), {"params": gradients, **updates}
@@ -193,7 +194,8 @@ def assert_logits_agree(pair: Pair, size: Size, batch: int = 2, tolerance: float
     with torch.no_grad():
         expected = double(pair.torch)(to_torch(images).double()).numpy()
     assert np.isfinite(expected).all()
-    apply = jax.jit(pair.flax.apply, compiler_options=QUICK if np.max(size) < FULL_SIZE else None)
+    options = THOROUGH if np.max(size) >= FULL_SIZE else None
+    apply = jax.jit(pair.flax.apply, compiler_options=options)
     assert_close(apply(pair.variables, images), expected, tolerance, "logits")
 
 
@@ -208,7 +210,7 @@ def assert_training_step_agrees(
     expected_loss.backward()
     with jax.enable_x64(True):
         model = pair.flax.clone(dtype=np.float64)
-        step = jax.jit(partial(our_step, model), compiler_options=QUICK)
+        step = jax.jit(partial(our_step, model))
         loss, changes = step(cast(pair.variables, np.float64), images, labels)
     found = pair.back(changes)
     assert_close(loss, expected_loss.item(), tolerance, "loss")

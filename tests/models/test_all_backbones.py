@@ -14,7 +14,6 @@ from flax import linen as nn
 import flaxmobile
 from flaxmobile.registry import get_spec
 from tests.networks import (
-    QUICK,
     abstract,
     random_variables,
     randomised,
@@ -104,7 +103,6 @@ def test_a_dilated_network_computes_the_strided_networks_features_at_more_places
     with jax.enable_x64(True):
         coarse, *others = jax.jit(
             lambda variables: [network.apply(variables, images) for network in networks],
-            compiler_options=QUICK,
         )(variables)
     for fine in others:
         *shallow, deepest = fine
@@ -155,7 +153,7 @@ def test_a_backbone_trains_inside_a_users_module():
     variables = randomised(shapes)
     optimizer = optax.sgd(0.1, momentum=0.9)
 
-    @partial(jax.jit, compiler_options=QUICK)
+    @jax.jit
     def step(variables, state):
         def loss_of(params):
             logits, updates = model.apply(

@@ -16,7 +16,6 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 import flaxmobile
 from flaxmobile.layers import AUX_LOGITS
 from tests.networks import (
-    QUICK,
     random_variables,
     short_model,
     small_size,
@@ -77,7 +76,7 @@ def trained(name, **options):
         mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
         variables = jax.device_put(variables, NamedSharding(mesh, PartitionSpec()))
         arrays = jax.device_put(arrays, NamedSharding(mesh, PartitionSpec("data")))
-        step = jax.jit(partial(training_pass, model), compiler_options=QUICK)
+        step = jax.jit(partial(training_pass, model))
         results = step(variables, *arrays)
         assert len(results[1].sharding.device_set) == 8
         return jax.device_get(results)
@@ -106,7 +105,7 @@ def test_bfloat16_trains_close_to_float64(name):
     """
     options = {"frozen_norm": True} if name in FROZEN else {}
     model = short_model(name, dropout_rate=0.0, dtype="bfloat16", **options)
-    step = jax.jit(partial(training_pass, model), compiler_options=QUICK)
+    step = jax.jit(partial(training_pass, model))
     loss, *trees = jax.device_get(step(random_variables(model), *batch_of(name)))
     exact, *exact_trees = trained(name, **options)
     np.testing.assert_allclose(loss, exact, rtol=0.1)
@@ -133,7 +132,7 @@ def test_pmap_gives_the_numbers_of_jit(name):
         shards = [array.reshape(8, -1, *array.shape[1:]) for array in arrays]
         mapped = jax.pmap(step, "data", in_axes=(None, 0, 0))
         loss, logits, stats, gradients = jax.device_get(
-            mapped.lower(variables, *shards).compile(QUICK)(variables, *shards)
+            mapped.lower(variables, *shards).compile()(variables, *shards)
         )
     loss, stats, gradients = jax.tree.map(lambda leaf: leaf[0], (loss, stats, gradients))
     results = loss, logits.reshape(-1, logits.shape[-1]), stats, gradients
@@ -162,7 +161,7 @@ def test_shard_map_gives_the_numbers_of_jit(name):
             in_specs=(everywhere, over, over),
             out_specs=(everywhere, over, everywhere, everywhere),
         )
-        results = jax.jit(mapped, compiler_options=QUICK)(variables, *arrays)
+        results = jax.jit(mapped)(variables, *arrays)
     for got, want in zip(results, trained(name), strict=True):
         chex.assert_trees_all_close(got, want, rtol=1e-8, atol=1e-10)
 
@@ -175,9 +174,9 @@ def test_a_mesh_of_explicit_axes_gives_the_same_numbers(name):
         mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Explicit,))
         variables = jax.device_put(variables, NamedSharding(mesh, PartitionSpec()))
         arrays = jax.device_put(arrays, NamedSharding(mesh, PartitionSpec("data")))
-        step = jax.jit(partial(training_pass, model), compiler_options=QUICK)
+        step = jax.jit(partial(training_pass, model))
         results = step(variables, *arrays)
-        logits = jax.jit(model.apply, compiler_options=QUICK)(variables, arrays[0])
+        logits = jax.jit(model.apply)(variables, arrays[0])
         infer = flaxmobile.jit_inference(model)
         chex.assert_trees_all_close(infer(variables, arrays[0]), logits, rtol=1e-8, atol=1e-10)
     assert len(results[1].sharding.device_set) == len(logits.sharding.device_set) == 8
@@ -195,7 +194,7 @@ def inference(name):
         traces.append(images.shape)
         return model.apply(variables, images, mutable=["batch_stats"])
 
-    return model, random_variables(model), jax.jit(apply, compiler_options=QUICK), traces
+    return model, random_variables(model), jax.jit(apply), traces
 
 
 @every_model
@@ -241,7 +240,7 @@ def test_one_exported_program_infers_batches_of_any_size(name):
     shapes = jax.eval_shape(lambda: (variables, images))
     shapes = shapes[0], shapes[1].update(shape=(count, *images.shape[1:]))
     exported = export.export(jax.jit(model.apply), platforms=["cpu", "tpu"])(*shapes)
-    logits = jax.jit(exported.call, compiler_options=QUICK)(variables, images[:3])
+    logits = jax.jit(exported.call)(variables, images[:3])
     chex.assert_trees_all_close(logits, expected[:3], rtol=1e-4, atol=1e-5)
 
 

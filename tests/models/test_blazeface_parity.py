@@ -25,7 +25,7 @@ from tests.models.parity import (
     to_torch,
     written_here,
 )
-from tests.networks import QUICK, abstract
+from tests.networks import abstract
 
 
 class SameConv(nn.Conv2d):
@@ -174,7 +174,7 @@ def test_detector_outputs_agree(variant):
     images, _ = batch_of(128, 1, np.float32)
     with torch.no_grad():
         boxes, scores = found.torch(to_torch(images))
-    ours = jax.jit(model.apply, compiler_options=QUICK)(found.variables, images)
+    ours = jax.jit(model.apply)(found.variables, images)
     assert ours["boxes"].shape == (1, 896, 16)
     assert_close(ours["boxes"], boxes, 1e-4, "boxes")
     assert_close(ours["scores"], scores, 1e-4, "scores")

@@ -8,7 +8,7 @@ import flaxmobile
 from flaxmobile import create_backbone, create_model, summarize
 from flaxmobile.errors import InputError
 from flaxmobile.models.ic_conv import BASES, ICConv
-from tests.networks import QUICK, abstract, random_variables, randomised
+from tests.networks import abstract, random_variables, randomised
 
 bases = pytest.mark.parametrize("base", BASES)
 
@@ -39,7 +39,7 @@ def test_each_channel_is_convolved_with_its_own_dilation(groups, features, strid
     variables = randomised(jax.eval_shape(conv.init, jax.random.key(0), x))
     kernel = variables["params"]["kernel"]
     assert kernel.shape == (3, 3, 4 // groups, features)
-    y = jax.jit(conv.apply, compiler_options=QUICK)(variables, x)
+    y = jax.jit(conv.apply)(variables, x)
     for channel, (vertical, horizontal) in enumerate(dilations):
         alone = x if groups == 1 else x[..., channel // 2, None]
         pads = "SAME" if padding == "SAME" else [(vertical, vertical), (horizontal, horizontal)]
@@ -115,8 +115,7 @@ def test_a_pattern_of_ones_is_the_plain_network(base):
     )
     variables, images = random_variables(plain), normal(1, 64, 64, 3)
     expected, found, dilated = (
-        jax.jit(net.apply, compiler_options=QUICK)(variables, images)
-        for net in (plain, same, other)
+        jax.jit(net.apply)(variables, images) for net in (plain, same, other)
     )
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
     assert np.abs(dilated - expected).max() > 0.01 * np.abs(expected).max()

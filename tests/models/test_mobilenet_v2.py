@@ -10,7 +10,7 @@ from flaxmobile import create_backbone, create_model, fold_batch_norm, summarize
 from flaxmobile.errors import InputError
 from flaxmobile.layers import ConvNorm, round_channels
 from flaxmobile.models.mobilenet_v2 import SHORTCUTS, InvertedResidual, SplitInvertedResidual
-from tests.networks import QUICK, numbered_blocks, random_variables, randomised
+from tests.networks import numbered_blocks, random_variables, randomised
 
 
 def normal(*shape):
@@ -212,7 +212,7 @@ def test_the_gradient_of_inference_goes_through_the_parts():
 
 def working_memory(network, variables, shape):
     images = jax.ShapeDtypeStruct(shape, jnp.float32)
-    compiled = jax.jit(network.apply).lower(variables, images).compile(compiler_options=QUICK)
+    compiled = jax.jit(network.apply).lower(variables, images).compile()
     return compiled.memory_analysis().temp_size_in_bytes
 
 
@@ -238,7 +238,7 @@ def test_a_split_network_gives_the_same_logits_in_less_memory(folded):
         model, variables = fold_batch_norm(model, variables)
     results, memory = [], []
     for net in (model, model.clone(split=4)):
-        compiled = jax.jit(net.apply).lower(variables, images).compile(compiler_options=QUICK)
+        compiled = jax.jit(net.apply).lower(variables, images).compile()
         results.append(compiled(variables, images))
         memory.append(compiled.memory_analysis().temp_size_in_bytes)
     scale = np.abs(results[0]).max()

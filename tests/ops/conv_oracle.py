@@ -12,7 +12,6 @@ import numpy as np
 from jax import Array, lax
 
 from flaxmobile.ops import Padding, Window, make_window
-from tests.networks import QUICK
 
 DTYPES = ("bfloat16", "float32", "float64")
 
@@ -123,7 +122,7 @@ def check(case: Case, conv: Callable[..., Array], dtype: str, oracle: str = "flo
         assert (error <= bound).all(), f"{name}: off by up to {error.max()}, size {np.max(size)}"
 
 
-@partial(jax.jit, static_argnums=0, compiler_options=QUICK)
+@partial(jax.jit, static_argnums=0)
 def _exact(case: Case, x: Array, kernel: Array, dy: Array) -> tuple[Array, Array, Array]:
     return with_gradients(lambda x, k: native(case.window, x, k), x, kernel, dy)
 

@@ -8,6 +8,7 @@ import pytest
 from flaxmobile.errors import InputError
 from flaxmobile.ops import depthwise_conv
 from tests.ops.conv_oracle import DTYPES, Case, check, check_specials
+from tests.xla import THOROUGH
 
 
 def depthwise(image, kernel, channels=6, multiplier=1, **options) -> Case:
@@ -93,7 +94,7 @@ def test_the_kernel_gradient_takes_little_memory():
     """Measured: 1.4 times the image; 11 times where XLA makes its two sums one."""
     x, kernel = jnp.zeros((8, 56, 56, 96)), jnp.zeros((3, 3, 1, 96))
     gradient = jax.grad(lambda kernel: (depthwise_conv(x, kernel) * x).sum())
-    compiled = jax.jit(gradient).lower(kernel).compile()
+    compiled = jax.jit(gradient).lower(kernel).compile(THOROUGH)
     assert compiled.memory_analysis().temp_size_in_bytes < 1.6 * x.nbytes
 
 
@@ -108,7 +109,7 @@ def test_the_kernel_gradient_does_not_compute_its_gradient_for_each_tap(side):
     def gradients(x, kernel, a, b):
         return jax.vjp(depthwise_conv, x, kernel)[1](2 * a + b)
 
-    text = jax.jit(gradients).lower(x, kernel, x, x).compile().as_text()
+    text = jax.jit(gradients).lower(x, kernel, x, x).compile(THOROUGH).as_text()
     (loop,) = [part for part in text.split("\n\n") if " gather(" in part]
     shapes = re.findall(r"= f32\[([\d,]+)\]\S* parameter\(", loop)
     assert sum(np.prod(list(map(int, shape.split(",")))) >= x.size for shape in shapes) == 2

@@ -12,6 +12,7 @@ from flaxmobile.compiler import inference_options
 from flaxmobile.ops import dense_conv, depthwise_conv, grouped_conv, pointwise_conv
 from flaxmobile.ops.depthwise import shifted
 from tests.ops.conv_oracle import Case, with_gradients
+from tests.xla import THOROUGH
 
 OPS = {
     "depthwise": (depthwise_conv, Case((8, 8), (3, 3), 1, 6, 6, strides=2)),
@@ -75,7 +76,9 @@ def test_a_depthwise_convolution_reads_only_the_padded_map():
 
     shapes = (2, 16, 16, 8), (3, 3, 1, 8)
     arguments = [jax.ShapeDtypeStruct(shape, np.float32) for shape in shapes]
-    compiled = jax.jit(filtered, compiler_options=inference_options()).lower(*arguments).compile()
+    compiled = (
+        jax.jit(filtered, compiler_options=inference_options()).lower(*arguments).compile(THOROUGH)
+    )
     assert compiled.as_text().count(" clamp(") == 1
 
 
@@ -97,7 +100,7 @@ def test_a_dense_convolution_of_many_channels_is_native_everywhere(platform):
 def compile_layer(conv, case):
     """Value and gradients of one layer compiled for this CPU, and its input's size in bytes."""
     arrays = case.arrays()
-    compiled = jax.jit(lambda *a: with_gradients(conv, *a)).lower(*arrays).compile()
+    compiled = jax.jit(lambda *a: with_gradients(conv, *a)).lower(*arrays).compile(THOROUGH)
     return compiled, arrays[0].nbytes
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from flaxmobile.ops.sums import channel_sums
+from tests.xla import THOROUGH
 
 SHAPES = [(2, 48, 56, 24), (3, 47, 47, 7), (1, 45, 46, 130), (4, 7, 7, 16), (6, 5)]
 """Large maps, with and without a divisor of their pixels, and small ones."""
@@ -56,7 +57,7 @@ def test_a_large_map_is_read_once_on_a_cpu():
     x = jnp.zeros((8, 56, 56, 24))
 
     def readers(function):
-        text = jax.jit(function).lower(x, x).compile().as_text()
+        text = jax.jit(function).lower(x, x).compile(THOROUGH).as_text()
         entry = text[text.index("ENTRY") :]
         maps = set(re.findall(r"%?([\w.-]+) = f32\[8,56,56,24\]\S* parameter", entry))
         for view in re.findall(r"%?([\w.-]+) = \S+ bitcast\(%?([\w.-]+)\)", entry):

@@ -13,7 +13,7 @@ import pytest
 import train.parallel
 from flaxmobile import Preprocessing
 from flaxmobile.errors import InputError
-from tests.networks import QUICK, short_model
+from tests.networks import short_model
 from tests.train.tiny import Tiny
 from train.parallel import PARALLEL, make_parallel
 from train.step import Objective, create_state
@@ -25,7 +25,7 @@ LABELS = RNG.integers(0, 5, (STEPS, BATCH)).astype(np.int32)
 
 
 def compiled(function, *arguments):
-    return function.lower(*arguments).compile(compiler_options=QUICK)
+    return function.lower(*arguments).compile()
 
 
 def run(model, name, devices, variables):
