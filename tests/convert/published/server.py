@@ -19,6 +19,7 @@ class Server:
       files: path -> bytes, at `address(path)`.
       repositories: name -> {file: bytes}.
       cut: bytes to send of each of the next answers before the connection breaks.
+      later: files that replace others after the next broken answer.
       silent: does not answer until this is set.
       wrong: sends other bytes than it announces the SHA-256 of.
       refused: part of the addresses that are answered with 403.
@@ -28,6 +29,7 @@ class Server:
     def __init__(self):
         self.files, self.repositories, self.cut, self.requests = {}, {}, [], []
         self.silent, self.wrong, self.refused, self.objects = None, False, None, {}
+        self.later = {}
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.http.daemon_threads = True
         threading.Thread(target=self.http.serve_forever, args=(0.02,), daemon=True).start()
@@ -94,13 +96,15 @@ class Server:
                 if status in (200, 206) and server.cut:
                     content = content[: server.cut.pop(0)]
                     self.close_connection = True
+                    server.files.update(server.later)
                 with contextlib.suppress(OSError):
                     self.wfile.write(content)
 
             def send_file(self, content, headers):
                 content = bytes(len(content)) if server.wrong else content
                 found = re.match(r"bytes=(\d+)-", self.headers.get("Range", ""))
-                start = int(found[1]) if found else 0
+                same = self.headers.get("If-Range", headers["ETag"]) == headers["ETag"]
+                start = int(found[1]) if found and same else 0
                 if start:
                     size = len(content)
                     headers = {**headers, "Content-Range": f"bytes {start}-{size - 1}/{size}"}

@@ -50,6 +50,13 @@ def test_a_broken_transfer_goes_on_where_it_stopped(server, published, tmp_path)
     assert ranges == [None, "bytes=300000-", "bytes=700000-"]
 
 
+def test_a_file_that_is_replaced_meanwhile_is_begun_again(server, published, tmp_path):
+    new = bytes(reversed(CONTENT))
+    server.cut, server.later = [300_000], {"files/weights.pth": new}
+    download(published[0], tmp_path / "a", Digest("sha256", hashlib.sha256(new).hexdigest()))
+    assert (tmp_path / "a").read_bytes() == new
+
+
 def test_a_damaged_file_in_the_cache_is_fetched_again(published, tmp_path):
     path = tmp_path / "a"
     path.write_bytes(CONTENT[:-1])
