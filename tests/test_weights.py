@@ -378,7 +378,7 @@ def test_overwriting_replaces_the_whole_directory(directory, variables):
     other = jax.tree.map(lambda leaf: leaf + 1, variables)
     save_weights(directory, "v2", OPTIONS, other, overwrite=True)
     assert _bytes(load_weights(directory)[1]) == _bytes(other)
-    assert flaxmobile.load_metadata(directory) == Metadata()
+    assert flaxmobile.load_metadata(directory) == Metadata(output="softmax")
     assert [path.name for path in directory.parent.iterdir()] == ["copy"]
     assert not (directory / "old.txt").exists()
 
