@@ -134,7 +134,7 @@ def test_training_step_agrees_with_timm(alpha, tf, minimal):
 
 
 def test_the_hidden_layer_is_a_convolution_in_timms_files():
-    """Of exactly 1×1: nothing else is reshaped."""
+    """Of exactly 1×1, or in older files a matrix: nothing else is reshaped."""
     pair = timms("small", 0.5)
     state = {name: tensor.numpy() for name, tensor in pair.torch.state_dict().items()}
     assert state["conv_head.weight"].shape == (1024, 288, 1, 1)
@@ -143,7 +143,7 @@ def test_the_hidden_layer_is_a_convolution_in_timms_files():
     assert list(back) == list(state)
     np.testing.assert_array_equal(back["conv_head.weight"], state["conv_head.weight"])
     rule = RULES["timm", "mobilenet_v3_small"]
-    for shape in [(1024, 288), (1024, 1, 1, 288), (288, 1024, 1, 1)]:
+    for shape in [(288, 1024), (1024, 1, 1, 288), (288, 1024, 1, 1)]:
         changed = {**state, "conv_head.weight": state["conv_head.weight"].reshape(shape)}
         with pytest.raises(InputError, match=r"conv_head\.weight is float32.*\[1024, 288, 1, 1\]"):
             engine.to_flax(Reading.of(rule, changed), "mobilenet_v3_small", {"alpha": 0.5})
