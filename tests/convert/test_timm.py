@@ -59,7 +59,7 @@ def test_published_weights_have_timms_preset(name):
     assert found.interpolation == config["interpolation"]
 
 
-@pytest.mark.parametrize("network", {name.partition(".")[0] for name in PUBLISHED})
+@pytest.mark.parametrize("network", dict.fromkeys(name.partition(".")[0] for name in PUBLISHED))
 def test_a_network_alone_means_timms_default(network):
     default = timm.get_pretrained_cfg(network.removeprefix("timm:"))
     assert find_entry(network).published.name == f"{network}.{default.tag}"
