@@ -24,5 +24,17 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
 @pytest.fixture
+def for_a_tpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compile as users do: libtpu ends the process at a flag that it does not know."""
+    jax.devices()  # the flags of CPUs are read here
+    monkeypatch.delenv("XLA_FLAGS")
+    compile_lowered = jax.stages.Lowered.compile
+    options = {"xla_backend_optimization_level": 3}
+    monkeypatch.setattr(
+        jax.stages.Lowered, "compile", lambda lowered: compile_lowered(lowered, options)
+    )
+
+
+@pytest.fixture
 def key() -> jax.Array:
     return jax.random.key(0)

@@ -12,7 +12,10 @@ from flaxmobile.bench.tpu import AXIS, measure
 from tests.networks import short_model
 from tests.tpu import check_growth
 
-pytestmark = pytest.mark.xdist_group("libtpu")  # a second process may not load it meanwhile
+pytestmark = [
+    pytest.mark.xdist_group("libtpu"),  # a second process may not load it meanwhile
+    pytest.mark.usefixtures("for_a_tpu"),
+]
 
 SIZE, PER_CHIP = 64, 8
 AXES = {"jit": None, "pmap": AXIS}

@@ -21,7 +21,10 @@ from flaxmobile.models.mobilenet_v2 import InvertedResidual
 from tests.networks import abstract, small_model
 from tests.tpu import check_growth
 
-pytestmark = pytest.mark.xdist_group("libtpu")  # a second process may not load it meanwhile
+pytestmark = [
+    pytest.mark.xdist_group("libtpu"),  # a second process may not load it meanwhile
+    pytest.mark.usefixtures("for_a_tpu"),
+]
 
 CHIPS = 4
 DTYPE = jnp.dtype("bfloat16")

@@ -6,7 +6,10 @@ from flaxmobile import registry
 from tests.train.tiny import SPEC
 from train.__main__ import main
 
-pytestmark = pytest.mark.xdist_group("libtpu")  # one process at a time may load libtpu
+pytestmark = [
+    pytest.mark.xdist_group("libtpu"),  # one process at a time may load libtpu
+    pytest.mark.usefixtures("for_a_tpu"),
+]
 
 FLAGS = ["--model", "tiny", "--image-size", "32", "--batch-size", "8"]
 V2 = ["--model", "v2", "--alpha", "0.1"]
