@@ -155,6 +155,7 @@ def convert_file(
     """
     name = resolve_name(model)
     file = read_source(path, selection)
+    chosen = {**file.said.options, **chosen}
     origin, reading = recognise(name, source, file, selection.prefix)
     rule = reading.rule
     if other := other_network(name, source, file.tensors, selection.prefix):

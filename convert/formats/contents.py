@@ -18,6 +18,7 @@ class Statements:
       class_names: one per class.
       source: other facts for model.json: name, address, licence.
       unread: layers that prepare images in a way that `preprocessing` cannot express.
+      options: of `create_model`, such as norm_epsilon, that no tensor shows.
     """
 
     preprocessing: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -25,6 +26,7 @@ class Statements:
     class_names: tuple[str, ...] | None = None
     source: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     unread: tuple[str, ...] = ()
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def over(self, other: Self) -> Self:
         """Return these statements, and the other's where these say nothing."""
@@ -34,6 +36,7 @@ class Statements:
             other.class_names if self.class_names is None else self.class_names,
             {**other.source, **self.source},
             self.unread or other.unread,
+            {**other.options, **self.options},
         )
 
 

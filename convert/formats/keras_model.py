@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from convert.formats.contents import Contents
-from convert.formats.keras_graph import read_graph
+from convert.formats.keras_graph import Graph, read_graph
 from convert.formats.keras_heads import read_answer
 from convert.formats.keras_images import read_preparation
 from flaxmobile.errors import InputError
@@ -37,7 +37,14 @@ def with_statements(tensors: dict[str, np.ndarray], configuration: Any) -> Conte
     used = tuple(f"{name}/" for name in preparation.used)
     return Contents(
         {name: array for name, array in tensors.items() if not name.startswith(used)},
-        dataclasses.replace(said, output=answer.output),
+        dataclasses.replace(said, output=answer.output, options=_options(graph)),
         tuple(preparation.describe()),
         answer.head,
     )
+
+
+def _options(graph: Graph) -> dict[str, float]:
+    """Read the epsilon of the network's first normalization, which all of its others share."""
+    norms = (layer.config for layer in graph.layers if layer.kind == "BatchNormalization")
+    epsilon = next(norms, {}).get("epsilon")
+    return {"norm_epsilon": float(epsilon)} if isinstance(epsilon, int | float) else {}

@@ -244,7 +244,6 @@ def test_a_rule_names_every_variable_once_and_is_recognised(origin, name, varian
         ({"linear": False}, "linear is False, accepted: True"),
         ({"output_stride": 16}, "output_stride is 16, accepted: 32"),
         ({"folded": True}, "folded is True, accepted: False"),
-        ({"num_classes": 0}, "num_classes is 0, accepted: 1 or more"),
     ],
 )
 def test_a_network_that_the_origin_does_not_have_is_refused(options, message):

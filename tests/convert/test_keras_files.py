@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from convert.__main__ import main
+from convert.conversion import convert_file
 from convert.reading import Reading
 from convert.rules import RULES
 from convert.sources import read_source
@@ -240,6 +241,20 @@ def test_a_models_configuration_is_data_that_may_be_anything(saved, tmp_path):
         archive.writestr("config.json", '{"class_name": "Lambda", "config": "no layers"}')
         archive.writestr(MEMBER, weights)
     assert convert(NAME, path).model.alpha == 0.1
+
+
+def test_a_whole_model_says_the_epsilon_of_its_normalizations(saved, tmp_path):
+    path = shutil.copy(saved["keras"], tmp_path / "w.keras")
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    config = members["config.json"].replace(b'"epsilon": 0.001', b'"epsilon": 0.01')
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in {**members, "config.json": config}.items():
+            archive.writestr(name, content)
+    found = convert_file(path, NAME)
+    assert found.filled.model.norm_epsilon == 0.01
+    assert "norm_epsilon" not in found.assumed
+    assert "norm_epsilon" in convert_file(saved["weights.h5"], NAME).assumed
 
 
 def test_without_h5py_the_error_names_the_extra(saved, monkeypatch):
