@@ -4,11 +4,11 @@ import os
 from pathlib import Path
 
 from flaxmobile import tpu
-from tests.xla import FLAGS
+from tests.xla import FLAGS, THOROUGH
 
 # Before JAX is imported anywhere: it reads these once. Child processes inherit them.
 os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["XLA_FLAGS"] = " ".join(FLAGS)
+os.environ["XLA_FLAGS"] = FLAGS
 os.environ.update(tpu.SETTINGS)  # libtpu, installed for its compiler, finds no TPU here
 os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"  # in several processes at once, to compile only
 os.environ["MPLBACKEND"] = "agg"
@@ -25,13 +25,10 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 @pytest.fixture
 def for_a_tpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compile as users do: libtpu ends the process at a flag that it does not know."""
-    jax.devices()  # the flags of CPUs are read here
-    monkeypatch.delenv("XLA_FLAGS")
+    """Compile as users do: what a program costs on a TPU depends on it."""
     compile_lowered = jax.stages.Lowered.compile
-    options = {"xla_backend_optimization_level": 3}
     monkeypatch.setattr(
-        jax.stages.Lowered, "compile", lambda lowered: compile_lowered(lowered, options)
+        jax.stages.Lowered, "compile", lambda lowered: compile_lowered(lowered, THOROUGH)
     )
 
 
