@@ -155,7 +155,8 @@ def convert_file(
     """
     name = resolve_name(model)
     file = read_source(path, selection)
-    chosen = {**file.said.options, **chosen}
+    said = stated.over(file.said)
+    chosen = {**said.options, **chosen}
     origin, reading = recognise(name, source, file, selection.prefix)
     rule = reading.rule
     if other := other_network(name, source, file.tensors, selection.prefix):
@@ -166,7 +167,7 @@ def convert_file(
     if chosen.get("num_classes") != 0:
         reading = adopt_head(reading, file.head)
     filled = _fill(reading, name, chosen, file.head)
-    facts = facts_about(rule, filled.model, published, stated.over(file.said))
+    facts = facts_about(rule, filled.model, published, said)
     agreement = None
     if images:
         network = _build_origin(origin, name, path, reading, filled)

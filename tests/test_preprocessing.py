@@ -265,6 +265,21 @@ def test_the_whole_is_torchvisions(image_size, resize_size):
     np.testing.assert_allclose(found, (pixels / 255 - mean) / std, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("fields", "pixels"),
+    [
+        ({"mean": (0.5,) * 3, "std": (0.5,) * 3}, "pixels -1..1"),
+        ({"mean": (0.0,) * 3, "std": (1.0,) * 3}, "pixels 0..1"),
+        ({"mean": (0.0,) * 3, "std": (1 / 255,) * 3, "channel_order": "BGR"}, "pixels 0..255, BGR"),
+        ({"mean": (0.4, 0.5, 0.6)}, "less the mean 0.4 0.5 0.6, divided by 0.229 0.224 0.225"),
+    ],
+)
+def test_the_description_says_the_range_of_the_pixels(fields, pixels):
+    found = Preprocessing(96, interpolation="bicubic", **fields).describe()
+    assert found.startswith("shorter side to 110 (bicubic), centre 96×96, pixels ")
+    assert found.endswith(pixels)
+
+
 def test_default_is_224_out_of_256():
     image = Image.fromarray(_noise(256, 256))
     assert (np.asarray(Preprocessing().crop(image)) == _noise(256, 256)[16:-16, 16:-16]).all()

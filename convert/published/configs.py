@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from convert.formats.contents import Statements
-from convert.rule import NO_OPTIONS, Options
 from convert.rules.timm.files import preset
 from convert.rules.timm.names import find_architecture
 from flaxmobile.errors import InputError
@@ -25,13 +24,11 @@ class Config(NamedTuple):
       origin: whose names the tensors have.
       model: registered name of the network.
       said: about the weights.
-      options: of the network that no tensor shows.
     """
 
     origin: str
     model: str
     said: Statements
-    options: Options = NO_OPTIONS
 
 
 def read_config(path: Path, name: str) -> Config:
@@ -58,10 +55,14 @@ def read_config(path: Path, name: str) -> Config:
 def _read_own(config: dict[str, Any], name: str) -> Config:
     """Read what `flaxmobile push` wrote beside timm's fields."""
     own = config["flaxmobile"]
-    preprocessing = Preprocessing.from_json(own["preprocessing"]).to_json()
-    said = Statements(preprocessing, own["output"], _class_names(config, {}), dict(own["source"]))
-    options = {option: as_tuples(value) for option, value in own["options"].items()}
-    return Config(own["origin"], resolve_name(own["model"]), said, options)
+    said = Statements(
+        Preprocessing.from_json(own["preprocessing"]).to_json(),
+        own["output"],
+        _class_names(config, {}),
+        dict(own["source"]),
+        options={option: as_tuples(value) for option, value in own["options"].items()},
+    )
+    return Config(own["origin"], resolve_name(own["model"]), said)
 
 
 _TRANSFORMERS: dict[str, dict[str, Any]] = {

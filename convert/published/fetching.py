@@ -14,7 +14,7 @@ from convert.published.catalogue import PUBLISHERS, Entry, find_entry
 from convert.published.configs import read_config
 from convert.published.downloads import Digest, download
 from convert.published.hub import CONFIG, Repository, UnreachableError, fetch_file, fetch_weights
-from convert.rule import NO_OPTIONS, Options, Published
+from convert.rule import Published
 from flaxmobile.errors import InputError
 
 SCHEMES = (*PUBLISHERS, "hf")
@@ -29,7 +29,6 @@ class Fetched(NamedTuple):
       origin: origin of its names.
       published: its publisher's statements about it, if it is in the catalogue.
       said: statements beside it, in a config.json.
-      options: of the network that no tensor shows and that are stated beside it.
     """
 
     path: Path
@@ -37,7 +36,6 @@ class Fetched(NamedTuple):
     origin: str = "auto"
     published: Published | None = None
     said: Statements = NOTHING_SAID
-    options: Options = NO_OPTIONS
 
 
 def scheme_of(weights: str | os.PathLike[str]) -> str | None:
@@ -96,7 +94,7 @@ def _from_hub(repository: Repository, model: str | None) -> Fetched:
         raise InputError(f"{repository} holds {found.model}, not {model}: --model {found.model}")
     said = found.said.over(Statements(source={"weights": str(repository)}))
     path = fetch_weights(repository)
-    return Fetched(path, found.model, found.origin, said=said, options=found.options)
+    return Fetched(path, found.model, found.origin, said=said)
 
 
 def _cache_of(name: str) -> Path:

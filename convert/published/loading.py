@@ -109,7 +109,7 @@ def convert_fetched(
         fetched.path,
         fetched.model,
         source=fetched.origin if source == "auto" else source,
-        chosen={**fetched.options, **chosen},
+        chosen=chosen,
         published=fetched.published,
         stated=stated.over(fetched.said),
         images=images,

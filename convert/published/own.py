@@ -35,7 +35,7 @@ def convert_own(fetched: Fetched, chosen: Options, stated: Statements) -> Conver
       InputError: the file is damaged, or does not fit the network.
     """
     file = read_source(fetched.path)
-    options = {**fetched.options, **chosen}
+    options = {**fetched.said.options, **chosen}
     model = create_model(fetched.model, **options)
     wanted = abstract_variables(model)
     names = traverse_util.flatten_dict(wanted, sep="/")

@@ -1,8 +1,11 @@
 """Running `python -m convert` in this process, for tests."""
 
+import pytest
 import torch
 
 from convert.__main__ import main
+from convert.sources import read_source
+from flaxmobile import InputError
 
 
 def save(content, path):
@@ -16,6 +19,16 @@ def convert(path, output, *flags, model="v2"):
 
 def convert_back(directory, output, *flags):
     return main(["--to-torch", "--weights", str(directory), "--output", str(output), *flags])
+
+
+def refusal(path):
+    """The one line by which a file is refused when it is read."""
+    with pytest.raises(InputError) as caught:
+        read_source(path)
+    message = str(caught.value)
+    assert str(path) in message
+    assert "\n" not in message
+    return message
 
 
 def error_of(capsys, status, expected_status=1):

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from convert.sources import Selection, read_source, write_tensors
 from flaxmobile import InputError
+from tests.convert.commands import refusal
 from tests.convert.states import random_state
 
 TENSORS = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.steps": torch.tensor(3)}
@@ -19,15 +20,6 @@ TENSORS = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.steps": torch.tensor(
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "weights.pth"
-
-
-def refusal(path):
-    with pytest.raises(InputError) as caught:
-        read_source(path)
-    message = str(caught.value)
-    assert str(path) in message
-    assert "\n" not in message
-    return message
 
 
 def save(tensors, path, form):

@@ -9,6 +9,7 @@ import pytest
 from convert.formats.tflite import read_tflite
 from convert.sources import read_source
 from flaxmobile import InputError
+from tests.convert.commands import refusal
 from tests.convert.tflite_writer import encode_tflite
 
 KERNEL = np.arange(24, dtype=np.float32).reshape(2, 3, 1, 4)
@@ -19,15 +20,6 @@ PADDINGS = ("channel_padding/Paddings", np.zeros((4, 2), np.int32))
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "model.tflite"
-
-
-def refusal(path):
-    with pytest.raises(InputError) as caught:
-        read_source(path)
-    message = str(caught.value)
-    assert str(path) in message
-    assert "\n" not in message
-    return message
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])

@@ -16,6 +16,7 @@ import torch
 
 from convert.sources import Selection, read_source
 from flaxmobile import InputError
+from tests.convert.commands import refusal
 from tests.convert.torch_writer import Storage, Tensor, write_archive
 
 TENSORS = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.steps": torch.tensor(3)}
@@ -25,15 +26,6 @@ NUMBERS = np.arange(6, dtype=np.float32).tobytes()
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "weights.pth"
-
-
-def refusal(path):
-    with pytest.raises(InputError) as caught:
-        read_source(path)
-    message = str(caught.value)
-    assert str(path) in message
-    assert "\n" not in message
-    return message
 
 
 def assert_read(path, tensors=TENSORS):

@@ -132,6 +132,13 @@ def test_keras_runs_its_own_network(tmp_path, capsys, images, keras_files):
     assert found["top5"] is True
 
 
+def test_networks_that_differ_at_odd_sizes_do_not_agree(tmp_path, capsys, images, keras_files):
+    flags = ["--image-size", "64", "--verify", str(images / "a.png"), "--options"]
+    status = convert(keras_files["keras"], tmp_path / "flax", *flags, "odd_sizes=ceil", model="v1")
+    assert "keras's mobilenet_v1 and flaxmobile's do not agree" in error_of(capsys, status)
+    assert not (tmp_path / "flax").exists()
+
+
 @pytest.mark.parametrize("form", FORMATS)
 def test_keras_takes_its_files_in_every_format(keras_files, form):
     rule = RULES["keras", "mobilenet_v1"]
