@@ -81,6 +81,10 @@ class Config:
     ema_decay: float = 0.0
     """Decay of the moving average of weights and statistics, which is then evaluated and saved; 0
     is off."""
+    norm_warmup: bool = True
+    """Average the running statistics of normalization over fewer steps at first: the momentum is at
+    most (1 + step) / (10 + step), and the network's once the run is long. Without it, as in the
+    references, statistics of a short run are still near their start."""
     dropout_rate: float | None = None
     """Dropout before the classifier; by default the network's."""
     dtype: Literal["float32", "bfloat16"] = "float32"

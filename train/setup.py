@@ -24,6 +24,9 @@ from train.optimizers import make_optimizer, make_schedule
 from train.parallel import Parallel, make_parallel
 from train.step import Objective, TrainState, create_state
 
+_TRAINING_OPTIONS = ("dropout_rate", "norm_momentum")
+"""Options that are settings of training, and may differ from those of the weights given."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Run:
@@ -116,6 +119,7 @@ def prepare(config: Config, devices: Sequence[jax.Device] | None = None) -> Run:
             trained=get_spec(config.model).network.heads if config.freeze_backbone else None,
             label_smoothing=config.label_smoothing,
             ema_decay=config.ema_decay,
+            norm_warmup=config.norm_warmup,
         ),
         steps_per_epoch=steps_per_epoch,
         total_steps=total_steps,
@@ -173,7 +177,7 @@ def _check_fits(weights: Weights, config: Config, model: Network) -> None:
     """Refuse weights of another variant, or in evaluation those of other classes."""
     for option in config.network_options:
         wanted, found = getattr(model, option), getattr(weights.model, option)
-        if wanted != found and option != "dropout_rate":
+        if wanted != found and option not in _TRAINING_OPTIONS:
             raise InputError(
                 f"{weights.path} holds {config.model} with {option} {found}, not {wanted}; leave "
                 "it out, or take other weights"

@@ -53,6 +53,7 @@ class Objective:
       trained: names of the top-level parameter groups to train; None trains all.
       label_smoothing: share of each label that is spread over all classes.
       ema_decay: decay of the moving average; 0 is off.
+      norm_warmup: average the running statistics of normalization over fewer steps at first.
     """
 
     model: Network
@@ -62,6 +63,7 @@ class Objective:
     trained: tuple[str, ...] | None = None
     label_smoothing: float = 0.0
     ema_decay: float = 0.0
+    norm_warmup: bool = True
 
 
 def create_state(objective: Objective, variables: Tree) -> TrainState:
@@ -105,9 +107,11 @@ def train_step(
       classes) of this batch before it, with the learning rate. Global over all devices.
     """
     trained, frozen = _split(objective, state.params)
+    # Without momentum the network's new statistics are those of the batch alone.
+    model = objective.model.clone(norm_momentum=0.0)
 
     def loss_of(trained: Tree) -> tuple[Array, tuple[Tree, Array]]:
-        logits, updates = objective.model.apply(
+        logits, updates = model.apply(
             {"params": {**trained, **frozen}, "batch_stats": state.batch_stats},
             objective.preprocessing.normalize(images),
             train=True,
@@ -119,20 +123,21 @@ def train_step(
         loss = optax.softmax_cross_entropy(logits, targets).mean()
         for auxiliary in jax.tree.leaves(updates.get(AUX_LOGITS)):
             share = optax.softmax_cross_entropy(auxiliary, targets).mean()
-            loss += objective.model.aux_weight * share
+            loss += model.aux_weight * share
         return loss, (updates.get("batch_stats", {}), logits)
 
-    (loss, (batch_stats, logits)), gradients = jax.value_and_grad(loss_of, has_aux=True)(trained)
+    (loss, (statistics, logits)), gradients = jax.value_and_grad(loss_of, has_aux=True)(trained)
     metrics = {"loss": loss, **_hits(logits, labels, jnp.full(labels.shape, 1 / labels.size))}
-    if axis := objective.model.axis_name:
-        gradients, metrics, batch_stats = lax.pmean((gradients, metrics, batch_stats), axis)
+    if axis := model.axis_name:
+        gradients, metrics, statistics = lax.pmean((gradients, metrics, statistics), axis)
+    batch_stats = _average(objective, state, statistics)
     updates, opt_state = objective.optimizer.update(gradients, state.opt_state, trained)
     params = {**optax.apply_updates(trained, updates), **frozen}
     metrics["learning_rate"] = jnp.asarray(objective.schedule(state.step), jnp.float32)
     ema = state.ema
     if ema is not None:
         new = {"params": params, "batch_stats": batch_stats}
-        ema = optax.incremental_update(new, ema, 1 - _ema_decay(objective, state.step))
+        ema = optax.incremental_update(new, ema, 1 - _warm_up(objective.ema_decay, state.step))
     return TrainState(state.step + 1, params, batch_stats, opt_state, ema), metrics
 
 
@@ -178,6 +183,17 @@ def _hits(logits: Array, labels: Array, weights: Array) -> Metrics:
     return counts
 
 
-def _ema_decay(objective: Objective, step: Array) -> Array:
+def _average(objective: Objective, state: TrainState, statistics: Tree) -> Tree:
+    """Move the running statistics towards those of the batch."""
+    momentum: float | Array = objective.model.norm_momentum
+    if objective.norm_warmup:
+        momentum = _warm_up(momentum, state.step)
+    # In this form the statistics of a frozen backbone stay as they are to the bit.
+    return jax.tree.map(
+        lambda old, new: old + (1 - momentum) * (new - old), state.batch_stats, statistics
+    )
+
+
+def _warm_up(decay: float, step: Array) -> Array:
     """Average over fewer steps at first (TensorFlow's `num_updates`), to forget the start."""
-    return jnp.minimum(objective.ema_decay, (1 + step) / (10 + step))
+    return jnp.minimum(decay, (1 + step) / (10 + step))
