@@ -1,6 +1,8 @@
 """Preprocessing of images for a network; its settings are stored with the weights."""
 
 import dataclasses
+import functools
+import importlib
 import io
 import math
 from pathlib import Path
@@ -26,6 +28,9 @@ INTERPOLATIONS = {
 
 CHANNEL_ORDERS = {"RGB": 1, "BGR": -1}
 """Order of a network's channels -> step through those of an RGB image."""
+
+_LONG = 64
+"""Longer sides than this, in crops, are not scaled as a whole."""
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -87,7 +92,7 @@ class Preprocessing:
 
     def crop(self, image: Image.Image) -> Image.Image:
         """Resize and centre-crop to image_size × image_size."""
-        resized = resize_shorter(image, self.shorter_side, self.interpolation)
+        resized = resize_shorter(image, self.shorter_side, self.interpolation, self.image_size)
         return center_crop(resized, self.image_size)
 
     def normalize(self, pixels: Pixels) -> Pixels:
@@ -160,6 +165,7 @@ def open_image(path: str | Path) -> Image.Image:
 
 def read_image(encoded: bytes, name: str) -> Image.Image:
     """Decode the bytes of an image file as `open_image` does; `name` is for the error."""
+    register_heif()
     try:
         with Image.open(io.BytesIO(encoded)) as image:
             return to_rgb(image)
@@ -167,6 +173,16 @@ def read_image(encoded: bytes, name: str) -> Image.Image:
         raise InputError(f"{name} is not an image that can be read (JPEG, PNG, …)") from None
     except Exception as error:  # damaged bytes raise anything, from struct.error to RuntimeError
         raise InputError(f"{name} cannot be read as an image: {error}") from None
+
+
+@functools.cache
+def register_heif() -> bool:
+    """Let PIL read HEIC files if pillow-heif is installed, and tell whether it is."""
+    try:
+        importlib.import_module("pillow_heif").register_heif_opener()
+    except ImportError:
+        return False
+    return True
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -187,15 +203,32 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def resize_shorter(image: Image.Image, size: int, interpolation: str = "bilinear") -> Image.Image:
-    """Scale so that the shorter side has `size` pixels (torchvision's `Resize(size)`)."""
+def resize_shorter(
+    image: Image.Image, size: int, interpolation: str = "bilinear", crop: int | None = None
+) -> Image.Image:
+    """Scale so that the shorter side has `size` pixels (torchvision's `Resize(size)`).
+
+    Args:
+      image: of any shape.
+      size: shorter side of the result in pixels.
+      interpolation: a name of INTERPOLATIONS.
+      crop: side of the centre crop that is taken later. Of a result that is much longer, only the
+        middle is computed: 1×30,000 pixels scaled as a whole would take 6 GB.
+    """
     width, height = image.size
     short, long = min(width, height), max(width, height)
     other = int(size * long / short)
     new_size = (size, other) if width <= height else (other, size)
     if new_size == image.size:
         return image
-    return image.resize(new_size, INTERPOLATIONS[interpolation])
+    resampling = INTERPOLATIONS[interpolation]
+    if crop is None or other <= _LONG * crop:
+        return image.resize(new_size, resampling)
+    middle = (other - crop) // 2, (other - crop) // 2 + crop
+    start, end = (place * long / other for place in middle)
+    if width <= height:
+        return image.resize((size, crop), resampling, (0, start, width, end))
+    return image.resize((crop, size), resampling, (start, 0, end, height))
 
 
 def center_crop(image: Image.Image, size: int) -> Image.Image:

@@ -326,3 +326,20 @@ def test_json_brings_the_same_numbers_back():
 def test_wrong_numbers_are_refused(fields, message):
     with pytest.raises(InputError, match=message):
         Preprocessing(**fields)
+
+
+@pytest.mark.parametrize("sides", [(1, 30_000), (30_000, 1), (2, 4_000)])
+def test_of_a_very_long_image_only_the_middle_is_scaled(sides, monkeypatch):
+    """At 24 pixels the whole still fits into memory, to compare with."""
+    pixels = np.random.default_rng(0).integers(0, 256, (*sides, 3), np.uint8)
+    image, areas, resize = Image.fromarray(pixels), [], Image.Image.resize
+    whole = np.asarray(center_crop(resize_shorter(image, 27), 24), int)
+
+    def spy(image, size, *rest):
+        areas.append(size[0] * size[1])
+        return resize(image, size, *rest)
+
+    monkeypatch.setattr(Image.Image, "resize", spy)
+    crop = np.asarray(Preprocessing(24, 27).crop(image), int)
+    assert areas == [24 * 27]
+    assert np.abs(crop - whole).max() <= 1

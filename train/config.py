@@ -13,19 +13,21 @@ from flaxmobile.errors import InputError
 from flaxmobile.registry import create_model, resolve_name
 from flaxmobile.trees import as_tuples
 from train import PROG
+from train.data.settings import DataSettings
 from train.recipes import get_recipe, recipe_for
 
 _FREE_ON_RESUME = (
     "output", "resume", "eval_only", "workers", "log_every", "data_dir", "plan", "epochs", "steps",
-    "checkpoint_every", "remat",
+    "checkpoint_every", "remat", "dataset", "labels",
 )  # fmt: skip
-"""Settings that may change when a run is resumed; a new length also changes the schedule."""
+"""Settings that may change when a run is resumed; a new length also changes the schedule. Data may
+have moved: `train.output` compares the images."""
 
 _OF_ONE_CALL = ("output", "resume", "eval_only", "plan")
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(DataSettings):
     """Train a network.
 
     Without other flags it trains on the embedded handwritten digits.
@@ -37,11 +39,6 @@ class Config:
     """Width multiplier; by default that of the weights in --init-from, or the network's."""
     options: tuple[str, ...] = ()
     """More options of the network, such as groups=8 or aux_logits=true."""
-    dataset: str = "digits"
-    """digits (embedded), folder:PATH (class folders under train/ and val/, optional test/), or the
-    name of any TFDS dataset."""
-    data_dir: str | None = None
-    """Directory of TFDS's data; by default TFDS's own."""
     output: str | None = None
     """Directory of the run; by default runs/<model>-<dataset>-<time>."""
     image_size: int | None = None
@@ -145,6 +142,7 @@ class Config:
         for name, (fine, values) in accepted.items():
             if not fine:
                 raise InputError(f"--{flag(name)} is {getattr(self, name)}; accepted: {values}")
+        self.check_data()
         network = create_model(self.model, **self.network_options)
         if self.image_size is not None and self.image_size < network.min_image_size:
             raise InputError(

@@ -15,7 +15,7 @@ from train.checkpoints import Checkpoints, Progress, quality
 from train.config import Config
 from train.data.pipeline import Batches, train_batches
 from train.evaluation import evaluate, report_test
-from train.output import check_output, make_output
+from train.output import check_output, data_changes, make_output
 from train.reporting import Reporter, StepLines, describe
 from train.setup import Run, initial_state, prepare
 from train.signals import StopSignals
@@ -51,6 +51,8 @@ def train(config: Config) -> int:
             if config.resume and not exists:
                 reporter.say(f"there is no run in {output} to continue: a new one begins")
             reporter.say(describe(run, output, state, progress.step))
+            for change in data_changes(run, output) if exists else ():
+                reporter.say(f"the data has changed since the run began: {change}")
             trainer = Trainer(run, output, checkpoints, reporter, signals, state, progress)
             with explaining_out_of_memory(config):
                 trainer.fit()

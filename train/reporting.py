@@ -21,7 +21,7 @@ Line = dict[str, Any]
 
 
 def describe(run: Run, output: Path, state: TrainState, first_step: int) -> str:
-    """Describe a run in two lines: network, data, length and directory."""
+    """Describe a run: network, data and what is unusual about it, length and directory."""
     params = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     data, size = run.dataset, run.preprocessing.image_size
     preferred = data.preset.image_size if data.preset else size
@@ -31,13 +31,15 @@ def describe(run: Run, output: Path, state: TrainState, first_step: int) -> str:
     test = "" if data.test is None else f", {len(data.test)} test"
     devices = jax.devices()
     width = f" alpha {run.options['alpha']:g}" if "alpha" in run.options else ""
+    notes = "".join(f"{note}\n" for note in data.notes)
     begin = f"continues after step {first_step} of" if first_step else "trains for"
     return (
         f"{run.config.model}{width}, {params:,} parameters, on "
         f"{run.config.dataset} at {size}×{size}{raised}: {len(data.train)} training, "
         f"{len(data.validation)} validation{test} images of {len(data.class_names)} classes\n"
-        f"{begin} {run.total_steps} steps of {run.config.batch_size} images on {len(devices)} "
-        f"{devices[0].device_kind} device(s) with {run.config.parallel}, into {output}"
+        f"{notes}{begin} {run.total_steps} steps of {run.config.batch_size} images on "
+        f"{len(devices)} {devices[0].device_kind} device(s) with {run.config.parallel}, into "
+        f"{output}"
     )
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -80,7 +80,8 @@ def prepare(config: Config, devices: Sequence[jax.Device] | None = None) -> Run:
       InputError: settings, data, devices or weights that do not fit together.
     """
     parallel = make_parallel(config.parallel, config.batch_size, devices)
-    dataset = open_dataset(config.dataset, config.data_dir)
+    dataset = open_dataset(config.dataset, config.data_dir, config.select(config.seed))
+    dataset = dataclasses.replace(dataset, notes=(*dataset.notes, *_warnings(config, dataset)))
     weights = _open_weights(config)
     if "alpha" not in config.network_options:
         origin = weights.model if weights else get_spec(config.model).network
@@ -125,6 +126,17 @@ def prepare(config: Config, devices: Sequence[jax.Device] | None = None) -> Run:
         total_steps=total_steps,
         workers=default_workers() if workers is None else workers,
     )
+
+
+def _warnings(config: Config, dataset: Dataset) -> Iterator[str]:
+    """Say what of the data is unusual."""
+    if len(dataset.class_names) == 1:
+        yield f"one class, {dataset.class_names[0]!r}: there is nothing to tell apart"
+    if (count := len(dataset.train)) < config.batch_size:
+        yield (
+            f"a batch of {config.batch_size} is larger than the {count} training images: it holds "
+            "some of them more than once, and each step counts as an epoch (--batch-size)"
+        )
 
 
 def initial_state(run: Run) -> TrainState:

@@ -1,6 +1,7 @@
 """Fine-tuning on class folders, as the flowers script of the MobileNet tutorials, and bad files."""
 
 import json
+import shutil
 from pathlib import Path
 
 import chex
@@ -9,11 +10,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flaxmobile import Metadata, Preprocessing, load_metadata, load_weights, registry, save_weights
+from flaxmobile import (
+    InputError,
+    Metadata,
+    Preprocessing,
+    load_metadata,
+    load_weights,
+    registry,
+    save_weights,
+)
 from flaxmobile.variables import abstract_variables
 from tests.train.tiny import SPEC, Tiny
 from train.__main__ import main
 from train.config import read_config
+from train.output import check_output, data_changes, make_output
 from train.setup import initial_state, prepare
 
 FLOWERS = ("daisy", "dandelion", "rose", "sunflower", "tulip")
@@ -196,3 +206,57 @@ def test_bad_files_can_be_skipped_and_are_counted(capsys):
     flags = ["--on-bad-image", "skip", "--epochs", "2", "--output", "run"]
     assert main([*FLAGS, *flags]) == 0
     assert "2 unreadable images skipped" in capsys.readouterr().out
+
+
+# ---- data between two parts of a run, and unusual data
+
+
+def resume(*flags):
+    """What a resumed run does before its first step: the changes of the data that it reports."""
+    run = prepare(read_config([*FLAGS, "--output", "run", "--resume", *flags]))
+    output, exists = check_output(run)
+    if not exists:
+        make_output(run, output)
+    return data_changes(run, output)
+
+
+def test_a_run_whose_data_moved_goes_on_with_the_same_images_alone():
+    resume()
+    Path("flowers").rename("moved")
+    with pytest.raises(InputError, match="flowers is not a folder"):
+        resume("--dataset", "folder:flowers")
+    assert resume("--dataset", "folder:moved") == []
+    Path("moved/train/rose/0.jpg").rename("moved/train/rose/9.jpg")
+    with pytest.raises(
+        InputError, match=r"moved holds other images than the run in run .*\(train: "
+    ):
+        resume("--dataset", "folder:moved")
+    Path("moved").rename("flowers")
+    shutil.copy("flowers/val/rose/0.jpg", "flowers/val/rose/new.jpg")
+    assert resume() == [
+        "train: 25 images before, 25 images now that are not the same",
+        "validation: 10 images before, 11 images now",
+    ]
+
+
+def test_one_class_and_batches_larger_than_the_data_are_said():
+    for split in ("train", "val"):
+        for name in FLOWERS[1:]:
+            shutil.rmtree(f"flowers/{split}/{name}")
+    one, larger = prepare(read_config(FLAGS)).dataset.notes
+    assert one == "one class, 'daisy': there is nothing to tell apart"
+    assert larger.startswith("a batch of 8 is larger than the 5 training images")
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--val-split", "1"], "--val-split is 1.0; accepted: between 0 and 1"),
+        (["--splits", "dev=x"], "--splits has 'dev=x'; accepted: train=NAME"),
+        (["--label-columns", "a", "b"], "--label-columns needs --labels"),
+        (["--labels", "a.csv", "--label-columns", "a"], "--label-columns takes two names"),
+    ],
+)
+def test_settings_of_the_data_that_cannot_be_are_refused(flags, said):
+    with pytest.raises(InputError, match=said):
+        read_config([*FLAGS, *flags])

@@ -4,30 +4,45 @@ from pathlib import Path
 
 from flaxmobile.errors import InputError
 from train.data.folders import open_folder
-from train.data.records import Dataset
+from train.data.records import Dataset, Selection
 
-__all__ = ["Dataset", "open_dataset"]
+__all__ = ["Dataset", "Selection", "open_dataset"]
 
 
-def open_dataset(name: str, data_dir: str | None = None) -> Dataset:
+def open_dataset(
+    name: str, data_dir: str | None = None, selection: Selection | None = None
+) -> Dataset:
     """Open a data set by name; one of TFDS is prepared first if necessary.
 
     Args:
-      name: "digits" (embedded), "folder:PATH" (class folders under PATH/train and PATH/val, and
-        under PATH/test if there is one), or the name of a TFDS data set.
+      name: "digits" (embedded), "folder:PATH" (class folders in PATH, or under PATH/train, and
+        PATH/val and PATH/test where there are such; flat folders with a table of labels), or the
+        name of a TFDS data set.
       data_dir: directory of TFDS's data; by default TFDS's own.
+      selection: what is used for which split; by default what the data set says.
 
     Raises:
       InputError: an unknown name, or data that is missing, incomplete or not for classification.
     """
+    selection = selection or Selection()
     if name.startswith("folder:"):
-        return open_folder(name, Path(name.removeprefix("folder:")).expanduser())
+        return open_folder(name, Path(name.removeprefix("folder:")).expanduser(), selection)
     if name.startswith((".", "/", "~")):
         raise InputError(f"--dataset is {name}; for a folder write folder:{name}")
     if name == "digits":
         from train.data.digits import open_digits  # TFDS takes half a second to import
 
+        _refuse(selection, name, "val_split", "splits", "labels")
         return open_digits(data_dir)
     from train.data.tfds import open_tfds
 
-    return open_tfds(name, data_dir)
+    _refuse(selection, name, "labels")
+    return open_tfds(name, data_dir, selection)
+
+
+def _refuse(selection: Selection, dataset: str, *fields: str) -> None:
+    """Refuse flags that say nothing of a data set."""
+    for field in fields:
+        if getattr(selection, field):
+            flag = field.replace("_", "-")
+            raise InputError(f"--{flag} does not apply to {dataset}: leave it out")

@@ -1,7 +1,7 @@
 """Records, their sources and data sets: the interface between file readers and the pipeline."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -43,6 +43,29 @@ class Source(Protocol):
     def __getitem__(self, index: int) -> Record:
         """Read one record; several threads may call this at once."""
 
+    def listing(self) -> Iterable[str]:
+        """Name the records as far as that needs no reading, wherever the data lies."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Selection:
+    """What of a data set is used for training, validation and test.
+
+    Attributes:
+      splits: "train", "validation" or "test" -> the data set's own name, where it is another one.
+      val_split: share of the training images to hold out for validation; None: a tenth, where
+        there is no validation split.
+      seed: decides which images are held out.
+      labels: CSV files with the classes of images that lie in no class folder.
+      label_columns: their columns of files and classes; () to find them.
+    """
+
+    splits: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    val_split: float | None = None
+    seed: int = 0
+    labels: tuple[str, ...] = ()
+    label_columns: tuple[str, ...] = ()
+
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
@@ -57,6 +80,7 @@ class Dataset:
       preset: preprocessing that suits the images. Its image_size and crop are used for any network;
         weights to start from override the rest. None: the network's.
       workers: processes that should read it; None: the number for photographs.
+      notes: lines for the user: how it was split, what was left out.
     """
 
     name: str
@@ -67,3 +91,4 @@ class Dataset:
     augment: Augment
     preset: Preprocessing | None = None
     workers: int | None = None
+    notes: tuple[str, ...] = ()

@@ -5,7 +5,7 @@ import logging
 import re
 import socket
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,7 +14,8 @@ import tensorflow_datasets as tfds
 
 from flaxmobile.errors import InputError, nearest
 from train.data.augment import augment_photograph
-from train.data.records import Dataset, Record
+from train.data.holdout import DEFAULT_SHARE
+from train.data.records import Dataset, Record, Selection
 
 _FORMAT = "array_record"
 
@@ -27,26 +28,50 @@ _CANNOT_PREPARE = (
 )
 
 
-def open_tfds(name: str, data_dir: str | None) -> Dataset:
+def open_tfds(name: str, data_dir: str | None, selection: Selection) -> Dataset:
     """Open a TFDS data set of labelled images, see `train.data.open_dataset`.
 
-    Without a validation split, the last tenth of the training split is used for it.
+    Without a validation split, the last tenth of the training split is used for it, or what
+    `selection.val_split` says.
     """
     builder = prepared_builder(name, data_dir)
-    splits = tuple(builder.info.splits)
+    names = tuple(builder.info.splits)
+    splits = {
+        **{name: name for name in ("train", "validation", "test") if name in names},
+        **({"validation": "val"} if "val" in names else {}),
+        **selection.splits,
+    }
     if "train" not in splits:
-        raise InputError(f"TFDS dataset {name!r} has no train split but {', '.join(splits)}")
-    train, validation = "train", next((s for s in ("validation", "val") if s in splits), None)
-    if validation is None:
-        train, validation = "train[:90%]", "train[90%:]"
-    test = TfdsSource(builder, "test") if "test" in splits else None
+        raise InputError(f"TFDS dataset {name!r} has no train split but {', '.join(names)}")
+    notes: tuple[str, ...] = ()
+    if "validation" not in splits:
+        if "[" in splits["train"]:
+            raise InputError(
+                f"--splits takes {splits['train']} to train on, and {name} has no validation "
+                "split: add validation=NAME"
+            )
+        percent = round(100 * (1 - (selection.val_split or DEFAULT_SHARE)))
+        whole = splits["train"]
+        splits |= {"train": f"{whole}[:{percent}%]", "validation": f"{whole}[{percent}%:]"}
+        notes += (f"no validation split: {splits['validation']} stands in for it (--val-split)",)
+    elif selection.val_split is not None:
+        raise InputError(
+            f"--val-split {selection.val_split} holds out training images, but {name} has a "
+            f"validation split, {splits['validation']}: leave the flag out"
+        )
+    sources = {split: TfdsSource(builder, splits[split]) for split in splits}
+    test = sources.get("test")
+    if test and not test.is_labelled():
+        notes += (f"{test.name} has no labels and is not evaluated",)
+        test = None
     return Dataset(
         name=name,
         class_names=class_names(builder),
-        train=TfdsSource(builder, train),
-        validation=TfdsSource(builder, validation),
-        test=test if test and test.is_labelled() else None,
+        train=sources["train"],
+        validation=sources["validation"],
+        test=test,
         augment=augment_photograph,
+        notes=notes,
     )
 
 
@@ -56,7 +81,14 @@ class TfdsSource:
     def __init__(self, builder: Any, split: str) -> None:
         """Open a split, or a slice of one such as "train[90%:]"; InputError if it is empty."""
         self.name = f"{builder.name}/{split}"
-        if not builder.info.splits[split].num_examples:
+        try:
+            count = builder.info.splits[split].num_examples
+        except (ValueError, KeyError) as error:
+            names = ", ".join(builder.info.splits)
+            raise InputError(
+                f"--splits: {split!r} is no split of {builder.name} ({names}): {_one_line(error)}"
+            ) from None
+        if not count:
             raise InputError(f"{self.name} has no images")
         # Only these two features are parsed, and the builder is not pickled with the source.
         features = {key: builder.info.features[key] for key in ("image", "label")}
@@ -75,6 +107,10 @@ class TfdsSource:
                 f"{record.name} has label {record.label}; accepted: 0 to {self._classes - 1}"
             )
         return record
+
+    def listing(self) -> Iterable[str]:
+        """Name the split: its version of TFDS fixes the records."""
+        return (self.name,)
 
     def is_labelled(self) -> bool:
         """Tell whether the split has labels; otherwise TFDS has -1 in every record."""
