@@ -144,11 +144,11 @@ class Config(DataSettings):
                 raise InputError(f"--{flag(name)} is {getattr(self, name)}; accepted: {values}")
         self.check_data()
         network = create_model(self.model, **self.network_options)
-        if self.image_size is not None and self.image_size < network.min_image_size:
-            raise InputError(
-                f"--image-size is {self.image_size}; {self.model} needs "
-                f"{network.min_image_size} or more"
-            )
+        least = network.min_image_size
+        for name in ("image_size", "train_size"):
+            size = getattr(self, name)
+            if size is not None and size < least:
+                raise InputError(f"--{flag(name)} is {size}; {self.model} needs {least} or more")
         if self.freeze_backbone and not self.weights:
             who = "--recipe finetune" if self.recipe == "finetune" else "--freeze-backbone"
             raise InputError(f"{who} needs --init-from: there is no trained backbone yet")

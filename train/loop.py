@@ -123,9 +123,10 @@ class Trainer:
         run, config = self.run, self.run.config
         batches = train_batches(
             run.dataset,
-            preprocessing=run.preprocessing,
+            preprocessing=run.train_preprocessing,
             batch_size=config.batch_size,
             seed=config.seed,
+            repeats=config.repeated_augmentation,
             start=self.progress.step,
             workers=run.workers,
             skip_unreadable=config.on_bad_image == "skip",

@@ -20,7 +20,7 @@ def plan(config: Config) -> int:
     """
     devices = topology_devices(str(config.plan))
     run = prepare(config, devices)
-    size = run.preprocessing.image_size
+    size = run.train_preprocessing.image_size
     shape = (config.batch_size, size, size, 3)
     compiled = compile_train_step(run.parallel, run.objective, shape)
     memory, cost = compiled.memory_analysis(), compiled.cost_analysis()

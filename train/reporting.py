@@ -28,6 +28,8 @@ def describe(run: Run, output: Path, state: TrainState, first_step: int) -> str:
     raised = ""
     if size == run.objective.model.min_image_size > preferred:
         raised = f" (raised from {preferred}: {run.config.model} takes no less)"
+    if run.config.train_size:
+        raised += f", trained at {run.config.train_size}×{run.config.train_size}"
     test = "" if data.test is None else f", {len(data.test)} test"
     devices = jax.devices()
     width = f" alpha {run.options['alpha']:g}" if "alpha" in run.options else ""

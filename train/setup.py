@@ -19,6 +19,7 @@ from flaxmobile.variables import replace_heads
 from flaxmobile.weights import Metadata
 from train.config import Config
 from train.data import Dataset, open_dataset
+from train.data.augmentation import make_augmentation
 from train.data.workers import default_workers
 from train.optimizers import make_optimizer, make_schedule
 from train.parallel import Parallel, make_parallel
@@ -60,6 +61,12 @@ class Run:
         """Preprocessing of its images."""
         return self.metadata.preprocessing
 
+    @property
+    def train_preprocessing(self) -> Preprocessing:
+        """Preprocessing of its training images, which may have another size."""
+        size = self.config.train_size or self.preprocessing.image_size
+        return dataclasses.replace(self.preprocessing, image_size=size, resize_size=None)
+
     def epoch(self, step: int) -> int:
         """Return the epoch of a step; both are counted from 1."""
         return (step - 1) // self.steps_per_epoch + 1
@@ -97,6 +104,8 @@ def prepare(config: Config, devices: Sequence[jax.Device] | None = None) -> Run:
         _check_fits(weights, config, model)
     preprocessing = _preprocessing(config, dataset, weights, model.min_image_size)
     config = dataclasses.replace(config, image_size=preprocessing.image_size)
+    augment = make_augmentation(config, dataset, preprocessing)
+    dataset = dataclasses.replace(dataset, augment=augment)
     steps_per_epoch = max(1, len(dataset.train) // config.batch_size)
     total_steps = config.steps or config.epochs * steps_per_epoch
     schedule = make_schedule(config, steps_per_epoch, total_steps)

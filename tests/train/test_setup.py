@@ -76,3 +76,11 @@ def test_the_width_is_kept_in_the_settings_wherever_it_was_given(flags, alpha):
     assert run.objective.model.alpha == run.options["alpha"] == alpha
     again = Config.from_json(json.loads(json.dumps(run.config.to_json())))
     assert again.network_options["alpha"] == alpha
+
+
+def test_training_images_may_have_a_size_of_their_own():
+    run = prepared("v2", "--train-size", "48")
+    assert run.preprocessing.image_size == run.config.image_size == 64
+    assert run.train_preprocessing.image_size == 48
+    assert "on digits at 64×64, trained at 48×48: " in described(run)
+    assert prepared("v2").train_preprocessing.image_size == 64

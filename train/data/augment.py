@@ -18,7 +18,9 @@ _KNOWN_PIL = 13
 structures."""
 
 
-_SCALE = (0.08, 1.0)
+MIN_CROP = 0.08
+"""Least share of an image's area that a crop keeps (Inception's)."""
+
 _RATIO = (3 / 4, 4 / 3)
 _TRIES = 10
 
@@ -26,15 +28,24 @@ Box = tuple[int, int, int, int]
 
 
 def augment_photograph(
-    image: Image.Image, size: int, rng: np.random.Generator, interpolation: str = "bilinear"
+    image: Image.Image,
+    size: int,
+    rng: np.random.Generator,
+    interpolation: str = "bilinear",
+    min_crop: float = MIN_CROP,
+    flip: bool = True,
 ) -> Image.Image:
-    """Crop at random, scale to size × size, and mirror half of the time."""
-    image = random_resized_crop(image, size, rng, interpolation)
-    return random_horizontal_flip(image, rng)
+    """Crop at random, scale to size × size, and mirror half of the time, unless flip is off."""
+    image = random_resized_crop(image, size, rng, interpolation, min_crop)
+    return random_horizontal_flip(image, rng) if flip else image
 
 
 def random_resized_crop(
-    image: Image.Image, size: int, rng: np.random.Generator, interpolation: str = "bilinear"
+    image: Image.Image,
+    size: int,
+    rng: np.random.Generator,
+    interpolation: str = "bilinear",
+    min_crop: float = MIN_CROP,
 ) -> Image.Image:
     """Scale a random part of the image to size × size (Inception's crop, as torchvision draws it).
 
@@ -45,8 +56,9 @@ def random_resized_crop(
       interpolation: "bilinear", "bicubic" or "nearest", antialiased as PIL does it. Where
         cykooz_resizer is installed, "bilinear" rounds differently: pixels differ by 1 of 255 at
         most.
+      min_crop: least share of the area.
     """
-    part = image.crop(random_box(image.width, image.height, rng))
+    part = image.crop(random_box(image.width, image.height, rng, min_crop))
     if interpolation == "bilinear" and _can_vectorize():
         return _resize_vectorized(part, size)
     return part.resize((size, size), INTERPOLATIONS[interpolation])
@@ -65,8 +77,10 @@ def _resize_vectorized(image: Image.Image, size: int) -> Image.Image:
     return resized
 
 
-def random_box(width: int, height: int, rng: np.random.Generator) -> Box:
-    """Draw a box of 8 to 100 percent of the area and a width of 3/4 to 4/3 of its height.
+def random_box(
+    width: int, height: int, rng: np.random.Generator, min_crop: float = MIN_CROP
+) -> Box:
+    """Draw a box of min_crop to all of the area, and a width of 3/4 to 4/3 of its height.
 
     The distribution is that of torchvision's `RandomResizedCrop`: a box that does not fit into the
     image is drawn again; after 10 such boxes the largest central one of an allowed ratio is taken.
@@ -75,16 +89,35 @@ def random_box(width: int, height: int, rng: np.random.Generator) -> Box:
       (left, top, right, bottom) in pixels.
     """
     for _ in range(_TRIES):
-        area = width * height * rng.uniform(*_SCALE)
-        ratio = math.exp(rng.uniform(math.log(_RATIO[0]), math.log(_RATIO[1])))
-        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        w, h = random_sides(width * height, (min_crop, 1.0), _RATIO, rng)
         if 0 < w <= width and 0 < h <= height:
-            left = int(rng.integers(width - w, endpoint=True))
-            top = int(rng.integers(height - h, endpoint=True))
-            return left, top, left + w, top + h
+            return place_box(w, h, width, height, rng)
     w = min(width, round(height * _RATIO[1]))
     h = min(height, round(width / _RATIO[0]))
     left, top = (width - w) // 2, (height - h) // 2
+    return left, top, left + w, top + h
+
+
+def random_sides(
+    area: int, scale: tuple[float, float], ratio: tuple[float, float], rng: np.random.Generator
+) -> tuple[int, int]:
+    """Draw width and height of a box.
+
+    Args:
+      area: of the image, in pixels.
+      scale: least and largest share of the area, uniform.
+      ratio: least and largest width by height, uniform in its logarithm.
+      rng: draws both.
+    """
+    box = area * rng.uniform(*scale)
+    width_by_height = math.exp(rng.uniform(math.log(ratio[0]), math.log(ratio[1])))
+    return round(math.sqrt(box * width_by_height)), round(math.sqrt(box / width_by_height))
+
+
+def place_box(w: int, h: int, width: int, height: int, rng: np.random.Generator) -> Box:
+    """Draw the place of a w×h box in a width×height image: (left, top, right, bottom)."""
+    left = int(rng.integers(width - w, endpoint=True))
+    top = int(rng.integers(height - h, endpoint=True))
     return left, top, left + w, top + h
 
 

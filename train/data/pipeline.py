@@ -1,6 +1,7 @@
 """From records to batches of pixels, read by Grain in threads or worker processes."""
 
 import dataclasses
+import sys
 from collections.abc import Generator
 from typing import Any, TypedDict, cast
 
@@ -43,6 +44,7 @@ def train_batches(
     start: int = 0,
     workers: int = 0,
     skip_unreadable: bool = False,
+    repeats: int = 1,
 ) -> Batches:
     """Read augmented training batches without end, reshuffled in each epoch.
 
@@ -58,12 +60,16 @@ def train_batches(
       start: number of the first batch.
       workers: processes that read; 0 for threads of this process.
       skip_unreadable: take the next readable record instead of an unreadable one.
+      repeats: variants of each record, which follow each other (repeated augmentation).
 
     Raises:
       InputError: while iterating, a file that cannot be read (named).
     """
     read = _TrainReader(dataset, preprocessing, skip_unreadable)
     records = grain.MapDataset.range(len(dataset.train)).seed(seed).shuffle().repeat()
+    if repeats > 1:
+        places = grain.MapDataset.range(sys.maxsize).seed(seed)
+        records = places.map(_Repeated(records, repeats))
     batches = records.random_map(read).batch(batch_size, drop_remainder=True)
     return _batches(batches[start:], workers)
 
@@ -89,6 +95,17 @@ def eval_batches(
 
 def _batches(batches: Any, workers: int) -> Batches:
     return cast(Batches, read_ahead(batches, workers))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Repeated:
+    """Map a place to a record, so that several places in a row have the same one."""
+
+    records: Any
+    repeats: int
+
+    def __call__(self, place: int) -> int:
+        return self.records[place // self.repeats]
 
 
 @dataclasses.dataclass(frozen=True)

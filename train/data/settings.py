@@ -1,8 +1,10 @@
 """Settings of the data: which images are read, and how they are changed for training."""
 
 import dataclasses
+from typing import Literal
 
 from flaxmobile.errors import InputError
+from train.data.augment import MIN_CROP
 from train.data.records import Selection
 
 _SPLITS = ("train", "validation", "test")
@@ -29,6 +31,27 @@ class DataSettings:
     label_columns: tuple[str, ...] = ()
     """Columns of --labels with the file and with the class; by default they are found."""
 
+    train_size: int | None = None
+    """Height and width of training images, where it is not --image-size: networks are often best
+    at larger images than they were trained with (FixRes)."""
+    min_crop: float = MIN_CROP
+    """Least share of a photograph's area that a training crop keeps."""
+    flip: bool = True
+    """Mirror half of the training photographs. --no-flip for letters, X-rays and the like."""
+    auto_augment: Literal["randaugment", "autoaugment", "v0", "trivial", "augmix"] | None = None
+    """Policy of random operations on training images: torchvision's RandAugment, AutoAugment for
+    ImageNet, TrivialAugment-wide and AugMix, or the v0 AutoAugment of TensorFlow's model garden."""
+    auto_augment_magnitude: int | None = None
+    """Strength of randaugment (0 to 30, by default 9) or augmix (1 to 10, by default 3)."""
+    color_jitter: tuple[float, ...] = ()
+    """Most change of brightness, contrast and saturation (one number or three), and of hue (a
+    fourth), at random: 0.4, or 0.4 0.4 0.4 0.1."""
+    random_erasing: float = 0.0
+    """Share of the training images in which a random box is erased."""
+    repeated_augmentation: int = 1
+    """Variants of an image that are taken in a row; an epoch is as long as before, and holds
+    fewer images."""
+
     def check_data(self) -> None:
         """Raise InputError for a value that is wrong for any data."""
         if self.val_split is not None and not 0 < self.val_split < 1:
@@ -39,10 +62,34 @@ class DataSettings:
                 raise InputError(
                     f"--splits has {word!r}; accepted: train=NAME, validation=NAME, test=NAME"
                 )
+        self._check_augmentation()
         if len(self.label_columns) not in (0, 2):
             raise InputError("--label-columns takes two names: of the file and of the class")
         if self.label_columns and not self.labels:
             raise InputError("--label-columns needs --labels FILE.csv")
+
+    def _check_augmentation(self) -> None:
+        magnitudes = {"randaugment": range(31), "augmix": range(1, 11)}
+        strength = self.auto_augment_magnitude
+        if strength is not None and strength not in magnitudes.get(self.auto_augment or "", ()):
+            raise InputError(
+                f"--auto-augment-magnitude is {strength}; accepted: 0 to 30 with --auto-augment "
+                "randaugment, 1 to 10 with augmix"
+            )
+        shares = (*self.color_jitter, 0, 0, 0, 0)
+        accepted = {
+            "min_crop": (0 < self.min_crop <= 1, "above 0, up to 1"),
+            "random_erasing": (0 <= self.random_erasing <= 1, "0 to 1"),
+            "repeated_augmentation": (self.repeated_augmentation >= 1, "1 and more"),
+            "color_jitter": (
+                len(self.color_jitter) in (0, 1, 3, 4) and min(shares) >= 0 and shares[3] <= 0.5,
+                "1, 3 or 4 numbers of 0 and more, the hue's at most 0.5",
+            ),
+        }
+        for name, (fine, values) in accepted.items():
+            if not fine:
+                flag = name.replace("_", "-")
+                raise InputError(f"--{flag} is {getattr(self, name)}; accepted: {values}")
 
     def select(self, seed: int) -> Selection:
         """Say what of the data is used for which split; the seed decides what is held out."""

@@ -76,6 +76,18 @@ def test_a_dataset_of_one_record_can_be_trained_on(flowers, small):
     assert (numbers(batches) == 0).all()
 
 
+@pytest.mark.parametrize("start", [0, 2])
+def test_repeated_variants_of_an_image_follow_each_other(train, start):
+    """15 records, thrice: 9 batches of 5 see each of them three times."""
+    batches = take(train(batch_size=5, repeats=3, start=start), 9 - start)
+    order = take(train(batch_size=5), 3)
+    expected = np.repeat(numbers(order), 3)[5 * start :]
+    np.testing.assert_array_equal(numbers(batches), expected)
+    if start == 0:
+        variants = np.concatenate([batch["image"] for batch in batches])[:3]
+        assert len({variant.tobytes() for variant in variants}) == 3
+
+
 # ---- evaluation
 
 

@@ -1,0 +1,97 @@
+"""Augmentation of a run: the crop of its data set, then the changes that its settings ask for."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+from PIL import Image
+
+from flaxmobile.errors import InputError
+from flaxmobile.preprocessing import CHANNEL_ORDERS, Preprocessing
+from train.data.augment import augment_photograph
+from train.data.erasing import RandomErasing
+from train.data.jitter import ColorJitter
+from train.data.policies import (
+    AugMix,
+    AutoAugment,
+    AutoAugmentV0,
+    Policy,
+    RandAugment,
+    TrivialAugmentWide,
+)
+from train.data.records import Augment, Dataset
+from train.data.settings import DataSettings
+
+Change = Callable[[Image.Image, np.random.Generator], Image.Image]
+"""(RGB image, generator) -> a random variant of the same size."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """A crop, and changes in order. All random numbers come from one generator."""
+
+    crop: Augment
+    changes: tuple[Change, ...]
+
+    def __call__(
+        self, image: Image.Image, size: int, rng: np.random.Generator, interpolation: str
+    ) -> Image.Image:
+        """Return a random variant of an RGB image, size × size pixels."""
+        image = self.crop(image, size, rng, interpolation)
+        for change in self.changes:
+            image = change(image, rng)
+        return image
+
+
+def make_augmentation(
+    settings: DataSettings, dataset: Dataset, preprocessing: Preprocessing
+) -> Augment:
+    """Build the augmentation: crop, flip, policy, colours, erasing.
+
+    Args:
+      settings: what is wanted.
+      dataset: gives the crop.
+      preprocessing: gives the interpolation and the mean colour.
+
+    Raises:
+      InputError: settings that do not apply to the data set.
+    """
+    crop = dataset.augment
+    if crop is augment_photograph:
+        crop = partial(augment_photograph, min_crop=settings.min_crop, flip=settings.flip)
+    elif settings.min_crop != DataSettings.min_crop or not settings.flip:
+        raise InputError(
+            f"--min-crop and --no-flip do not apply to {dataset.name}, whose images are neither "
+            "cropped nor flipped: leave them out"
+        )
+    return Augmentation(crop, tuple(_changes(settings, preprocessing)))
+
+
+def _changes(settings: DataSettings, preprocessing: Preprocessing) -> Iterator[Change]:
+    if settings.auto_augment:
+        yield _policy(settings, preprocessing.interpolation)
+    if settings.color_jitter:
+        first, *others = settings.color_jitter
+        yield ColorJitter(first, *(others or (first, first)))
+    if settings.random_erasing:
+        mean = preprocessing.mean[:: CHANNEL_ORDERS[preprocessing.channel_order]]
+        red, green, blue = (round(255 * min(1, max(0, value))) for value in mean)
+        yield RandomErasing(settings.random_erasing, (red, green, blue))
+
+
+def _policy(settings: DataSettings, interpolation: str) -> Policy:
+    strength = settings.auto_augment_magnitude
+    match settings.auto_augment:
+        case "randaugment":
+            given = {} if strength is None else {"magnitude": strength}
+            return RandAugment(interpolation, **given)
+        case "augmix":
+            given = {} if strength is None else {"severity": strength}
+            return AugMix(interpolation, **given)
+        case "trivial":
+            return TrivialAugmentWide(interpolation)
+        case "v0":
+            return AutoAugmentV0("nearest", fill=128)
+        case _:
+            return AutoAugment(interpolation)
