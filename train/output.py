@@ -70,7 +70,9 @@ def make_output(run: Run, output: Path) -> None:
 
 def _default_output(config: Config) -> Path:
     """Return runs/<model>-<dataset>-<time>."""
-    dataset = config.dataset.removeprefix("folder:").rstrip("/").rpartition("/")[2]
+    dataset = (
+        config.dataset.removeprefix("folder:").removeprefix("idx:").rstrip("/").rpartition("/")[2]
+    )
     time = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     return Path("runs") / f"{config.model}-{dataset.replace(':', '-')}-{time}"
 

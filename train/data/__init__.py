@@ -4,6 +4,7 @@ from pathlib import Path
 
 from flaxmobile.errors import InputError
 from train.data.folders import open_folder
+from train.data.idx import open_idx
 from train.data.records import Dataset, Selection
 
 __all__ = ["Dataset", "Selection", "open_dataset"]
@@ -16,8 +17,8 @@ def open_dataset(
 
     Args:
       name: "digits" (embedded), "folder:PATH" (class folders in PATH, or under PATH/train, and
-        PATH/val and PATH/test where there are such; flat folders with a table of labels), or the
-        name of a TFDS data set.
+        PATH/val and PATH/test where there are such; flat folders with a table of labels), "idx:DIR"
+        (the files of MNIST and its like), or the name of a TFDS data set.
       data_dir: directory of TFDS's data; by default TFDS's own.
       selection: what is used for which split; by default what the data set says.
 
@@ -27,6 +28,9 @@ def open_dataset(
     selection = selection or Selection()
     if name.startswith("folder:"):
         return open_folder(name, Path(name.removeprefix("folder:")).expanduser(), selection)
+    if name.startswith("idx:"):
+        _refuse(selection, name, "splits", "labels")
+        return open_idx(name, Path(name.removeprefix("idx:")).expanduser(), selection)
     if name.startswith((".", "/", "~")):
         raise InputError(f"--dataset is {name}; for a folder write folder:{name}")
     if name == "digits":

@@ -4,10 +4,12 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from flaxmobile.errors import InputError, shorten
-from train.data import holdout
 from train.data.augment import augment_photograph
 from train.data.files import LeftOut, image_files, visible_entries
+from train.data.holdout import ensure_validation
 from train.data.labels import read_labels
 from train.data.records import Dataset, Record, Selection, UnreadableImageError
 
@@ -49,7 +51,11 @@ class FolderSource:
         """Name each file with its label."""
         return (f"{file} {label}" for file, label in self.files)
 
-    def part(self, chosen: Iterable[bool]) -> "FolderSource":
+    def labels(self) -> np.ndarray:
+        """Return the label of each image."""
+        return np.array([label for _, label in self.files])
+
+    def part(self, chosen: np.ndarray) -> "FolderSource":
         """Return a source of some of the images."""
         files = (file for file, use in zip(self.files, chosen, strict=True) if use)
         return dataclasses.replace(self, files=tuple(files))
@@ -64,17 +70,10 @@ def open_folder(name: str, path: Path, selection: Selection) -> Dataset:
         )
     reader = _Reader(path, selection)
     splits = reader.read_splits()
-    train, validation = splits["train"], splits.get("validation")
-    if validation is None:
-        share = selection.val_split or holdout.DEFAULT_SHARE
-        held = holdout.hold_out([label for _, label in train.files], share, selection.seed)
-        reader.notes.append(holdout.describe(held, share, selection.seed))
-        train, validation = train.part(~held), train.part(held)
-    elif selection.val_split is not None:
-        raise InputError(
-            f"--val-split {selection.val_split} holds out training images, but {path} has a "
-            f"validation split, {Path(validation.root).name}/: leave the flag out"
-        )
+    train, validation, notes = ensure_validation(
+        splits["train"], splits.get("validation"), selection, str(path)
+    )
+    left_out = reader.left_out.describe()
     return Dataset(
         name=name,
         class_names=reader.classes,
@@ -82,7 +81,7 @@ def open_folder(name: str, path: Path, selection: Selection) -> Dataset:
         validation=validation,
         test=splits.get("test"),
         augment=augment_photograph,
-        notes=(*reader.notes, *filter(None, [reader.left_out.describe()])),
+        notes=(*reader.notes, *notes, *([left_out] if left_out else [])),
     )
 
 

@@ -43,6 +43,9 @@ class Source(Protocol):
     def __getitem__(self, index: int) -> Record:
         """Read one record; several threads may call this at once."""
 
+    def labels(self) -> np.ndarray:
+        """Return the label of each record; may read all of them."""
+
     def listing(self) -> Iterable[str]:
         """Name the records as far as that needs no reading, wherever the data lies."""
 

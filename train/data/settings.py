@@ -16,7 +16,7 @@ class DataSettings:
 
     dataset: str = "digits"
     """digits (embedded), folder:PATH (one folder per class in PATH, or in its train/, val/ and
-    test/), or the name of any TFDS dataset."""
+    test/), idx:DIR (files of MNIST's format), or the name of any TFDS dataset."""
     data_dir: str | None = None
     """Directory of TFDS's data; by default TFDS's own."""
     val_split: float | None = None

@@ -108,6 +108,10 @@ class TfdsSource:
             )
         return record
 
+    def labels(self) -> np.ndarray:
+        """Read the label of each record."""
+        return np.array([self._read(index).label for index in range(len(self))])
+
     def listing(self) -> Iterable[str]:
         """Name the split: its version of TFDS fixes the records."""
         return (self.name,)
@@ -155,7 +159,7 @@ def _builder(name: str, data_dir: str | None) -> Any:
         names = ["digits", *found]
         raise InputError(
             f"unknown dataset {name!r}{nearest(name, names)}; accepted: digits, "
-            f"folder:PATH, or one of TFDS ({len(found)} names: tfds.list_builders())"
+            f"folder:PATH, idx:DIR, or one of TFDS ({len(found)} names: tfds.list_builders())"
         ) from None
 
 

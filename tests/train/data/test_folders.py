@@ -115,14 +115,14 @@ def test_a_train_folder_without_val_is_split_too(image_folder):
 
 
 def test_a_share_for_validation_is_refused_where_there_is_a_split(image_folder):
-    with pytest.raises(InputError, match=r"--val-split 0.2 .* validation split, val/"):
+    with pytest.raises(InputError, match=r"--val-split 0.2 .*flowers has a validation split"):
         open_dataset(f"folder:{image_folder}", selection=Selection(val_split=0.2))
 
 
 def test_single_images_cannot_be_held_out(tmp_path, write_images):
     write_images(tmp_path / "rose", 1)
     write_images(tmp_path / "tulip", 1)
-    with pytest.raises(InputError, match="no class has two images"):
+    with pytest.raises(InputError, match=r"no class of .* has two images"):
         open_dataset(f"folder:{tmp_path}")
 
 
