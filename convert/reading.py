@@ -122,7 +122,12 @@ class Reading:
           Options of `create_model`, and a problem if the width is another one.
         """
         rule = self.rule
-        sized = (self._sized(each, alpha) for each in rule.variants)
+        differing = [fit.missing + fit.unknown for fit in map(self._fit, self.layers)]
+        sized = (
+            self._sized(variant, alpha)
+            for variant, names in zip(rule.variants, differing, strict=True)
+            if names == max(differing)  # names do not tell widths, and widths take time
+        )
         best = max(sized, key=lambda options: self._agreement(rule.network(**options)))
         problems = []
         if alpha is not None and best.get("alpha") != alpha:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from convert.rules.timm.names import FAMILIES, architecture_of
 from flaxmobile.errors import InputError
 from flaxmobile.registry import get_spec
 
@@ -105,16 +106,21 @@ def _inception_v3(models: Any, options: Options) -> Any:
     )
 
 
-def _timm(name: str, *shared: str) -> Callable[[Any, Options], Any]:
+def _timm(origin: str, model: str) -> Callable[[Any, Options], Any]:
     def build(timm: Any, options: Options) -> Any:
-        width = {"minimal": "_minimal" if options.get("minimalistic") else ""}
-        network = name.format(alpha=f"{round(100 * options['alpha']):03d}", **width)
-        if not timm.is_model(network):
-            raise InputError(f"timm has no {network}")
-        own = {each: options[each] for each in shared}
+        network = architecture_of(origin, model, options)
+        if network is None:
+            raise InputError(f"timm has no {model} with {_written(options)}")
+        own = {each: options[each] for each in ("aux_logits",) if each in options}
         return timm.create_model(network, num_classes=options["num_classes"], **own)
 
     return build
+
+
+def _written(options: Options) -> str:
+    """Name the options by which timm's networks of a kind differ."""
+    known = {name for family in FAMILIES for name in ("alpha", *family.options)}
+    return " ".join(f"{name}={value}" for name, value in options.items() if name in known)
 
 
 KERAS: Mapping[str, tuple[str, tuple[str, ...], Options]] = {
@@ -171,16 +177,6 @@ _BUILDERS: dict[tuple[str, str], Callable[..., Any]] = {
     ("torchvision", "shufflenet_v2"): _shufflenet_v2,
     ("torchvision", "inception_v1"): _inception_v1,
     ("torchvision", "inception_v3"): _inception_v3,
-    ("timm", "mobilenet_v1"): _timm("mobilenetv1_{alpha}"),
-    ("timm", "mobilenet_v2"): _timm("mobilenetv2_{alpha}"),
-    ("timm", "mobilenet_v3_large"): _timm("mobilenetv3_large_{alpha}"),
-    ("timm", "mobilenet_v3_small"): _timm("mobilenetv3_small_{alpha}"),
-    ("timm-tf", "mobilenet_v3_large"): _timm("tf_mobilenetv3_large{minimal}_{alpha}"),
-    ("timm-tf", "mobilenet_v3_small"): _timm("tf_mobilenetv3_small{minimal}_{alpha}"),
-    ("timm", "mnasnet"): _timm("mnasnet_{alpha}"),
-    ("timm", "inception_v3"): _timm("inception_v3", "aux_logits"),
-    ("timm", "inception_v4"): _timm("inception_v4"),
-    ("timm", "inception_resnet_v2"): _timm("inception_resnet_v2"),
-    ("timm", "xception"): _timm("legacy_xception"),
+    **{(each.origin, each.model): _timm(each.origin, each.model) for each in FAMILIES},
     **{("keras", model): _keras(model) for model in KERAS},
 }

@@ -158,7 +158,7 @@ SHORT: dict[str, dict[str, Any]] = {
             inception_v3.TABLE, *(f"mixed{name}" for name in ("5b", "5c", "6b", "6c", "6d", "7c"))
         )
     },
-    "mnasnet": {"stages": _short(mnasnet.STAGES)},
+    "mnasnet": {"tables": {"b1": mnasnet.B1._replace(stages=_short(mnasnet.B1.stages))}},
     "mobilenet_v1": {"stages": _short(mobilenet_v1.STAGES)},
     "mobilenet_v2": {"stages": _short(mobilenet_v2.STAGES)},
     "mobilenet_v3_large": {"table": _short_v3(mobilenet_v3.LARGE)},

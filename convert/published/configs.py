@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from convert.formats.contents import Statements
 from convert.rules.timm.files import preset
-from convert.rules.timm.names import find_architecture
+from convert.rules.timm.names import difference_of, find_architecture
 from flaxmobile.errors import InputError
 from flaxmobile.preprocessing import Preprocessing
 from flaxmobile.registry import resolve_name
@@ -106,8 +106,10 @@ def _read_timms(config: dict[str, Any], name: str) -> Config:
     architecture = config.get("architecture")
     found = find_architecture(str(architecture))
     if found is None:
+        difference = difference_of(str(architecture))
         raise InputError(
-            f"{name} holds {architecture or 'a network that its config.json does not name'}; "
+            f"{name} holds {architecture or 'a network that its config.json does not name'}"
+            f"{f' ({difference})' if difference else ''}; "
             "accepted: networks of timm's that `flaxmobile list --pretrained` shows"
         )
     arguments = {"global_pool": config.get("global_pool"), **config.get("model_args", {})}

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-from flaxmobile.layers import round_channels
 from flaxmobile.models import mnasnet, mobilenet_v1, mobilenet_v2, mobilenext
 from flaxmobile.models import shufflenet_v1 as v1
 from flaxmobile.models import shufflenet_v2 as v2
@@ -25,15 +24,15 @@ def mobilenet_v1_widths(model: mobilenet_v1.MobileNetV1) -> Widths:
 def mobilenet_v2_widths(model: mobilenet_v2.MobileNetV2) -> Widths:
     """Channels of the stem, the blocks and the head."""
     return {
-        "stem/conv": model.width(mobilenet_v2.STEM_CHANNELS),
+        "stem/conv": model.stem_channels,
         **_projected(model),
-        "head/conv": round_channels(mobilenet_v2.HEAD_CHANNELS * max(1.0, model.alpha)),
+        "head/conv": model.head_channels,
     }
 
 
 def mnasnet_widths(model: mnasnet.MnasNet) -> Widths:
     """Channels of the stem and the blocks."""
-    return {"stem/conv": model.width(mnasnet.STEM_CHANNELS), **_projected(model)}
+    return {"stem/conv": model.width(model.table.stem), **_projected(model)}
 
 
 def _projected(model: mobilenet_v2.MobileNetV2 | mnasnet.MnasNet) -> Widths:

@@ -16,6 +16,7 @@ Where the paper and the implementations do not all agree:
 - Keras pads a strided depthwise convolution by one pixel at the bottom and right at every size, so
   that odd sizes shrink to floor(size / 2); "same" does so at even sizes alone. `odd_sizes="floor"`
   is Keras's.
+- `head_convolution` is timm's (`mobilenetv1_100h`): a last 1×1 convolution, as V2 has.
 - `depth_multiplier` is Keras's: outputs of a depthwise convolution per input channel.
 """
 
@@ -31,6 +32,7 @@ from flaxmobile.layers import (
     ConvNorm,
     Layer,
     MakeUnit,
+    Maps,
     Place,
     ScaledNetwork,
     relu6,
@@ -56,6 +58,7 @@ STAGES = (
     Stage(channels=1024, blocks=2, stride=2),
 )
 STEM_CHANNELS = 32
+HEAD_CHANNELS = 1024
 
 
 def scale(channels: float, alpha: float, whole: bool) -> int:
@@ -109,12 +112,14 @@ class MobileNetV1(ScaledNetwork):
       depth_multiplier: outputs of the depthwise convolutions per input channel, 1 or more.
       odd_sizes: "ceil", or "floor" for maps of floor(size / 2) as in Keras.
       whole_widths: cut widths to whole numbers instead of rounding them to multiples of 8.
+      head_convolution: has a last 1×1 convolution, which does not shrink below 1024 channels.
       The others: see `ScaledNetwork`.
     """
 
     depth_multiplier: int = 1
     odd_sizes: str = "ceil"
     whole_widths: bool = False
+    head_convolution: bool = False
     dropout_rate: float = 1e-3
     padding: str = "same"
     norm_momentum: float = 0.99
@@ -149,3 +154,11 @@ class MobileNetV1(ScaledNetwork):
             unit=unit,
             name=place.name,
         )
+
+    def finish(self, maps: Maps, train: bool) -> Array:
+        """Widen the last map [n, h/32, w/32, c] if there is a layer for it, and classify it."""
+        x = maps.last
+        if self.head_convolution:
+            channels = max(HEAD_CHANNELS, self.width(HEAD_CHANNELS))
+            x = self.run(self.unit()(channels, activation=relu6, name="head"), x, train)
+        return self.classify(x, train)

@@ -12,6 +12,7 @@ and torchvision, which agree):
 - The first block has expansion 1 and then no expansion convolution.
 - Widths are rounded to multiples of 8; the last 1×1 convolution does not shrink below alpha 1.
 - Dropout 0.2 before the classifier, which table 2 writes as a 1×1 convolution.
+- `depth` and `fixed_ends` are those of timm's deeper networks (`mobilenetv2_110d`, `_120d`).
 - `split` is section 5.1, memory-efficient inference, which none of the implementations has.
 """
 
@@ -37,7 +38,6 @@ from flaxmobile.layers import (
     ScaledNetwork,
     bottleneck_in_parts,
     relu6,
-    round_channels,
     stage_blocks,
     unit_block,
 )
@@ -161,12 +161,17 @@ class MobileNetV2(ScaledNetwork):
       shortcut, linear: the paper's ablations, see `InvertedResidual`.
       split: parts of every block's expanded tensor in inference, see `SplitInvertedResidual`; a
         common divisor of their channels.
+      depth: multiplier of the number of blocks in every stage but the first and the last, above 0;
+        the products are rounded up.
+      fixed_ends: the stem has 32 and the last convolution 1280 channels at every alpha.
       The others: see `ScaledNetwork`.
     """
 
     shortcut: str = "bottleneck"
     linear: bool = True
     split: int = 1
+    depth: float = 1.0
+    fixed_ends: bool = False
 
     stages: ClassVar[tuple[Stage, ...]] = STAGES
 
@@ -174,6 +179,7 @@ class MobileNetV2(ScaledNetwork):
         """Raise InputError for an option that the network does not offer."""
         super().check_options()
         check_choice("shortcut", self.shortcut, SHORTCUTS)
+        check_value("depth", self.depth, 0 < self.depth < math.inf, "any number above 0")
         divisible = math.gcd(
             *(
                 self.width(stage.channels) * following.expansion
@@ -189,10 +195,22 @@ class MobileNetV2(ScaledNetwork):
         """Return the network with each layer as a whole."""
         return self.clone(split=1)
 
+    @property
+    def stem_channels(self) -> int:
+        """Output channels of the first convolution."""
+        return STEM_CHANNELS if self.fixed_ends else self.width(STEM_CHANNELS)
+
+    @property
+    def head_channels(self) -> int:
+        """Output channels of the last convolution."""
+        return HEAD_CHANNELS if self.fixed_ends else max(HEAD_CHANNELS, self.width(HEAD_CHANNELS))
+
     def blocks(self) -> list[Block]:
         """List the blocks in order, the stem first."""
-        stem = unit_block("stem", self.width(STEM_CHANNELS), 3, stride=2, activation=relu6)
-        return [stem, *stage_blocks(self.stages)]
+        first, *middle, last = self.stages
+        deepened = [stage._replace(blocks=math.ceil(self.depth * stage.blocks)) for stage in middle]
+        stem = unit_block("stem", self.stem_channels, 3, stride=2, activation=relu6)
+        return [stem, *stage_blocks([first, *deepened, last])]
 
     def build(self, place: Place, unit: MakeUnit) -> Layer:
         """Make the layer of a block."""
@@ -212,6 +230,6 @@ class MobileNetV2(ScaledNetwork):
 
     def finish(self, maps: Maps, train: bool) -> Array:
         """Widen the last map [n, h/32, w/32, 320] to 1280 channels and classify it."""
-        channels = round_channels(HEAD_CHANNELS * max(1.0, self.alpha))
-        x = self.run(self.unit()(channels, activation=relu6, name="head"), maps.last, train)
+        head = self.unit()(self.head_channels, activation=relu6, name="head")
+        x = self.run(head, maps.last, train)
         return self.classify(x, train)

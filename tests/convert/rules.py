@@ -7,21 +7,15 @@ from convert import engine
 from convert.facts import facts_about
 from convert.reading import Reading
 from convert.rules import RULES
+from convert.rules.timm.names import FAMILIES
 
 ALPHAS = {
     ("torchvision", "mobilenet_v2"): 1.4,
     ("torchvision", "mobilenet_v3_large"): 0.35,
     ("torchvision", "mobilenet_v3_small"): 0.35,
     ("torchvision", "mnasnet"): 0.35,
-    ("timm", "mobilenet_v1"): 1.0,
-    ("timm", "mobilenet_v2"): 0.35,
-    ("timm", "mnasnet"): 0.5,
-    ("timm", "mobilenet_v3_large"): 0.75,
-    ("timm", "mobilenet_v3_small"): 0.5,
-    ("timm-tf", "mobilenet_v3_large"): 1.0,
-    ("timm-tf", "mobilenet_v3_small"): 1.0,
 }
-"""Widths that the library has; 0.5 where any width will do."""
+"""Widths that torchvision has; 0.5 where any width will do."""
 
 
 def fill(rule, name, tensors, **chosen):
@@ -36,10 +30,19 @@ def facts_of(rule, sha256="", num_classes=1000):
     return facts_about(rule, rule.network(**options), published)
 
 
+def alpha_for(origin, name, variant):
+    """A width that the library has: for timm, the smallest of the variant."""
+    for family in FAMILIES:
+        own = family.options.items() <= {"alpha": 1.0, **variant}.items()
+        if own and (family.origin, family.model) == (origin, name):
+            return int(family.widths[0]) / 100 if family.widths else 1.0
+    return ALPHAS.get((origin, name), 0.5)
+
+
 def options_for(origin, name, variant):
     """Options of `create_model`, all that tell the rule's networks apart."""
     rule = RULES[origin, name]
-    alpha = {"alpha": ALPHAS.get((origin, name), 0.5)} if rule.widths else {}
+    alpha = {"alpha": alpha_for(origin, name, variant)} if rule.widths else {}
     return {"num_classes": 7, **alpha, **rule.options, **variant}
 
 

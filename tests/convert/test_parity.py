@@ -24,21 +24,25 @@ def timms(variant, alpha, **options):
     return mobilenetv3._gen_mobilenet_v3(variant, alpha, num_classes=NUM_CLASSES, **options)
 
 
+def timms_own(name, **options):
+    return timm.create_model(name, num_classes=NUM_CLASSES, **options)
+
+
 NETWORKS = {
     ("torchvision", "mobilenet_v3_small", 0.5): lambda: mobilenet_v3_small(
         width_mult=0.5, num_classes=NUM_CLASSES, dropout=0.0
     ),
-    ("timm", "mobilenet_v2", 0.5): lambda: timm.create_model(
-        "mobilenetv2_050", num_classes=NUM_CLASSES
-    ),
-    ("timm", "mnasnet", 0.5): lambda: timm.create_model("mnasnet_050", num_classes=NUM_CLASSES),
+    ("timm", "mobilenet_v2", 0.5): lambda: timms_own("mobilenetv2_050"),
+    ("timm", "mnasnet", 0.5): lambda: timms_own("mnasnet_050"),
+    ("timm", "mnasnet", 0.75): lambda: timms_own("semnasnet_075"),
+    ("timm", "mnasnet", 1.0): lambda: timms_own("mnasnet_small"),
+    ("timm", "mobilenet_v1", 1.0): lambda: timms_own("mobilenetv1_100h"),
+    ("timm", "mobilenet_v2", 1.1): lambda: timms_own("mobilenetv2_110d"),
     ("timm", "mobilenet_v3_large", 0.5): lambda: timms("mobilenetv3_large", 0.5),
     ("timm", "mobilenet_v3_small", 0.5): lambda: timms("mobilenetv3_small", 0.5),
     ("timm-tf", "mobilenet_v3_large", 0.75): lambda: timms("mobilenetv3_large", 0.75, **TF),
     ("timm-tf", "mobilenet_v3_small", 1.0): lambda: timms("mobilenetv3_small_minimal", 1.0, **TF),
-    ("timm", "inception_v3", None): lambda: timm.create_model(
-        "inception_v3", num_classes=NUM_CLASSES, aux_logits=False
-    ),
+    ("timm", "inception_v3", None): lambda: timms_own("inception_v3", aux_logits=False),
 }
 
 

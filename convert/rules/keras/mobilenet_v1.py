@@ -38,6 +38,7 @@ RULE = Rule(
     other_names=(by_order(_modules, _AS_CONVOLUTIONS),),
     own_options={
         "whole_widths": True,
+        "head_convolution": False,
         "odd_sizes": "floor",
         "padding": "same",
         "norm_epsilon": 1e-3,

@@ -55,6 +55,8 @@ RULE = Rule(
         "norm_momentum": 0.999,
         "shortcut": "bottleneck",
         "linear": True,
+        "depth": 1.0,
+        "fixed_ends": False,
     },
     widths=mobilenet_v2_widths,
     preprocessing=preset(224),

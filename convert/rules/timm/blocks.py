@@ -31,6 +31,7 @@ def inverted_residuals(model: MobileNetV2 | MnasNet) -> Names:
     stem, *blocks = model.blocks()
     yield from unit(stem.name, "", "conv_stem", "bn1")
     for block in blocks:
-        yield from inverted_residual(block, expands=block.row.expansion != 1)
+        squeezes = getattr(block.row, "squeeze", False)  # V2 has none
+        yield from inverted_residual(block, block.row.expansion != 1, squeezes)
     yield from unit("head", "", "conv_head", "bn2")
     yield "classifier", "classifier"

@@ -1,7 +1,4 @@
-"""timm's MnasNet-B1 (`mnasnet_050` to `mnasnet_140`).
-
-`mnasnet_small` and the ones with squeeze-excite, `semnasnet_*` (MnasNet-A1), are other networks.
-"""
+"""timm's MnasNets: B1 (`mnasnet_050` to `_140`), A1 (`semnasnet_050` to `_140`), and the small."""
 
 from convert.layouts import TORCH
 from convert.rule import Rule
@@ -17,7 +14,13 @@ RULE = Rule(
     layout=TORCH,
     modules=inverted_residuals,
     own_options={"padding": "symmetric", "norm_epsilon": 1e-5, "norm_momentum": 0.9},
+    variants=({"variant": "b1"}, {"variant": "a1"}, {"variant": "small"}),
     widths=mnasnet_widths,
     preprocessing=_BICUBIC,
-    published=(published("mnasnet_100.rmsp_in1k", 4_383_312, _BICUBIC, "mnasnet_b1-74cb7081"),),
+    published=(
+        published("mnasnet_100.rmsp_in1k", 4_383_312, _BICUBIC, "mnasnet_b1-74cb7081"),
+        published("mnasnet_small.lamb_in1k", 2_030_264, _BICUBIC, "mnasnet_small_lamb-aff75073"),
+        published("semnasnet_100.rmsp_in1k", 3_887_038, _BICUBIC, "mnasnet_a1-d9418771"),
+        published("semnasnet_075.rmsp_in1k", 2_912_278, _BICUBIC, "semnasnet_075-18710866"),
+    ),
 )

@@ -1,4 +1,4 @@
-"""timm's MobileNet V1 (`mobilenetv1_100`, `mobilenetv1_125`)."""
+"""timm's MobileNet V1 (`mobilenetv1_100`, `mobilenetv1_100h`, `mobilenetv1_125`)."""
 
 from convert.layouts import TORCH
 from convert.rule import Rule
@@ -16,6 +16,8 @@ def _modules(model: MobileNetV1) -> Names:
         theirs = place_of(block)
         yield from unit(f"{block.name}/depthwise", theirs, ".conv_dw", ".bn1")
         yield from unit(f"{block.name}/pointwise", theirs, ".conv_pw", ".bn2")
+    if model.head_convolution:
+        yield from unit("head", "", "conv_head", "bn2")
     yield "classifier", "classifier"
 
 
@@ -33,10 +35,12 @@ RULE = Rule(
         "depth_multiplier": 1,
         "whole_widths": False,
     },
+    variants=({"head_convolution": False}, {"head_convolution": True}),
     widths=mobilenet_v1_widths,
     preprocessing=_PRESET,
     published=(
         published("mobilenetv1_100.ra4_e3600_r224_in1k", 4_231_976, _PRESET),
+        published("mobilenetv1_100h.ra4_e3600_r224_in1k", 5_282_600, _PRESET),
         published("mobilenetv1_125.ra4_e3600_r224_in1k", 6_270_840, _CLOSER),
     ),
 )

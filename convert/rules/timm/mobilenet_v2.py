@@ -1,7 +1,4 @@
-"""timm's MobileNet V2 (`mobilenetv2_035` to `mobilenetv2_140`).
-
-The deeper ones, `mobilenetv2_110d` and `mobilenetv2_120d`, have more blocks than our network.
-"""
+"""timm's MobileNet V2: `mobilenetv2_035` to `_140`, and the deeper `mobilenetv2_110d`, `_120d`."""
 
 from convert.layouts import TORCH
 from convert.rule import Rule
@@ -24,11 +21,18 @@ RULE = Rule(
         "shortcut": "bottleneck",
         "linear": True,
     },
+    variants=(
+        {"depth": 1.0, "fixed_ends": False},
+        {"depth": 1.2, "fixed_ends": True},
+        {"depth": 1.4, "fixed_ends": True},
+    ),
     widths=mobilenet_v2_widths,
     preprocessing=_BICUBIC,
     published=(
         published("mobilenetv2_100.ra_in1k", 3_504_872, _BICUBIC, "mobilenetv2_100_ra-b33bc2c4"),
         published("mobilenetv2_050.lamb_in1k", 1_968_680, _BICUBIC, "mobilenetv2_050-3d30d450"),
+        published("mobilenetv2_110d.ra_in1k", 4_516_520, _BICUBIC, "mobilenetv2_110d_ra-77090ade"),
+        published("mobilenetv2_120d.ra_in1k", 5_831_144, _BICUBIC, "mobilenetv2_120d_ra-5987e2ed"),
         published("mobilenetv2_140.ra_in1k", 6_108_776, _BICUBIC, "mobilenetv2_140_ra-21a4e913"),
     ),
 )

@@ -1,4 +1,4 @@
-"""timm's names of its networks, and the widths that it has."""
+"""timm's names of its networks: those that are ours too, and the others of these families."""
 
 import re
 from collections.abc import Mapping
@@ -9,56 +9,105 @@ class Family(NamedTuple):
     """Networks of one table, which differ in width.
 
     Attributes:
-      name: with {width} for 100 times alpha, and {minimal}, which is empty or "_minimal".
-      widths: those that timm has, none for a network of one width.
+      origin: "timm" or "timm-tf".
+      model: registered name of the network.
+      name: timm's, with {width} for 100 times alpha.
+      widths: those that timm has; none for a network of one width.
+      options: that tell them from the model's other families.
     """
 
+    origin: str
+    model: str
     name: str
     widths: tuple[str, ...] = ()
+    options: Mapping[str, Any] = {}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """timm's names of its networks."""
+        return tuple(self.name.format(width=width) for width in self.widths) or (self.name,)
 
 
-FAMILIES: Mapping[tuple[str, str], Family] = {
-    ("timm", "mobilenet_v1"): Family("mobilenetv1_{width}", ("100", "125")),
-    ("timm", "mobilenet_v2"): Family("mobilenetv2_{width}", ("035", "050", "075", "100", "140")),
-    ("timm", "mobilenet_v3_large"): Family("mobilenetv3_large_{width}", ("075", "100")),
-    ("timm", "mobilenet_v3_small"): Family("mobilenetv3_small_{width}", ("050", "075", "100")),
-    ("timm-tf", "mobilenet_v3_large"): Family(
-        "tf_mobilenetv3_large{minimal}_{width}", ("075", "100")
+_HALF_TO_140 = ("050", "075", "100", "140")
+
+FAMILIES = (
+    *(
+        Family("timm", "mobilenet_v1", name, widths, {"head_convolution": head_convolution})
+        for name, widths, head_convolution in (
+            ("mobilenetv1_{width}", ("100", "125"), False),
+            ("mobilenetv1_{width}h", ("100",), True),
+        )
     ),
-    ("timm-tf", "mobilenet_v3_small"): Family(
-        "tf_mobilenetv3_small{minimal}_{width}", ("075", "100")
+    *(
+        Family("timm", "mobilenet_v2", name, widths, {"depth": depth, "fixed_ends": depth > 1})
+        for name, widths, depth in (
+            ("mobilenetv2_{width}", ("035", *_HALF_TO_140), 1.0),
+            ("mobilenetv2_{width}d", ("110",), 1.2),
+            ("mobilenetv2_{width}d", ("120",), 1.4),
+        )
     ),
-    ("timm", "mnasnet"): Family("mnasnet_{width}", ("050", "075", "100", "140")),
-    ("timm", "inception_v3"): Family("inception_v3"),
-    ("timm", "inception_v4"): Family("inception_v4"),
-    ("timm", "inception_resnet_v2"): Family("inception_resnet_v2"),
-    ("timm", "xception"): Family("legacy_xception"),
+    Family("timm", "mobilenet_v3_large", "mobilenetv3_large_{width}", ("075", "100")),
+    Family("timm", "mobilenet_v3_small", "mobilenetv3_small_{width}", ("050", "075", "100")),
+    *(
+        Family("timm-tf", f"mobilenet_v3_{size}", f"tf_mobilenetv3_{size}{name}", widths, options)
+        for size in ("large", "small")
+        for name, widths, options in (
+            ("_{width}", ("075", "100"), {"minimalistic": False}),
+            ("_minimal_{width}", ("100",), {"minimalistic": True}),
+        )
+    ),
+    Family("timm", "mnasnet", "mnasnet_{width}", _HALF_TO_140, {"variant": "b1"}),
+    Family("timm", "mnasnet", "semnasnet_{width}", _HALF_TO_140, {"variant": "a1"}),
+    Family("timm", "mnasnet", "mnasnet_small", options={"variant": "small", "alpha": 1.0}),
+    Family("timm", "inception_v3", "inception_v3"),
+    Family("timm", "inception_v4", "inception_v4"),
+    Family("timm", "inception_resnet_v2", "inception_resnet_v2"),
+    Family("timm", "xception", "legacy_xception"),
+)
+
+_FORMER = {
+    "mnasnet_a1": "semnasnet_100",
+    "mnasnet_b1": "mnasnet_100",
+    "xception": "legacy_xception",
 }
-"""(origin, registered name of the network) -> timm's names."""
+"""timm's earlier name of a network -> its name today."""
+
+OTHERS = {
+    "mobilenetv3_rw": "its squeeze-excite and its head are not those of the paper's network",
+    "mobilenetv3_large_150d": "it also repeats its first block and its last convolution",
+    r"mobilenet_edgetpu_.*": "it is built of other blocks, with whole convolutions",
+    r"mobilenetv4_.*|mobilenetv5_.*": "a later network, which flaxmobile does not have",
+    r"xception(41|65|71)p?": "DeepLab's aligned Xception, another network than the paper's",
+    r"inception_next_.*": "a ConvNeXt, no Inception network",
+}
+"""Pattern of timm's names of networks that sound like ours -> the difference."""
 
 
 def architecture_of(origin: str, model: str, options: Mapping[str, Any]) -> str | None:
-    """Return timm's name of a network; None if timm has none of that width.
+    """Return timm's name of a network; None if timm has none of that width and variant.
 
     Args:
       origin: "timm" or "timm-tf".
       model: registered name of the network.
       options: of `create_model`, all that tell timm's networks apart.
     """
-    family = FAMILIES.get((origin, model))
-    if family is None:
-        return None
     width = f"{round(100 * options.get('alpha', 1.0)):03d}"
-    minimal = "_minimal" if options.get("minimalistic") else ""
-    if family.widths and (width not in family.widths or (minimal and width != "100")):
-        return None
-    return family.name.format(width=width, minimal=minimal)
+    for family in FAMILIES:
+        own = (family.origin, family.model) == (origin, model)
+        fits = all(options.get(name) == value for name, value in family.options.items())
+        name = family.name.format(width=width)
+        if own and fits and name in family.names:
+            return name
+    return None
 
 
 def find_architecture(name: str) -> tuple[str, str] | None:
     """Return origin and registered name of a network of timm's; None for any other network."""
-    for (origin, model), family in FAMILIES.items():
-        pattern = family.name.format(width=r"\d{3}", minimal="(_minimal)?")
-        if re.fullmatch(pattern, name) or name == family.name.removeprefix("legacy_"):
-            return origin, model
-    return None
+    name = _FORMER.get(name, name)
+    found = ((each.origin, each.model) for each in FAMILIES if name in each.names)
+    return next(found, None)
+
+
+def difference_of(name: str) -> str | None:
+    """Return the difference of a network of timm's from the one of ours that it sounds like."""
+    return next((why for how, why in OTHERS.items() if re.fullmatch(how, name)), None)

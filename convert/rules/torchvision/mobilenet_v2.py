@@ -30,6 +30,8 @@ RULE = Rule(
         "norm_epsilon": 1e-5,
         "shortcut": "bottleneck",
         "linear": True,
+        "depth": 1.0,
+        "fixed_ends": False,
     },
     widths=mobilenet_v2_widths,
     preprocessing=STANDARD,
