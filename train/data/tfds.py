@@ -1,4 +1,4 @@
-"""Data sets of TFDS, read from ArrayRecord files without TensorFlow."""
+"""Data sets of TFDS, read from ArrayRecord or TFRecord files without TensorFlow."""
 
 import contextlib
 import logging
@@ -6,6 +6,7 @@ import re
 import socket
 import urllib.request
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,6 +17,7 @@ from flaxmobile.errors import InputError, nearest
 from train.data.augment import augment_photograph
 from train.data.holdout import DEFAULT_SHARE
 from train.data.records import Dataset, Record, Selection
+from train.data.tfrecord import Shard, TfRecords
 
 _FORMAT = "array_record"
 
@@ -93,7 +95,7 @@ class TfdsSource:
         # Only these two features are parsed, and the builder is not pickled with the source.
         features = {key: builder.info.features[key] for key in ("image", "label")}
         self._features = tfds.features.FeaturesDict(features)
-        self._records = builder.as_data_source(split, file_format=_FORMAT).data_source
+        self._records = _open_records(builder, split)
         self._classes = features["label"].num_classes
 
     def __len__(self) -> int:
@@ -126,6 +128,18 @@ class TfdsSource:
         return Record(example["image"], int(example["label"]), f"{self.name}/{index}")
 
 
+def _open_records(builder: Any, split: str) -> Any:
+    """Open the serialized records of a split by index."""
+    if _FORMAT in _formats(builder):
+        return builder.as_data_source(split, file_format=_FORMAT).data_source
+    parts = builder.info.splits[split].file_instructions
+    return TfRecords(Shard(Path(part.filename), part.skip, part.take) for part in parts)
+
+
+def _formats(builder: Any) -> set[str]:
+    return {found.value for found in builder.info.available_file_formats()}
+
+
 def prepared_builder(name: str, data_dir: str | None) -> Any:
     """Return a data set's builder; files that are missing are downloaded and written first.
 
@@ -140,10 +154,11 @@ def prepared_builder(name: str, data_dir: str | None) -> Any:
             builder = _builder(name, data_dir)
     if not builder.is_prepared():
         raise InputError(f"{builder.data_dir} is an incomplete TFDS dataset: remove it")
-    if _FORMAT not in {found.value for found in builder.info.available_file_formats()}:
+    if not _formats(builder) & {_FORMAT, "tfrecord"}:
         raise InputError(
-            f"{builder.data_dir} is prepared as {builder.info.file_format.value}, which needs "
-            f"TensorFlow; choose another --data-dir to prepare it as {_FORMAT}"
+            f"{builder.data_dir} is prepared as {builder.info.file_format.value}; convert it: "
+            f"tfds convert_format --dataset_dir={builder.data_dir} --out_file_format={_FORMAT} "
+            "--out_path=DIR, and use --data-dir"
         )
     return builder
 

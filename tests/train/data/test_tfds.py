@@ -1,21 +1,25 @@
 """Data sets of TFDS, which are registered by defining them here."""
 
+import contextlib
 import io
 import json
 import logging
 import pickle
 import socket
+import struct
 import sys
 import urllib.request
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from array_record.python import array_record_module
 from PIL import Image
 
 from flaxmobile.errors import InputError
-from train.data import open_dataset
+from train.data import Selection, open_dataset
 from train.data.augment import augment_photograph
 from train.data.records import UnreadableImageError
 
@@ -253,12 +257,97 @@ def test_an_incomplete_tfds_directory_is_named(tmp_path):
         open_dataset("toy_photos", str(tmp_path))
 
 
-def test_a_dataset_prepared_as_tfrecord_is_refused(tmp_path):
+def rewrite_as_tfrecord(directory):
+    """Turn a prepared data set into what TFDS writes with TensorFlow, checksums aside."""
+    for path in directory.glob("*array_record*"):
+        with contextlib.closing(array_record_module.ArrayRecordReader(str(path))) as reader:
+            records = [reader.read([index])[0] for index in range(reader.num_records())]
+        path.unlink()
+        framed = (struct.pack("<QI", len(r), 0) + r + struct.pack("<I", 0) for r in records)
+        Path(str(path).replace("array_record", "tfrecord")).write_bytes(b"".join(framed))
+    state_format(directory, "tfrecord")
+
+
+def state_format(directory, name):
+    info = directory / "dataset_info.json"
+    values = json.loads(info.read_text().replace("array_record", name))
+    info.write_text(json.dumps({**values, "fileFormat": name}))
+
+
+def contents(source):
+    return [source[index][:2] for index in range(len(source))]
+
+
+def test_a_dataset_prepared_as_tfrecord_is_read_without_tensorflow(tmp_path, monkeypatch):
+    selection = Selection(splits={"train": "train[10%:70%]", "validation": "train[70%:]+test"})
+    first = open_dataset("toy_photos", str(tmp_path), selection)
+    expected = {s: contents(getattr(first, s)) for s in ("train", "validation", "test")}
+    rewrite_as_tfrecord(tmp_path / "toy_photos" / "1.0.0")
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    second = open_dataset("toy_photos", str(tmp_path), selection)
+    for split, count in {"train": 24, "validation": 19, "test": 7}.items():
+        source = getattr(second, split)
+        assert contents(source) == expected[split]
+        assert len(source) == count
+        assert contents(pickle.loads(pickle.dumps(source))) == contents(source)
+
+
+@pytest.mark.parametrize(
+    ("cut", "said"), [(-1, "cut after 39 records of 40"), (0, "empty"), (17, "cut after 0 records")]
+)
+def test_a_tfrecord_file_that_is_cut_is_named(tmp_path, cut, said):
     open_dataset("toy_photos", str(tmp_path))
-    info = tmp_path / "toy_photos" / "1.0.0" / "dataset_info.json"
-    info.write_text(json.dumps({**json.loads(info.read_text()), "fileFormat": "tfrecord"}))
-    with pytest.raises(InputError, match=r"prepared as tfrecord.*--data-dir.*array_record"):
+    rewrite_as_tfrecord(tmp_path / "toy_photos" / "1.0.0")
+    (path,) = (tmp_path / "toy_photos" / "1.0.0").glob("*train.tfrecord*")
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(InputError, match=f"toy_photos-train.tfrecord.* is {said}"):
         open_dataset("toy_photos", str(tmp_path))
+
+
+def test_another_format_is_refused_with_the_command_that_converts_it(tmp_path):
+    open_dataset("toy_photos", str(tmp_path))
+    state_format(tmp_path / "toy_photos" / "1.0.0", "riegeli")
+    said = (
+        r"prepared as riegeli; convert it: tfds convert_format --dataset_dir=\S*toy_photos/1.0.0 "
+    )
+    with pytest.raises(InputError, match=said + "--out_file_format=array_record"):
+        open_dataset("toy_photos", str(tmp_path))
+
+
+# ---- splits
+
+
+def test_splits_are_expressions_of_tfds(tmp_path):
+    splits = {"train": "train[:25%]", "validation": "validation+test", "test": "train[-2:]"}
+    dataset = open_dataset("toy_photos", str(tmp_path), Selection(splits=splits))
+    assert [len(s) for s in (dataset.train, dataset.validation, dataset.test)] == [10, 12, 2]
+    assert dataset.notes == ()
+
+
+def test_a_share_of_train_stands_in_for_validation(tmp_path):
+    dataset = open_dataset("toy_train_alone", str(tmp_path), Selection(val_split=0.25))
+    assert (len(dataset.train), len(dataset.validation)) == (30, 10)
+    assert dataset.notes == ("no validation split: train[75%:] stands in for it (--val-split)",)
+    assert dataset.train.labels().tolist() == labels(dataset.train)
+
+
+@pytest.mark.parametrize(
+    ("name", "selection", "said"),
+    [
+        ("toy_photos", Selection(splits={"train": "dev"}), "'dev' is no split of toy_photos"),
+        ("toy_photos", Selection(splits={"train": "train[:x]"}), r"'train\[:x\]' is no split"),
+        ("toy_photos", Selection(val_split=0.1), "has a validation split, validation: leave"),
+        ("toy_photos", Selection(labels=("a.csv",)), "--labels does not apply to toy_photos"),
+        (
+            "toy_train_alone",
+            Selection(splits={"train": "train[:50%]"}),
+            "no validation split: add validation=NAME",
+        ),
+    ],
+)
+def test_splits_that_cannot_be_are_refused(tmp_path, name, selection, said):
+    with pytest.raises(InputError, match=said):
+        open_dataset(name, str(tmp_path), selection)
 
 
 def test_the_log_level_of_others_is_left_alone(tmp_path, caplog):
