@@ -11,7 +11,7 @@ WORKERS ?= auto
 .PHONY: train test test-newest lint clean
 
 NEWEST := tests/test_compat.py tests/test_compiler.py tests/test_golden.py tests/test_registry.py \
-	tests/test_summary.py tests/test_weights.py tests/cli tests/command tests/inference \
+	tests/test_summary.py tests/test_weights.py tests/cli tests/command tests/exporters tests/inference \
 	tests/ops/test_forms.py tests/ops/test_transforms.py \
 	tests/train/test_checkpoints.py tests/train/test_parallel.py tests/train/test_step.py
 
@@ -40,4 +40,5 @@ $(VENV)/.installed: pyproject.toml
 
 $(VENV)/.installed-%: $(VENV)/.installed
 	$(PIP) --editable '.[$*]'
+	$(if $(filter test newest,$*),$(PIP) --no-deps litert-converter)  # its xdsl excludes tyro's typing-extensions
 	@touch $@

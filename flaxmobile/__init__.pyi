@@ -6,6 +6,9 @@ from flaxmobile.dilation_search import load_dilations as load_dilations
 from flaxmobile.dilation_search import save_dilations as save_dilations
 from flaxmobile.dilation_search import search_dilations as search_dilations
 from flaxmobile.errors import InputError as InputError
+from flaxmobile.exporters.exporting import export as export
+from flaxmobile.exporters.stablehlo import ExportedProgram as ExportedProgram
+from flaxmobile.exporters.stablehlo import load_exported as load_exported
 from flaxmobile.folding import fold_batch_norm as fold_batch_norm
 from flaxmobile.inference import jit_inference as jit_inference
 from flaxmobile.preprocessing import Preprocessing as Preprocessing

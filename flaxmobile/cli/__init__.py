@@ -16,6 +16,7 @@ COMMANDS = {
     "list": "show every network, or with --pretrained all published weights",
     "summary": "count a network's parameters and multiply-adds, layer by layer",
     "predict": "classify images with a weights directory",
+    "export": "write a network for phones, ONNX Runtime, JAX or TensorFlow Serving",
     "train": "train or evaluate a network (also: python -m train)",
     "convert": "convert published weights (also: python -m convert)",
     "push": "upload a weights directory to the Hugging Face Hub",

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from flaxmobile.ops import Padding, Window, make_window, output_size, window_max
+from flaxmobile.ops import Padding, Window, is_native, make_window, output_size, window_max
 from flaxmobile.ops.window import Pair
 
 
@@ -63,6 +63,9 @@ def avg_pool(
     """
     window = make_window(x.shape[1:3], (size, size), stride, padding, dilation)
     wide = jnp.promote_types(x.dtype, jnp.float32)
+    if count_padding and is_native():  # converters know a mean that counts its padding as two steps
+        x = jnp.pad(x, [(0, 0), *window.padding, (0, 0)])
+        window = window._replace(padding=((0, 0), (0, 0)))
     total = _window_sum(x.astype(wide), size, window)
     if count_padding:
         return (total / size**2).astype(x.dtype)

@@ -2,7 +2,7 @@
 
 from flaxmobile.ops.dense import dense_conv
 from flaxmobile.ops.depthwise import depthwise_conv
-from flaxmobile.ops.dispatch import native_forms
+from flaxmobile.ops.dispatch import is_native, native_forms
 from flaxmobile.ops.grouped import grouped_conv
 from flaxmobile.ops.materialize import materialize_on_cpu
 from flaxmobile.ops.maximum import window_max
@@ -17,6 +17,7 @@ __all__ = [
     "depthwise_conv",
     "global_mean",
     "grouped_conv",
+    "is_native",
     "make_window",
     "materialize_on_cpu",
     "native_forms",

@@ -1,0 +1,77 @@
+"""`flaxmobile export`: weights as a file for another runtime."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from tyro.conf import FlagCreatePairsOff
+
+from convert.published.loading import open_any_weights
+from flaxmobile.command.flags import parse, reading_arguments
+from flaxmobile.errors import InputError
+from flaxmobile.exporters.exporting import check_request, export
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Write a network as a file for another runtime, with normalization folded."""
+
+    weights: Annotated[str, tyro.conf.arg(metavar="DIR|PUBLISHED")]
+    """Weights directory: `best` of a training run, or what `python -m convert` wrote; or published
+    weights such as torchvision:mobilenet_v2; `flaxmobile list --pretrained` shows them."""
+    output: Path
+    """File to write; with saved_model a directory."""
+    format: Literal["litert", "onnx", "stablehlo", "saved_model"]
+    """litert for phones (.tflite), onnx for ONNX Runtime, stablehlo for JAX without flaxmobile's
+    networks, saved_model for TensorFlow Serving."""
+    image_size: int | None = None
+    """Side of the images in pixels; by default that of the weights."""
+    batch_size: Annotated[str, tyro.conf.arg(metavar="N|dynamic")] = "1"
+    """Images of a call; dynamic leaves the number open, where the format can."""
+    raw_images: Annotated[bool, FlagCreatePairsOff] = False
+    """Take uint8 images, resized and cut out, and normalize them inside; otherwise the images are
+    normalized numbers."""
+    probabilities: Annotated[bool, FlagCreatePairsOff] = False
+    """Give the answer that predict prints instead of logits."""
+    labels: Annotated[bool, FlagCreatePairsOff] = False
+    """Put the names of the classes into the file."""
+
+    @property
+    def images(self) -> int | None:
+        """Images of a call, None for any number."""
+        if self.batch_size == "dynamic":
+            return None
+        if not self.batch_size.isdecimal() or int(self.batch_size) < 1:
+            raise InputError(f"--batch-size is {self.batch_size}; accepted: 1 or more, or dynamic")
+        return int(self.batch_size)
+
+
+def main(prog: str, argv: Sequence[str]) -> None:
+    """Write the file."""
+    config = parse(Config, argv, prog)
+    with reading_arguments(prog):
+        batch_size = config.images
+    check_request(config.output, config.format, batch_size)  # before the weights are fetched
+    weights = open_any_weights(config.weights)
+    model, variables = weights.load()
+    metadata = weights.metadata
+    if config.labels and metadata.class_names is None:
+        raise InputError(f"{config.weights} has no names of classes: leave out --labels")
+    if not config.labels:
+        metadata = dataclasses.replace(metadata, class_names=None)
+    export(
+        model,
+        variables,
+        config.output,
+        config.format,
+        metadata=metadata,
+        image_size=config.image_size,
+        batch_size=batch_size,
+        raw_images=config.raw_images,
+        probabilities=config.probabilities,
+    )
+    files = [config.output, *(p for p in config.output.rglob("*") if p.is_file())]
+    megabytes = sum(path.stat().st_size for path in files if path.is_file()) / 1e6
+    print(f"wrote {config.output}: {config.format}, {megabytes:.1f} MB")

@@ -1,0 +1,1 @@
+"""LiteRT (TFLite) files, through litert-converter and without TensorFlow."""

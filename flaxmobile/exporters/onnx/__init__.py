@@ -1,0 +1,1 @@
+"""ONNX files, from the equations of a traced network."""

@@ -1,0 +1,88 @@
+"""From a jaxpr to the nodes of an ONNX graph."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from flaxmobile.errors import InputError
+from flaxmobile.exporters.onnx.graph import Graph, Value, channels_first
+from flaxmobile.exporters.onnx.merging import merge
+from flaxmobile.exporters.onnx.operators import RULES
+
+_ELEMENTWISE = {
+    "abs": "Abs", "add": "Add", "div": "Div", "eq": "Equal", "erf": "Erf", "exp": "Exp",
+    "ge": "GreaterOrEqual", "gt": "Greater", "le": "LessOrEqual", "log": "Log",
+    "logistic": "Sigmoid", "lt": "Less", "max": "Max", "min": "Min", "mul": "Mul", "neg": "Neg",
+    "pow": "Pow", "sqrt": "Sqrt", "sub": "Sub", "tanh": "Tanh",
+}  # fmt: skip
+"""Primitive -> operator, both with broadcasting of axes of length 1."""
+
+
+def lower(
+    graph: Graph, jaxpr: Any, constants: Sequence[Any], inputs: Sequence[Value]
+) -> list[Value]:
+    """Append the operations of a jaxpr to a graph, and return its outputs.
+
+    Raises:
+      InputError: an operation that is not known here.
+    """
+    values: dict[Any, Value] = dict(zip(jaxpr.constvars, map(np.asarray, constants), strict=True))
+    values.update(zip(jaxpr.invars, inputs, strict=True))
+
+    def read(atom: Any) -> Value:
+        return np.asarray(atom.val, atom.aval.dtype) if hasattr(atom, "val") else values[atom]
+
+    for equation in jaxpr.eqns:
+        results = _lower_one(graph, equation, [read(atom) for atom in equation.invars])
+        values.update(zip(equation.outvars, results, strict=True))
+    return [read(atom) for atom in jaxpr.outvars]
+
+
+def _lower_one(graph: Graph, equation: Any, inputs: list[Value]) -> Sequence[Value]:
+    name, params = equation.primitive.name, equation.params
+    inner = params.get("jaxpr", params.get("call_jaxpr"))
+    if inner is not None:  # of jit, or of a function with its own gradient
+        return lower(graph, inner.jaxpr, inner.consts, inputs)
+    if all(isinstance(value, np.ndarray) for value in inputs):
+        return _compute(equation, inputs)
+    if name in _ELEMENTWISE:
+        return [_elementwise(graph, name, list(map(_operand, inputs)))]
+    if name not in RULES:
+        raise InputError(f"ONNX export does not know the operation {name} of the network")
+    result = RULES[name](graph, equation, *inputs)
+    return result if isinstance(result, list) else [result]
+
+
+def _compute(equation: Any, inputs: Sequence[Any]) -> list[np.ndarray]:
+    """Compute an operation on constants. What only repeats numbers is left to broadcasting."""
+    name, shape = equation.primitive.name, equation.outvars[0].aval.shape
+    if name == "reshape":
+        return [inputs[0].reshape(shape)]
+    if name == "broadcast_in_dim":
+        axes = dict(zip(equation.params["broadcast_dimensions"], inputs[0].shape, strict=True))
+        return [inputs[0].reshape([axes.get(axis, 1) for axis in range(len(shape))])]
+    whole = [
+        np.broadcast_to(value, atom.aval.shape)
+        for value, atom in zip(inputs, equation.invars, strict=True)
+    ]
+    result = equation.primitive.bind(*whole, **equation.params)
+    several = equation.primitive.multiple_results
+    return [np.asarray(array) for array in (result if several else [result])]
+
+
+def _operand(value: Value) -> Value:
+    """Prepare a constant for broadcasting: without axes along which it only repeats itself."""
+    if isinstance(value, str):
+        return value
+    for axis in range(value.ndim):
+        first = value.take([0], axis)
+        if (value == first).all():
+            value = first
+    return value.transpose(channels_first(value.ndim))
+
+
+def _elementwise(graph: Graph, name: str, inputs: list[Value]) -> Value:
+    """Add an operator, or merge it with the one before it."""
+    merged = merge(graph, name, *inputs) if len(inputs) == 2 else None
+    return graph.add(_ELEMENTWISE[name], *inputs) if merged is None else merged

@@ -1,0 +1,165 @@
+"""A network as a function of images alone: what every format is written from."""
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from flaxmobile.detection import decode, make_anchors
+from flaxmobile.errors import InputError
+from flaxmobile.folding import fold_batch_norm
+from flaxmobile.layers import Network
+from flaxmobile.models.blazeface import BlazeFace
+from flaxmobile.outputs import OUTPUTS, default_output
+from flaxmobile.trees import Tree
+from flaxmobile.versions import __version__
+from flaxmobile.weights import Metadata
+
+IMAGES = "images"
+"""Name of the input of every exported file."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """A network as a function of images alone, and what its file says about it.
+
+    Attributes:
+      function: images -> {name: output}; the network's numbers are constants of it.
+      images: shape [n, h, w, c] and dtype of the images; n is symbolic for any number of images.
+      network: name of the network's class.
+      metadata: preprocessing of the images, names of the classes, source of the numbers.
+      answer: activation that is part of the function, or "none".
+    """
+
+    function: Callable[[Array], dict[str, Array]]
+    images: jax.ShapeDtypeStruct
+    network: str
+    metadata: Metadata
+    answer: str
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether images are uint8, and normalized by the function."""
+        return self.images.dtype == jnp.uint8
+
+    @property
+    def outputs(self) -> dict[str, jax.ShapeDtypeStruct]:
+        """Shape and dtype of every output, by name, in the order of the function's results."""
+        return dict(jax.eval_shape(self.function, self.images))
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the file says about itself, as JSON values."""
+        metadata = self.metadata
+        return {
+            "library": f"flaxmobile {__version__}",
+            "network": self.network,
+            "raw_images": self.is_raw,
+            "answer": self.answer,
+            "output": metadata.output,
+            "preprocessing": metadata.preprocessing.to_json(),
+            "class_names": metadata.class_names,
+            "source": metadata.source,
+        }
+
+    def describe_in_text(self) -> dict[str, str]:
+        """Return what the file says about itself as words, or JSON where it is no word."""
+        facts = self.describe()
+        return {
+            k: v if isinstance(v, str) else json.dumps(v, default=dict) for k, v in facts.items()
+        }
+
+
+def build_program(
+    model: Network,
+    variables: Tree,
+    metadata: Metadata,
+    *,
+    image_size: int | None = None,
+    batch_size: int | None = 1,
+    raw_images: bool = False,
+    probabilities: bool = False,
+    **options: Any,
+) -> Program:
+    """Make a function of images from a network: normalization folded, outputs named.
+
+    A classifier's output is called "logits", "probabilities" or "answer", pooled features
+    "features", a backbone's maps "stride32" and so on, or like their taps. A detector's anchors are
+    decoded, see `flaxmobile.detection.decode`: "boxes", "keypoints" and "scores".
+
+    Args:
+      model: a classifier, backbone or detector.
+      variables: of the model.
+      metadata: of the weights.
+      image_size: side of the images; by default that of the preprocessing.
+      batch_size: number of images; None for any.
+      raw_images: take uint8 images in RGB, and normalize them inside.
+      probabilities: apply the activation of `metadata.output` to logits.
+      **options: fields of the model to set, such as `native=True`.
+
+    Raises:
+      InputError: a size that the network does not take, or an option that it cannot have.
+    """
+    if not model.folded:
+        model, variables = fold_batch_norm(model, variables)
+    model = model.clone(**options)
+    metadata = _resized(metadata, image_size)
+    size, answer = metadata.preprocessing.image_size, _answer(model, metadata, probabilities)
+    _check(model, size, batch_size, raw_images)
+
+    def function(images: Array) -> dict[str, Array]:
+        x = metadata.preprocessing.normalize(images) if raw_images else images
+        return _named(model, model.apply(variables, x), size, answer)
+
+    (n,) = jax.export.symbolic_shape("n") if batch_size is None else (batch_size,)
+    dtype = jnp.uint8 if raw_images else jnp.float32
+    images = jax.ShapeDtypeStruct((n, size, size, model.in_channels), dtype)
+    return Program(function, images, type(model).__name__, metadata, answer)
+
+
+def _resized(metadata: Metadata, image_size: int | None) -> Metadata:
+    """Let images be of another size, cut out of what they are resized to in the same proportion."""
+    own = metadata.preprocessing
+    if image_size in (None, own.image_size):
+        return metadata
+    resize = own.resize_size and math.ceil(image_size * own.resize_size / own.image_size)
+    sized = dataclasses.replace(own, image_size=image_size, resize_size=resize)
+    return dataclasses.replace(metadata, preprocessing=sized)
+
+
+def _answer(model: Network, metadata: Metadata, probabilities: bool) -> str:
+    if not probabilities:
+        return "none"
+    if not model.gives_logits:
+        raise InputError("probabilities are those of a classifier, and the network gives no logits")
+    return metadata.output or default_output(model.num_classes)
+
+
+def _check(model: Network, size: int, batch_size: int | None, raw_images: bool) -> None:
+    if size < model.min_image_size:
+        raise InputError(f"image_size is {size}; the network needs {model.min_image_size} or more")
+    if batch_size is not None and batch_size < 1:
+        raise InputError(
+            f"batch_size is {batch_size}; accepted: 1 or more, or any number of images"
+        )
+    if raw_images and model.in_channels != 3:
+        raise InputError(f"raw images are RGB, and the network takes {model.in_channels} channels")
+    if isinstance(model, BlazeFace) and model.detector and size != model.table.image_size:
+        raise InputError(f"image_size is {size}; the detector takes {model.table.image_size}")
+
+
+def _named(model: Network, outputs: Any, size: int, answer: str) -> dict[str, Array]:
+    if model.is_backbone:
+        names = {key: f"stride{key}" if isinstance(key, int) else key for key in outputs}
+        return {names[key]: value for key, value in outputs.items()}
+    if isinstance(outputs, Mapping):  # BlazeFace's regressors and scores
+        anchors = make_anchors(size, model.table.anchors)
+        return decode(dict(outputs), anchors, size)._asdict()
+    if not model.gives_logits:
+        return {"features": outputs}
+    name = {"none": "logits"}.get(answer, "probabilities")
+    return {name: OUTPUTS[answer](outputs)}

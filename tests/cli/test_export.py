@@ -1,0 +1,62 @@
+import json
+
+import numpy as np
+import onnx
+import pytest
+
+from flaxmobile import cli, save_weights
+from tests.exporters.runtimes import run_onnx
+from tests.exporters.weights import METADATA, NAMES
+from tests.networks import random_variables, small_model
+
+OPTIONS = {"alpha": 0.35, "num_classes": 5}
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("export") / "w"
+    save_weights(directory, "v2", OPTIONS, random_variables(small_model()), METADATA)
+    return directory
+
+
+@pytest.fixture
+def export(weights, tmp_path, capsys):
+    """Run the command, and give its status, stdout and stderr."""
+
+    def run(*argv, output=tmp_path / "v2.onnx"):
+        try:
+            status = cli.main(["export", "--weights", str(weights), "--output", str(output), *argv])
+        except SystemExit as stop:
+            status = stop.code
+        return status, *capsys.readouterr()
+
+    return run
+
+
+def test_a_weights_directory_becomes_a_file_with_its_labels(export, tmp_path):
+    status, out, err = export(
+        "--format", "onnx", "--raw-images", "--probabilities", "--labels", "--batch-size", "dynamic"
+    )
+    assert (status, err) == (0, "")
+    assert out.startswith(f"wrote {tmp_path / 'v2.onnx'}: onnx, 1.6 MB")
+    found = run_onnx(tmp_path / "v2.onnx", np.zeros((2, 48, 48, 3), np.uint8))
+    np.testing.assert_allclose(found["probabilities"].sum(1), 1, rtol=1e-5)
+    said = {p.key: p.value for p in onnx.load(tmp_path / "v2.onnx").metadata_props}
+    assert json.loads(said["class_names"]) == list(NAMES)
+    assert json.loads(said["preprocessing"])["image_size"] == 48
+
+
+@pytest.mark.parametrize(
+    "argv, status, message",
+    [
+        (["--format", "tflite"], 2, "litert"),
+        (["--format", "onnx", "--batch-size", "many"], 2, "1 or more, or dynamic"),
+        (["--format", "litert", "--batch-size", "dynamic"], 1, "no dynamic batch"),
+        (["--format", "onnx", "--image-size", "16"], 1, "32 or more"),
+    ],
+)
+def test_a_wrong_request_is_one_line(argv, status, message, export, tmp_path):
+    found, out, err = export(*argv)
+    assert (found, out, err.count("\n")) == (status, "", 1)
+    assert message in err
+    assert not list(tmp_path.iterdir())
