@@ -7,7 +7,8 @@ Where the paper and the implementations do not all agree:
 
 - The projection of a block is linear (some copies of torchvision's code activate it).
 - Squeeze-excite keeps a quarter of the expanded channels, rounded to a multiple of 8, and follows
-  the depthwise convolution's activation, as in torchvision and timm.
+  the depthwise convolution's activation, as in torchvision and timm; with `squeeze_first` it stands
+  before that activation in blocks that expand, as in d-li14/mobilenetv3.pytorch.
 - The small network's last 1×1 convolution has no squeeze-excite, which table 2 gives it.
 - Widths below alpha 1, under `last_channel`: "torchvision" scales every number of the tables,
   "paper" is TF-slim's and timm's way: neither stem nor hidden layer shrinks (otherwise large 0.75
@@ -144,6 +145,7 @@ class SqueezedInvertedResidual(nn.Module):
       kernel: side of the depthwise kernel, 3 or 5.
       stride, dilation: of the depthwise convolution.
       squeeze: has squeeze-excite.
+      squeeze_first: it stands before the depthwise convolution's activation if the block expands.
       shortcut: add the input, where the channels agree.
       activation: after the first two convolutions.
       unit: convolution, normalization and activation, with the network's options bound.
@@ -156,6 +158,7 @@ class SqueezedInvertedResidual(nn.Module):
     stride: int = 1
     dilation: int = 1
     squeeze: bool = True
+    squeeze_first: bool = False
     shortcut: bool = True
     activation: Activation = hard_swish
     unit: Callable[..., nn.Module] = ConvNorm
@@ -165,17 +168,26 @@ class SqueezedInvertedResidual(nn.Module):
     def __call__(self, x: Array, train: bool = False) -> Array:
         """Map x [n, h, w, c] to [n, ceil(h / stride), ceil(w / stride), features]."""
         x_in, hidden_channels = x, self.expanded
-        conv = partial(self.unit, hidden_channels, activation=self.activation)
-        if hidden_channels != x.shape[-1]:
-            x = conv(name="expand")(x, train)
+        expands = hidden_channels != x.shape[-1]
+        squeezes_first = self.squeeze_first and self.squeeze and expands
+        conv = partial(self.unit, hidden_channels)
+        if expands:
+            x = conv(activation=self.activation, name="expand")(x, train)
         depthwise = conv(
-            self.kernel, self.stride, self.dilation, groups=hidden_channels, name="depthwise"
+            self.kernel,
+            self.stride,
+            self.dilation,
+            groups=hidden_channels,
+            activation=None if squeezes_first else self.activation,
+            name="depthwise",
         )
         x = depthwise(x, train)  # [n, h / stride, w / stride, expanded]
         if self.squeeze:
             x = SqueezeExcite(
                 round_channels(hidden_channels / 4), dtype=self.dtype, name="squeeze"
             )(x)
+        if squeezes_first:
+            x = self.activation(x)
         x = self.unit(self.features, name="project")(x, train)
         return x + x_in if self.shortcut and x_in.shape == x.shape else x
 
@@ -188,6 +200,7 @@ class MobileNetV3(ScaledNetwork):
       hidden_layer: has the dense layer before the classifier.
       reduced_tail: half of the channels in the last stage and after it.
       minimalistic: ReLU and 3×3 kernels everywhere, no squeeze-excite (TF-slim's variant).
+      squeeze_first: see `SqueezedInvertedResidual`.
       dilated: the whole last stage is dilated (torchvision); by `output_stride` only, the first
         block keeps its dilation. Needs output_stride 16.
       The others: see `ScaledNetwork`.
@@ -197,6 +210,7 @@ class MobileNetV3(ScaledNetwork):
     hidden_layer: bool = True
     reduced_tail: bool = False
     minimalistic: bool = False
+    squeeze_first: bool = False
     dilated: bool = False
     norm_momentum: float = 0.99
     norm_epsilon: float = 1e-3
@@ -240,6 +254,7 @@ class MobileNetV3(ScaledNetwork):
             stride=geometry.stride,
             dilation=geometry.later_dilation if dilates_first_block else geometry.dilation,
             squeeze=stage.squeeze and not self.minimalistic,
+            squeeze_first=self.squeeze_first,
             shortcut=place.stride == 1,
             activation=self.activation if stage.swish else relu,
             unit=unit,

@@ -6,6 +6,7 @@ from torch import nn
 from convert.recognition import recognise
 from convert.rules import RULES
 from convert.sources import Source
+from flaxmobile.layers import round_channels
 from tests.convert.rules import facts_of, fill
 from tests.convert.states import random_state
 from tests.convert.test_bad_input import tensors_of
@@ -53,6 +54,79 @@ def test_cadenes_xception_is_timms():
     found = fill(RULES["timm", "xception"], "xception", old)
     assert found.model == model
     assert found.variables["params"]["exit_separable1"]["pointwise"]["conv"]["kernel"].ndim == 4
+
+
+class Squeeze(nn.Module):
+    """The squeeze-excite of d-li14/mobilenetv3.pytorch."""
+
+    def __init__(self, channels):
+        super().__init__()
+        squeezed = round_channels(channels // 4)
+        self.fc = nn.Sequential(
+            nn.Linear(channels, squeezed), nn.ReLU(), nn.Linear(squeezed, channels)
+        )
+
+    def forward(self, x):
+        return x * nn.functional.hardsigmoid(self.fc(x.mean((2, 3))))[..., None, None]
+
+
+class FlatBlock(nn.Module):
+    """Its block: where it expands, squeeze-excite comes before the activation."""
+
+    def __init__(self, given, expanded, wanted, kernel, stride, squeezes, activation):
+        super().__init__()
+        self.adds = stride == 1 and given == wanted
+        expands = given != expanded
+        expand = (*unit(given, expanded, 1), activation()) if expands else ()
+        depthwise = unit(expanded, expanded, kernel, stride, expanded)
+        squeeze = Squeeze(expanded) if squeezes else nn.Identity()
+        after = (squeeze, activation()) if expands else (activation(), squeeze)
+        self.conv = nn.Sequential(*expand, *depthwise, *after, *unit(expanded, wanted, 1))
+
+    def forward(self, x):
+        return x + self.conv(x) if self.adds else self.conv(x)
+
+
+def unit(given, wanted, kernel, stride=1, groups=1):
+    conv = nn.Conv2d(given, wanted, kernel, stride, kernel // 2, groups=groups, bias=False)
+    return conv, nn.BatchNorm2d(wanted)
+
+
+class MobileNetV3Small(nn.Module):
+    """d-li14's small network, at 0.75 of its width."""
+
+    def __init__(self, classes):
+        super().__init__()
+        relu, swish = nn.ReLU, nn.Hardswish
+        features, given = [nn.Sequential(*unit(3, 16, 3, 2), swish())], 16
+        for kernel, ratio, wanted, squeezes, activation, stride in (
+            (3, 1, 16, True, relu, 2), (3, 4.5, 24, False, relu, 2), (3, 3.67, 24, False, relu, 1),
+            (5, 4, 32, True, swish, 2), (5, 6, 32, True, swish, 1), (5, 6, 32, True, swish, 1),
+            (5, 3, 40, True, swish, 1), (5, 3, 40, True, swish, 1), (5, 6, 72, True, swish, 2),
+            (5, 6, 72, True, swish, 1), (5, 6, 72, True, swish, 1),
+        ):  # fmt: skip
+            expanded = round_channels(given * ratio)
+            features += [FlatBlock(given, expanded, wanted, kernel, stride, squeezes, activation)]
+            given = wanted
+        self.features = nn.Sequential(*features)
+        self.conv = nn.Sequential(*unit(given, expanded, 1), swish())
+        self.classifier = nn.Sequential(
+            nn.Linear(expanded, 1024), swish(), nn.Dropout(0.2), nn.Linear(1024, classes)
+        )
+
+    def forward(self, x):
+        return self.classifier(self.conv(self.features(x)).mean((2, 3)))
+
+
+def test_mobilenet_v3_of_flat_blocks_gives_the_same_logits():
+    rule = RULES["ports", "mobilenet_v3_small"]
+    pair = published(rule, "mobilenet_v3_small", MobileNetV3Small(NUM_CLASSES))
+    assert pair.flax.alpha == 0.75
+    state = {name: tensor.numpy() for name, tensor in pair.torch.state_dict().items()}
+    origin, _ = recognise("mobilenet_v3_small", "auto", Source(state, "0" * 64))
+    assert origin == "ports"
+    for size in (64, (75, 98)):
+        assert_logits_agree(pair, size, batch=1)
 
 
 def same(x, kernel, stride):

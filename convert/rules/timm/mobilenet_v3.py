@@ -27,6 +27,7 @@ _OPTIONS: Options = {
     "last_channel": "paper",
     "reduced_tail": False,
     "hidden_layer": True,
+    "squeeze_first": False,
     "dilated": False,
 }
 _TIMM = {**_OPTIONS, "padding": "symmetric", "norm_epsilon": 1e-5, "minimalistic": False}

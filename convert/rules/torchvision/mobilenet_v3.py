@@ -56,6 +56,7 @@ def _rule(network: type[MobileNetV3], *files: Published) -> Rule:
             "last_channel": "torchvision",
             "minimalistic": False,
             "hidden_layer": True,
+            "squeeze_first": False,
             "dilated": False,
         },
         variants=({"reduced_tail": False}, {"reduced_tail": True}),
