@@ -9,17 +9,24 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
-def written_at_once(path: Path) -> Iterator[Path]:
+def written_at_once(path: Path, *, new: bool = False) -> Iterator[Path]:
     """Yield the path of a draft to write, which replaces `path` at the end.
 
     The draft may be a file or a directory; its parent must exist. After an error `path` is as it
     was and the draft is gone. An OSError about the draft names `path` instead.
+
+    Args:
+      path: where.
+      new: refuse to replace a directory that is not empty.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     _remove(draft)
     try:
         yield draft
-        _replace(path, draft)
+        if new:
+            draft.rename(path)
+        else:
+            _replace(path, draft)
     except OSError as error:
         if error.filename is not None:
             error.filename = str(error.filename).replace(str(draft), str(path))

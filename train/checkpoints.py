@@ -1,9 +1,10 @@
-"""Full training states on disk: the newest two and the best, written in the background."""
+"""Full training states on disk: the newest ones and the best, written in the background."""
 
 import dataclasses
-import json
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import jax
 import numpy as np
@@ -21,17 +22,14 @@ class Progress:
     Attributes:
       step: steps taken, which is also the position in the data.
       validated: the last step whose state was validated.
-      best: `quality` of the best validation so far.
+      best: quality of the best validation so far; higher is better.
+      best_step: its step.
     """
 
     step: int = 0
     validated: int = 0
     best: tuple[float, float] | None = None
-
-
-def quality(metrics: dict[str, float]) -> tuple[float, float]:
-    """Order validation results by accuracy, then by loss. Higher is better."""
-    return metrics["accuracy"], -metrics["loss"]
+    best_step: int | None = None
 
 
 class Checkpoints:
@@ -41,32 +39,25 @@ class Checkpoints:
     a killed run leaves, has another name and is removed at the next start.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, keep: int = 2) -> None:
+        """Open or make the directory, to keep the newest `keep` states and that of the best."""
         self.directory = directory
+        self._best = _KeepBest()
+        newest = policies.LatestN(n=keep)
         self._manager = ocp.CheckpointManager(
             directory.absolute(),
             options=ocp.CheckpointManagerOptions(
-                preservation_policy=policies.AnyPreservationPolicy(
-                    [
-                        policies.LatestN(n=2),
-                        policies.BestN(
-                            get_metric_fn=quality, n=1, keep_checkpoints_without_metrics=False
-                        ),
-                    ]
-                ),
+                preservation_policy=policies.AnyPreservationPolicy([newest, self._best]),
                 cleanup_tmp_directories=True,
             ),
         )
 
-    def save(
-        self, state: PyTree, progress: Progress, metrics: dict[str, float] | None = None
-    ) -> None:
+    def save(self, state: PyTree, progress: Progress) -> None:
         """Begin to save a state; nothing happens if its step is saved already.
 
         Args:
           state: pytree of host arrays.
           progress: its step names the checkpoint.
-          metrics: result of the validation at this step, where there was one.
 
         Raises:
           InputError: this checkpoint, or the one before it, cannot be written, for example because
@@ -74,12 +65,15 @@ class Checkpoints:
         """
         if progress.step == self._manager.latest_step():
             return
+        self._best.step = progress.best_step
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state),
-            progress=ocp.args.JsonSave(dataclasses.asdict(progress)),
+            progress=ocp.args.JsonSave(
+                {**dataclasses.asdict(progress), "crc32": _checksums(state)}
+            ),
         )
         try:
-            self._manager.save(progress.step, args=items, metrics=metrics, force=True)
+            self._manager.save(progress.step, args=items, force=True)
         except Exception as error:
             raise self._not_saved(error) from error
 
@@ -90,36 +84,61 @@ class Checkpoints:
         except Exception as error:
             raise self._not_saved(error) from error
 
-    def restore(self, like: PyTree) -> tuple[PyTree, Progress] | None:
-        """Read the newest (state, progress); None if there is no checkpoint yet.
+    def restore(self, like: PyTree) -> tuple[PyTree, Progress, list[str]] | None:
+        """Read the newest state that is not damaged; None if there is no checkpoint yet.
+
+        Damaged ones that are newer get the name STEP.damaged.
 
         Args:
           like: a state, or its shapes, of the same structure and dtypes.
 
+        Returns:
+          The state, its progress, and a sentence about each damaged checkpoint.
+
         Raises:
-          InputError: the checkpoint is damaged, or belongs to another network.
+          InputError: all checkpoints are damaged, or of another network.
         """
-        step = self._manager.latest_step()
-        if step is None:
-            return None
-        target = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
-        items = ocp.args.Composite(
-            state=ocp.args.StandardRestore(target), progress=ocp.args.JsonRestore()
-        )
-        try:
-            restored = self._manager.restore(step, args=items)
-            jax.tree.map(_check_same, target, restored.state)  # Orbax accepts other shapes
-            progress = Progress(**{k: as_tuples(v) for k, v in restored.progress.items()})
-        except (ValueError, KeyError, TypeError, OSError, json.JSONDecodeError) as error:
+        damaged: dict[int, str] = {}
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            try:
+                state, progress = self._restore(step, like)
+            except Exception as error:  # whatever Orbax's stores raise for whatever damage
+                damaged[step] = first_line(error)
+                continue
+            for bad in damaged:
+                path = self.directory / str(bad)
+                path.rename(path.with_suffix(".damaged"))
+            self._manager.reload()
+            notes = [
+                f"the checkpoint of step {bad} is damaged ({why}): continuing from step {step}"
+                for bad, why in damaged.items()
+            ]
+            return state, progress, notes
+        if damaged:
+            step, why = next(iter(damaged.items()))
             raise InputError(
                 f"the checkpoint {self.directory / str(step)} is damaged or of another network "
-                f"({first_line(error)}); remove it to continue from the one before"
-            ) from error
-        return restored.state, progress
+                f"({why}), and there is no other: begin again in a new --output"
+            )
+        return None
 
     def list_steps(self) -> str:
         """Return the steps of the complete checkpoints as text."""
         return ", ".join(map(str, sorted(self._manager.all_steps()))) or "none yet"
+
+    def _restore(self, step: int, like: PyTree) -> tuple[PyTree, Progress]:
+        target = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
+        items = ocp.args.Composite(
+            state=ocp.args.StandardRestore(target), progress=ocp.args.JsonRestore()
+        )
+        restored = self._manager.restore(step, args=items)
+        jax.tree.map(_check_same, target, restored.state)  # Orbax accepts other shapes
+        saved = restored.progress.pop("crc32", None)  # runs of version 0.1 have none
+        for name, checksum in _checksums(restored.state).items() if saved else ():
+            if saved[name] != checksum:
+                raise ValueError(f"{name} has another checksum than when it was saved")
+        values = {name: as_tuples(value) for name, value in restored.progress.items()}
+        return restored.state, Progress(**values)
 
     def _not_saved(self, error: Exception) -> InputError:
         return InputError(
@@ -140,6 +159,23 @@ class Checkpoints:
                 raise
         finally:
             self._manager.close()
+
+
+class _KeepBest(policies.PreservationPolicy):
+    """Keep the checkpoint of the best validation."""
+
+    step: int | None = None
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        return [checkpoint.step == self.step for checkpoint in checkpoints]
+
+
+def _checksums(state: PyTree) -> dict[str, int]:
+    """Compute the CRC-32 of each array: Orbax's formats have none that is checked."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
+    return {
+        jax.tree_util.keystr(path): zlib.crc32(np.asarray(leaf).tobytes()) for path, leaf in leaves
+    }
 
 
 def _check_same(expected: np.ndarray, found: np.ndarray) -> None:

@@ -18,7 +18,8 @@ from train.recipes import get_recipe, recipe_for
 
 _FREE_ON_RESUME = (
     "output", "resume", "eval_only", "workers", "log_every", "data_dir", "plan", "epochs", "steps",
-    "checkpoint_every", "remat", "dataset", "labels",
+    "checkpoint_every", "remat", "dataset", "labels", "keep", "patience", "on_bad_image",
+    "skip_nonfinite",
 )  # fmt: skip
 """Settings that may change when a run is resumed; a new length also changes the schedule. Data may
 have moved: `train.output` compares the images."""
@@ -53,12 +54,18 @@ class Config(DataSettings):
     """Passes over the training images."""
     steps: int | None = None
     """Number of steps; overrides --epochs."""
-    optimizer: Literal["sgd", "adam", "adamw", "rmsprop"] = "sgd"
-    """sgd has heavy-ball momentum; rmsprop is TensorFlow's, with rho 0.9 and epsilon 0.002."""
+    optimizer: Literal["sgd", "adam", "adamw", "rmsprop", "rmsprop-torch"] = "sgd"
+    """sgd has heavy-ball momentum; rmsprop is TensorFlow's, with epsilon inside the root, and
+    rmsprop-torch PyTorch's."""
     learning_rate: float = 0.05
     """Peak learning rate."""
     momentum: float = 0.9
     """Momentum of sgd and rmsprop."""
+    rho: float = 0.9
+    """Decay of rmsprop's mean square."""
+    epsilon: float | None = None
+    """Added to the denominator; by default 0.002 for rmsprop, 0.0316 for rmsprop-torch, 1e-8 for
+    adam and adamw."""
     weight_decay: float = 4e-5
     """Weight decay of convolution and dense kernels; normalization and biases have none. Decoupled
     for adamw, added to the gradient for the others."""
@@ -75,6 +82,30 @@ class Config(DataSettings):
     """Epochs of the drops of the step schedule."""
     label_smoothing: float = 0.0
     """Share of each label's probability that is spread evenly over all classes."""
+    loss: Literal["softmax", "bce"] = "softmax"
+    """Cross entropy over the classes, or binary cross entropy of each class by itself."""
+    mixup: float = 0.0
+    """Mix pairs of images: parameter of the Beta distribution of their shares (0.2 is usual); 0 is
+    off."""
+    cutmix: float = 0.0
+    """Replace a box of each image by that of another (1.0 is usual); 0 is off. With --mixup each
+    step takes one of them at random."""
+    accumulate: int = 1
+    """Parts into which a batch is split, one after another, to save memory. Normalization takes its
+    statistics of each part."""
+    clip: float = 0.0
+    """Most that the norm of all gradients together may be; 0 is off."""
+    lr_scale: tuple[str, ...] = ()
+    """Factors of the learning rate by parameter name, such as 'stage[1-3].*=0.1'; the first pattern
+    that matches the whole name holds. 0 freezes; 'stage[1-3].*=0@5' does so for the first 5
+    epochs."""
+    distill_from: str | None = None
+    """Weights, published or in a directory, of a teacher of the same classes whose probabilities
+    are targets too."""
+    distill_temperature: float = 2.0
+    """Divides the logits of teacher and student, to soften their probabilities."""
+    distill_weight: float = 0.5
+    """Share of the teacher in the loss."""
     ema_decay: float = 0.0
     """Decay of the moving average of weights and statistics, which is then evaluated and saved; 0
     is off."""
@@ -115,6 +146,15 @@ class Config(DataSettings):
     many."""
     log_every: int = 10
     """Steps between two lines of metrics.jsonl."""
+    skip_nonfinite: int = 0
+    """Steps in a row that may be skipped because their loss or a gradient is not finite, before the
+    run stops."""
+    patience: int | None = None
+    """Epochs without a better validation after which the run ends; by default it does not."""
+    best_by: Literal["accuracy", "top5", "loss"] = "accuracy"
+    """Validation result that the best weights have the best of."""
+    keep: int = 2
+    """Newest checkpoints to keep, beside that of the best validation."""
     checkpoint_every: int = 1000
     """Steps between checkpoints within an epoch; each epoch ends with one too."""
 
@@ -133,6 +173,17 @@ class Config(DataSettings):
             "decay_epochs": (0 < self.decay_epochs < math.inf, positive),
             "milestones": (all(m > 0 for m in self.milestones), positive),
             "label_smoothing": (0 <= self.label_smoothing < 1, share),
+            "rho": (0 <= self.rho < 1, share),
+            "epsilon": (self.epsilon is None or 0 < self.epsilon < math.inf, positive),
+            "mixup": (0 <= self.mixup < math.inf, "0 and more"),
+            "cutmix": (0 <= self.cutmix < math.inf, "0 and more"),
+            "accumulate": (self.accumulate >= 1, "1 and more"),
+            "clip": (0 <= self.clip < math.inf, "0 and more"),
+            "distill_temperature": (0 < self.distill_temperature < math.inf, positive),
+            "distill_weight": (0 <= self.distill_weight <= 1, "0 to 1"),
+            "skip_nonfinite": (self.skip_nonfinite >= 0, "0 and more"),
+            "patience": (self.patience is None or self.patience >= 1, "1 and more"),
+            "keep": (self.keep >= 1, "1 and more"),
             "ema_decay": (0 <= self.ema_decay < 1, share),
             "workers": (self.workers is None or self.workers >= 0, "0 and more"),
             "log_every": (self.log_every >= 1, "1 and more"),
@@ -199,6 +250,8 @@ def read_config(argv: Sequence[str], prog: str = PROG) -> Config:
         if first.eval_only:  # evaluates the run's weights, not those it began with
             saved = dataclasses.replace(saved, init_from=None)
         config = _with_full_name(parse(Config, argv, prog, default=saved))
+        if config.epochs != saved.epochs and config.steps == saved.steps:
+            config = dataclasses.replace(config, steps=None)  # the length that was asked for last
         if not config.eval_only:
             _check_resumable(config, saved, str(first.output))
     else:
@@ -214,19 +267,38 @@ def _with_full_name(config: Config) -> Config:
     return dataclasses.replace(config, model=resolve_name(config.model))
 
 
+def load_record(output: Path) -> dict[str, Any] | None:
+    """Read the config.json of a run; None if there is no run yet.
+
+    Raises:
+      InputError: it is damaged.
+    """
+    path = output / "config.json"
+    if not path.is_file():
+        return None
+    try:
+        record: dict[str, Any] = json.loads(path.read_text())
+        record["settings"], record["model_options"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is damaged or of another version: {error!r}") from None
+    return record
+
+
 def load_config(output: Path) -> Config | None:
     """Read the settings of a run; None if there is no run yet.
 
     Raises:
       InputError: config.json is damaged or of another version.
     """
-    path = output / "config.json"
-    if not path.is_file():
+    record = load_record(output)
+    if record is None:
         return None
     try:
-        return Config.from_json(json.loads(path.read_text())["settings"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is damaged or of another version: {error!r}") from None
+        return Config.from_json(record["settings"])
+    except TypeError as error:
+        raise InputError(
+            f"{output / 'config.json'} is damaged or of another version: {error!r}"
+        ) from None
 
 
 def _check_resumable(config: Config, saved: Config, output: str) -> None:

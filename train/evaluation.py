@@ -1,8 +1,11 @@
 """Evaluation of weights on a split."""
 
-from collections import defaultdict
+import dataclasses
+from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
+
+import numpy as np
 
 from flaxmobile.errors import InputError
 from train.data.pipeline import eval_batches
@@ -15,9 +18,46 @@ _MANY_IMAGES = 2000
 """Below this, threads are done before worker processes have started, which takes 3 s and more."""
 
 
-def evaluate(
-    run: Run, eval_step: EvalStep, variables: Any, source: Source
-) -> tuple[dict[str, float], int]:
+@dataclasses.dataclass(frozen=True)
+class Verdicts:
+    """Judgement of each readable image of a split, in its order.
+
+    Attributes:
+      index: place of the image in the split.
+      label: its class.
+      predicted: the class with the highest logit.
+      rank: number of other classes that are not below the label's, 0 for a hit.
+      loss: the loss of the image.
+      classes: number of classes.
+      unreadable: number of images that were skipped.
+    """
+
+    index: np.ndarray
+    label: np.ndarray
+    predicted: np.ndarray
+    rank: np.ndarray
+    loss: np.ndarray
+    classes: int
+    unreadable: int
+
+    def means(self) -> dict[str, float]:
+        """Average loss, accuracy and, where there are more than 5 classes, top5."""
+        result = {
+            "loss": float(self.loss.mean(dtype=np.float64)),
+            "accuracy": float((self.rank < 1).mean()),
+        }
+        if self.classes > 5:
+            result["top5"] = float((self.rank < 5).mean())
+        return result
+
+    def confusion(self) -> np.ndarray:
+        """Count images by label (rows) and prediction (columns): int [classes, classes]."""
+        counts = np.zeros((self.classes, self.classes), np.int64)
+        np.add.at(counts, (self.label, self.predicted), 1)
+        return counts
+
+
+def evaluate(run: Run, eval_step: EvalStep, variables: Any, source: Source) -> Verdicts:
     """Evaluate variables on a split.
 
     Args:
@@ -26,14 +66,9 @@ def evaluate(
       variables: on the devices.
       source: the split.
 
-    Returns:
-      Means over the split of loss, accuracy and top5, and how many images were unreadable.
-
     Raises:
       InputError: an unreadable image that is not to be skipped, or no readable image.
     """
-    totals: dict[str, float] = defaultdict(float)
-    unreadable = 0
     batches = eval_batches(
         source,
         preprocessing=run.preprocessing,
@@ -41,29 +76,43 @@ def evaluate(
         workers=run.workers if len(source) >= _MANY_IMAGES else 0,
         skip_unreadable=run.config.on_bad_image == "skip",
     )
-    put = run.parallel.put_batch
     with closing(batches):
-        for batch in batches:
-            sums = eval_step(
-                variables, put(batch["image"]), put(batch["label"]), put(batch["weight"])
-            )
-            for name, value in run.parallel.get(sums).items():
-                totals[name] += float(value)
-            unreadable += int((batch["unreadable"] >= 0).sum())
-    images = totals.pop("images")
-    if images == 0:
+        judged = list(_judge(run, eval_step, variables, batches))
+    columns = {name: np.concatenate([part[name] for part in judged]) for name in judged[0]}
+    unreadable = int((columns.pop("unreadable") >= 0).sum())
+    counted = columns.pop("weight") > 0
+    if not counted.any():
         raise InputError(f"{run.config.dataset}: no image to evaluate could be read")
-    return {name: total / images for name, total in totals.items()}, unreadable
+    return Verdicts(
+        index=np.flatnonzero(counted),
+        **{name: column[counted] for name, column in columns.items()},
+        classes=len(run.dataset.class_names),
+        unreadable=unreadable,
+    )
 
 
-def report_test(run: Run, eval_step: EvalStep, variables: Any) -> Line:
+def _judge(
+    run: Run, eval_step: EvalStep, variables: Any, batches: Any
+) -> Iterator[dict[str, np.ndarray]]:
+    put, get = run.parallel.put_batch, run.parallel.get_batch
+    for batch in batches:
+        judged = eval_step(variables, put(batch["image"]), put(batch["label"]))
+        given = {name: batch[name] for name in ("label", "weight", "unreadable")}
+        yield given | {name: get(values) for name, values in judged.items()}
+
+
+def report_test(run: Run, eval_step: EvalStep, variables: Any) -> tuple[Line, Verdicts]:
     """Evaluate host variables on the test split, or without one on the validation split.
 
-    Prints the result and returns it with the name of the split.
+    Prints the result.
+
+    Returns:
+      The result with its split: "test", or "best" for the validation images, and the judgements.
     """
     test = run.dataset.test
     split, source = ("validation", run.dataset.validation) if test is None else ("test", test)
-    result, _ = evaluate(run, eval_step, run.parallel.put_state(variables), source)
+    verdicts = evaluate(run, eval_step, run.parallel.put_state(variables), source)
+    result = verdicts.means()
     numbers = ", ".join(f"{name} {value:.4f}" for name, value in result.items())
     print(f"{split} ({len(source)} images): {numbers}", flush=True)
-    return {"split": split, **result}
+    return {"split": "best" if test is None else "test", **result}, verdicts

@@ -11,12 +11,13 @@ import jax
 from flaxmobile.allocator import keep_freed_memory, run_in_calling_thread
 from flaxmobile.errors import InputError
 from flaxmobile.weights import load_weights, save_weights
-from train.checkpoints import Checkpoints, Progress, quality
+from train.checkpoints import Checkpoints, Progress
 from train.config import Config
 from train.data.pipeline import Batches, train_batches
 from train.evaluation import evaluate, report_test
-from train.output import check_output, data_changes, make_output
+from train.output import check_output, data_changes, make_output, owning, update_output
 from train.reporting import Reporter, StepLines, describe
+from train.results import write_results
 from train.setup import Run, initial_state, prepare
 from train.signals import StopSignals
 from train.step import TrainState, abstract_state
@@ -40,31 +41,45 @@ def train(config: Config) -> int:
     state = None
     if not exists:
         state = initial_state(run)  # damaged weights are refused before anything is written
-        make_output(run, output)
-    with StopSignals() as signals, Checkpoints(output / "checkpoints") as checkpoints:
+        output = make_output(run, output)
+    advice = f"stopped; continue with --output {output} --resume"
+    directory = output / "checkpoints"
+    with (
+        owning(output),
+        StopSignals(advice) as signals,
+        Checkpoints(directory, config.keep) as checkpoints,
+    ):
         progress = Progress()
+        notes: list[str] = []
         if restored := checkpoints.restore(abstract_state(run.objective)):
-            state, progress = restored
-            _check_length(run, output, progress.step)
+            state, progress, notes = restored
+        _check_progress(run, output, progress.step)
+        if exists:
+            update_output(run, output)
         state = state or initial_state(run)
         with Reporter(output, progress, run.total_steps) as reporter:
             if config.resume and not exists:
-                reporter.say(f"there is no run in {output} to continue: a new one begins")
-            reporter.say(describe(run, output, state, progress.step))
+                notes.append(f"there is no run in {output} to continue: a new one begins")
+            notes.append(describe(run, output, state, progress.step))
             for change in data_changes(run, output) if exists else ():
-                reporter.say(f"the data has changed since the run began: {change}")
+                notes.append(f"the data has changed since the run began: {change}")
+            for note in notes:
+                reporter.say(note)
             trainer = Trainer(run, output, checkpoints, reporter, signals, state, progress)
             with explaining_out_of_memory(config):
                 trainer.fit()
             reporter.end_steps()
             if signals.received:
-                reporter.say(f"stopped; continue with --output {output} --resume")
+                reporter.say(advice)
                 return signals.exit_status
+            signals.nothing_to_lose = True
             _, variables = load_weights(output / "best")
-            result = report_test(run, trainer.eval_step, variables)
-            step = run.total_steps
+            result, verdicts = report_test(run, trainer.eval_step, variables)
+            step = progress.step
             reporter.write({"step": step, "epoch": run.epoch(step), **result})
             reporter.plot()
+            source = run.dataset.validation if run.dataset.test is None else run.dataset.test
+            write_results(run, output, source, verdicts)
     return 0
 
 
@@ -85,27 +100,26 @@ class Trainer:
         self.run, self.output, self.signals = run, output, signals
         self.checkpoints, self.reporter = checkpoints, reporter
         self.state, self.progress = run.parallel.put_state(state), progress
-        self.train_step = run.parallel.train_step(run.objective)
+        self.train_step = run.parallel.train_step(run.objective, run.teacher)
         self.eval_step = run.parallel.eval_step(run.objective)
-        self.lines = StepLines(run, reporter, checkpoints)
+        self.lines = StepLines(run, reporter, checkpoints, lambda: self.state)
         self.unreadable: set[int] = set()
 
     def fit(self) -> None:
-        """Train to the last step, or until a signal."""
+        """Train to the last step, until it no longer improves, or until a signal."""
         run, progress = self.run, self.progress
         put, key = run.parallel.put_batch, jax.random.key(run.config.seed)
         self.lines.start_clock(progress.step)
-        # A signal may have stopped the run between a step and its validation.
-        due = run.ends_epoch(progress.step) and progress.validated < progress.step
-        if due and not self.signals.received:
+        # The run may have ended between the last step of an epoch and its validation.
+        if run.ends_epoch(progress.step) and progress.validated < progress.step:
             self.validate()
-        if self.signals.received:
-            self.save()
-            return
         with closing(self.batches()) as batches:
             for batch in islice(batches, run.total_steps - progress.step):
+                if self.has_stopped_improving():
+                    break
                 images, labels = put(batch["image"]), put(batch["label"])
                 self.state, metrics = self.train_step(self.state, images, labels, key)
+                self.signals.nothing_to_lose = False
                 self.unreadable.update(batch["unreadable"][batch["unreadable"] >= 0].tolist())
                 self.lines.flush()  # reports the step before while this one runs
                 progress.step += 1
@@ -117,6 +131,13 @@ class Trainer:
                 if self.signals.received:
                     break
         self.checkpoints.wait()
+
+    def has_stopped_improving(self) -> bool:
+        """Tell whether the best validation is more than --patience epochs ago."""
+        patience, progress = self.run.config.patience, self.progress
+        if patience is None or progress.best_step is None:
+            return False
+        return progress.validated - progress.best_step >= patience * self.run.steps_per_epoch
 
     def batches(self) -> Batches:
         """Read batches from this step on; save the state if an unreadable file stops the run."""
@@ -138,48 +159,63 @@ class Trainer:
             raise
 
     def validate(self) -> None:
-        """Evaluate at the end of an epoch; save the state, and the weights if they are the best."""
-        self.lines.flush()
+        """Save the state, evaluate it, and save its weights if they are the best."""
         run, progress, source = self.run, self.progress, self.run.dataset.validation
-        result, skipped = evaluate(run, self.eval_step, self.state.variables, source)
+        self.save()
+        self.checkpoints.wait()
+        self.signals.nothing_to_lose = True
+        verdicts = evaluate(run, self.eval_step, self.state.variables, source)
+        self.signals.nothing_to_lose = False
+        result = verdicts.means()
         epoch = run.epoch(progress.step)
         self.reporter.write(
             {"step": progress.step, "epoch": epoch, "split": "validation", **result}
         )
         progress.validated = progress.step
-        if progress.best is None or quality(result) > progress.best:
-            progress.best = quality(result)
-            self.save_best(result["accuracy"])
-        self.save(result)
+        if progress.best is None or quality(result, run.config.best_by) > progress.best:
+            progress.best = quality(result, run.config.best_by)
+            progress.best_step = progress.step
+            self.save_best(result)
         self.reporter.plot()
-        skipped += len(self.unreadable)
+        skipped = verdicts.unreadable + len(self.unreadable)
         self.reporter.say(
             f"epoch {epoch}: validation loss {result['loss']:.4f}, accuracy "
-            f"{result['accuracy']:.4f} (best {progress.best[0]:.4f})"
+            f"{result['accuracy']:.4f} (best {run.config.best_by} {abs(progress.best[0]):.4f})"
             + (f"; {skipped} unreadable images skipped" if skipped else "")
         )
+        self.lines.compare(result["accuracy"])
         self.lines.start_clock(progress.step)
 
-    def save(self, result: dict[str, float] | None = None) -> None:
-        """Begin to write a checkpoint, with the result of its validation if there was one."""
+    def save(self) -> None:
+        """Begin to write a checkpoint."""
         self.lines.flush()
-        self.checkpoints.save(self.run.parallel.get(self.state), self.progress, result)
+        self.checkpoints.save(self.run.parallel.get(self.state), self.progress)
 
-    def save_best(self, accuracy: float) -> None:
+    def save_best(self, result: dict[str, float]) -> None:
         """Write the weights directory of the best validation result so far."""
         run = self.run
-        origin = {"step": self.progress.step, "validation_accuracy": accuracy}
+        origin = {"step": self.progress.step, "validation_accuracy": result["accuracy"]}
         metadata = dataclasses.replace(run.metadata, source={**run.metadata.source, **origin})
         variables = run.parallel.get(self.state.variables)
         best = self.output / "best"
         save_weights(best, run.config.model, run.options, variables, metadata, overwrite=True)
 
 
-def _check_length(run: Run, output: Path, step: int) -> None:
+def quality(result: dict[str, float], by: str) -> tuple[float, float]:
+    """Order validation results by a metric, then by loss. Higher is better."""
+    return -result[by] if by == "loss" else result[by], -result["loss"]
+
+
+def _check_progress(run: Run, output: Path, step: int) -> None:
     if step > run.total_steps:
         raise InputError(
             f"the run in {output} has already taken {step} steps, more than "
             f"{run.total_steps}: leave out --steps and --epochs, or raise them"
+        )
+    if step == 0 and (output / "best").exists():
+        raise InputError(
+            f"the run in {output} has its best weights but no checkpoint, and cannot be continued: "
+            f"begin another one with --init-from {output / 'best'} and a new --output"
         )
 
 

@@ -26,8 +26,8 @@ class TrainStep(Protocol):
         """Lower for shapes, without running."""
 
 
-EvalStep = Callable[[PyTree, Any, Any, Any], Metrics]
-"""A compiled (variables, images, labels, weights) -> sums, see `train.step.eval_step`."""
+EvalStep = Callable[[PyTree, Any, Any], Metrics]
+"""A compiled (variables, images, labels) -> loss, rank and prediction of each image."""
 
 
 class Parallel(Protocol):
@@ -35,9 +35,11 @@ class Parallel(Protocol):
 
     Attributes:
       axis_name: axis of the devices, for the network; None if the compiler averages over them.
+      count: number of devices.
     """
 
     axis_name: str | None
+    count: int
 
     def put_state(self, state: PyTree) -> PyTree:
         """Copy host arrays to every device."""
@@ -48,14 +50,17 @@ class Parallel(Protocol):
     def get(self, tree: PyTree) -> PyTree:
         """Copy a replicated tree to the host."""
 
+    def get_batch(self, array: Any) -> np.ndarray:
+        """Copy an array that is sharded like the batch to the host."""
+
     def shape_state(self, state: PyTree) -> PyTree:
         """Return the shapes of `put_state`'s result, for lowering."""
 
     def shape_batch(self, shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
         """Return the shape of `put_batch`'s result, for lowering."""
 
-    def train_step(self, objective: Objective) -> TrainStep:
-        """Compile `train.step.train_step`."""
+    def train_step(self, objective: Objective, teacher: PyTree = None) -> TrainStep:
+        """Compile `train.step.train_step`, with the variables of a teacher on the host."""
 
     def eval_step(self, objective: Objective) -> EvalStep:
         """Compile `train.step.eval_step`."""
@@ -68,6 +73,7 @@ class JitParallel:
 
     def __init__(self, devices: Sequence[jax.Device]) -> None:
         """Lay the devices out as one axis named "data"."""
+        self.count = len(devices)
         self.mesh = Mesh(np.asarray(devices), ("data",), axis_types=(AxisType.Auto,))
         self.replicated = NamedSharding(self.mesh, PartitionSpec())
         self.sharded = NamedSharding(self.mesh, PartitionSpec("data"))
@@ -87,6 +93,10 @@ class JitParallel:
         """Copy a replicated tree to the host."""
         return jax.tree.map(np.asarray, tree)
 
+    def get_batch(self, array: jax.Array) -> np.ndarray:
+        """Copy an array that is sharded like the batch to the host."""
+        return np.asarray(array)
+
     def shape_state(self, state: PyTree) -> PyTree:
         """Return the shapes of `put_state`'s result, for lowering."""
         return jax.tree.map(
@@ -98,22 +108,25 @@ class JitParallel:
         """Return the shape of `put_batch`'s result, for lowering."""
         return jax.ShapeDtypeStruct(shape, dtype, sharding=self.sharded)
 
-    def train_step(self, objective: Objective) -> TrainStep:
-        """Compile `train.step.train_step`."""
-        return jax.jit(
+    def train_step(self, objective: Objective, teacher: PyTree = None) -> TrainStep:
+        """Compile `train.step.train_step`, with the variables of a teacher on the host."""
+        every, share = self.replicated, self.sharded
+        given = (every, share, share, every)
+        step = jax.jit(
             partial(train_step, objective),
-            in_shardings=(self.replicated, self.sharded, self.sharded, self.replicated),
-            out_shardings=self.replicated,
+            in_shardings=given if teacher is None else (*given, every),
+            out_shardings=every,
             donate_argnums=0,
             compiler_options=self.options,
         )
+        return step if teacher is None else _Taught(step, self.put_state(teacher))
 
     def eval_step(self, objective: Objective) -> EvalStep:
         """Compile `train.step.eval_step`."""
         return jax.jit(
             partial(eval_step, objective),
-            in_shardings=(self.replicated, self.sharded, self.sharded, self.sharded),
-            out_shardings=self.replicated,
+            in_shardings=(self.replicated, self.sharded, self.sharded),
+            out_shardings=self.sharded,
             compiler_options=self.options,
         )
 
@@ -124,50 +137,73 @@ class PmapParallel:
     axis_name: str | None = "devices"
 
     def __init__(self, devices: Sequence[jax.Device]) -> None:
-        self.devices = devices
+        self.devices, self.count = devices, len(devices)
         mesh = Mesh(np.asarray(devices), ("devices",), axis_types=(AxisType.Auto,))
         self.sharded = NamedSharding(mesh, PartitionSpec("devices"))
 
     def put_state(self, state: PyTree) -> PyTree:
         """Copy host arrays to every device."""
-        copies = jax.tree.map(lambda leaf: np.stack([leaf] * len(self.devices)), state)
+        copies = jax.tree.map(lambda leaf: np.stack([leaf] * self.count), state)
         return jax.device_put(copies, self.sharded)
 
     def put_batch(self, array: np.ndarray) -> np.ndarray:
         """Shard an array of the batch over the devices."""
-        return array.reshape(len(self.devices), -1, *array.shape[1:])
+        return array.reshape(self.count, -1, *array.shape[1:])
 
     def get(self, tree: PyTree) -> PyTree:
         """Copy a replicated tree to the host."""
         return jax.tree.map(lambda leaf: np.asarray(leaf.addressable_shards[0].data)[0], tree)
 
+    def get_batch(self, array: jax.Array) -> np.ndarray:
+        """Copy an array that is sharded like the batch to the host."""
+        return np.concatenate(np.asarray(array))
+
     def shape_state(self, state: PyTree) -> PyTree:
         """Return the shapes of `put_state`'s result, for lowering."""
-        count = len(self.devices)
         return jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct((count, *leaf.shape), leaf.dtype), state
+            lambda leaf: jax.ShapeDtypeStruct((self.count, *leaf.shape), leaf.dtype), state
         )
 
     def shape_batch(self, shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
         """Return the shape of `put_batch`'s result, for lowering."""
-        count = len(self.devices)
-        return jax.ShapeDtypeStruct((count, shape[0] // count, *shape[1:]), dtype)
+        share = shape[0] // self.count
+        return jax.ShapeDtypeStruct((self.count, share, *shape[1:]), dtype)
 
-    def train_step(self, objective: Objective) -> TrainStep:
-        """Compile `train.step.train_step`."""
-        return jax.pmap(
+    def train_step(self, objective: Objective, teacher: PyTree = None) -> TrainStep:
+        """Compile `train.step.train_step`, with the variables of a teacher on the host."""
+        step = jax.pmap(
             partial(train_step, objective),
             axis_name=self.axis_name,
-            in_axes=(0, 0, 0, None),
+            in_axes=(0, 0, 0, None) if teacher is None else (0, 0, 0, None, 0),
             devices=self.devices,
             donate_argnums=0,
         )
+        return step if teacher is None else _Taught(step, self.put_state(teacher))
 
     def eval_step(self, objective: Objective) -> EvalStep:
         """Compile `train.step.eval_step`."""
         return jax.pmap(
             partial(eval_step, objective), axis_name=self.axis_name, devices=self.devices
         )
+
+
+class _Taught:
+    """A compiled step with the variables of its teacher, which no step changes."""
+
+    def __init__(self, step: Any, teacher: PyTree) -> None:
+        """Pass `teacher`, on the devices, to each call of `step`."""
+        self._step, self._teacher = step, teacher
+
+    def __call__(
+        self, state: TrainState, images: Any, labels: Any, key: jax.Array
+    ) -> tuple[TrainState, Metrics]:
+        """Take one step."""
+        state, metrics = self._step(state, images, labels, key, self._teacher)
+        return state, metrics
+
+    def lower(self, state: TrainState, images: Any, labels: Any, key: Any) -> Any:
+        """Lower for shapes, without running."""
+        return self._step.lower(state, images, labels, key, self._teacher)
 
 
 PARALLEL: dict[str, Callable[[Sequence[jax.Device]], Parallel]] = {

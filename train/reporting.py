@@ -4,15 +4,19 @@ import json
 import math
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
 import jax
+import numpy as np
 from tqdm.auto import tqdm
 
 from flaxmobile.errors import InputError
 from flaxmobile.files import written_at_once
+from flaxmobile.trees import PyTree
 from train.checkpoints import Checkpoints, Progress
+from train.pictures import plot_curves
 from train.setup import Run
 from train.step import Metrics, TrainState
 
@@ -102,7 +106,7 @@ class Reporter:
 
     def plot(self) -> None:
         """Draw curves.png from metrics.jsonl."""
-        plot_curves(self.metrics, self.directory / "curves.png")
+        plot_curves(read_metrics(self.metrics), self.directory / "curves.png")
 
     def __enter__(self) -> Self:
         return self
@@ -116,10 +120,20 @@ class Reporter:
 class StepLines:
     """The train lines of a run. A step's metrics are read while the next step runs."""
 
-    def __init__(self, run: Run, reporter: Reporter, checkpoints: Checkpoints) -> None:
-        """Report to `reporter`; an error names the complete checkpoints."""
+    def __init__(
+        self,
+        run: Run,
+        reporter: Reporter,
+        checkpoints: Checkpoints,
+        state: Callable[[], TrainState],
+    ) -> None:
+        """Report to `reporter`; an error names the complete checkpoints and the bad tensors."""
         self._run, self._reporter, self._checkpoints = run, reporter, checkpoints
+        self._state = state
         self._pending: tuple[int, Metrics] | None = None
+        self._accuracies: list[float] = []
+        self._skipped = 0
+        self._warned = False
         self.start_clock(0)
 
     def start_clock(self, step: int) -> None:
@@ -134,19 +148,18 @@ class StepLines:
         """Report the step added last, if it is not reported yet.
 
         Raises:
-          InputError: its loss is not finite.
+          InputError: its loss is not finite, and it may not be skipped.
         """
         if self._pending is None:
             return
         (step, metrics), self._pending = self._pending, None
         line: Line = {"step": step, "epoch": self._run.epoch(step), "split": "train"}
         line |= {name: float(value) for name, value in self._run.parallel.get(metrics).items()}
-        if not is_finite(line):
-            raise InputError(
-                f"the loss is {line['loss']} at step {step}: training stopped. Good checkpoints in "
-                f"{self._checkpoints.directory}: steps {self._checkpoints.list_steps()}. Try a "
-                "lower --learning-rate or a longer --warmup-epochs"
-            )
+        if line.pop("skipped", 0) or not is_finite(line):
+            self._skip(step, line["loss"])
+            return
+        self._skipped = 0
+        self._accuracies.append(line["accuracy"])
         config = self._run.config
         if step % config.log_every == 0 or step == self._run.total_steps:
             images = (step - self._clock_step) * config.batch_size
@@ -154,6 +167,52 @@ class StepLines:
             self.start_clock(step)
             self._reporter.write(line)
         self._reporter.step(line)
+
+    def compare(self, accuracy: float) -> None:
+        """Warn once where validation falls far short of the epoch's training."""
+        trained = sum(self._accuracies) / max(1, len(self._accuracies))
+        self._accuracies = []
+        if self._warned or trained < 0.5 or accuracy > trained / 2:
+            return
+        self._warned = True
+        momentum = self._run.objective.model.norm_momentum
+        lag = ""
+        if not self._run.objective.norm_warmup:
+            lag = f", or the running statistics lag behind (momentum {momentum:g}: --norm-warmup)"
+        self._reporter.say(
+            f"warning: accuracy is {trained:.3f} in training but {accuracy:.3f} in validation: the "
+            f"images of the two differ, there are few of them{lag}"
+        )
+
+    def _skip(self, step: int, loss: float) -> None:
+        self._skipped += 1
+        most = self._run.config.skip_nonfinite
+        if self._skipped <= most:
+            self._reporter.say(
+                f"step {step} is skipped: its loss is {loss} or a gradient is not finite "
+                f"({self._skipped} of {most} in a row)"
+            )
+            return
+        bad = _first_nonfinite(self._run.parallel.get(self._state().params))
+        raise InputError(
+            f"the loss is {loss} at step {step}: training stopped. {bad}Good checkpoints in "
+            f"{self._checkpoints.directory}: steps {self._checkpoints.list_steps()}. Try a lower "
+            "--learning-rate, a longer --warmup-epochs or --clip"
+        )
+
+
+def _first_nonfinite(params: PyTree, most: int = 3) -> str:
+    """Name the first parameters that are not finite, in a sentence."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(params)
+    names = [
+        jax.tree_util.keystr(path, simple=True, separator="/")
+        for path, leaf in leaves
+        if not np.isfinite(leaf).all()
+    ]
+    if not names:
+        return "All parameters are finite. "
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"Not finite: {', '.join(names[:most])}{more}. "
 
 
 def read_metrics(path: Path) -> list[Line]:
@@ -169,32 +228,10 @@ def read_metrics(path: Path) -> list[Line]:
     return lines
 
 
-def plot_curves(metrics: Path, picture: Path) -> None:
-    """Draw loss and accuracy over steps for each split."""
-    from matplotlib.figure import Figure  # slow to import
-
-    lines = read_metrics(metrics)
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        for split, style, size in (("train", "-", 1), ("validation", "o-", 3), ("test", "*", 10)):
-            points = [(line["step"], line[name]) for line in lines if line["split"] == split]
-            if points:
-                xs, ys = zip(*points, strict=True)
-                axes.plot(
-                    xs, ys, style, linewidth=1, markersize=size, label=f"{split} {ys[-1]:.3f}"
-                )
-        axes.set(xlabel="step", ylabel=name)
-        axes.grid(alpha=0.3)
-        if axes.lines:
-            axes.legend()
-    with written_at_once(picture) as draft:
-        figure.savefig(draft, format="png", dpi=120)
-
-
 def _truncate(path: Path, progress: Progress) -> None:
     """Drop the lines that the resumed run will write again."""
-    last = {"train": progress.step, "validation": progress.validated, "test": -1}
-    lines = [line for line in read_metrics(path) if line["step"] <= last[line["split"]]]
+    last = {"train": progress.step, "validation": progress.validated}
+    lines = [line for line in read_metrics(path) if line["step"] <= last.get(line["split"], -1)]
     with written_at_once(path) as draft:
         draft.write_text("".join(json.dumps(line) + "\n" for line in lines))
 

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,14 +14,16 @@ from convert.published.loading import Weights, open_any_weights
 from flaxmobile.errors import InputError
 from flaxmobile.layers import Network
 from flaxmobile.preprocessing import Preprocessing
-from flaxmobile.registry import create_model, get_spec
+from flaxmobile.registry import as_dtype, create_model, get_spec
 from flaxmobile.trees import Tree
 from flaxmobile.variables import replace_heads
 from flaxmobile.weights import Metadata
-from train.config import Config
+from train.config import Config, load_record
 from train.data import Dataset, open_dataset
 from train.data.augmentation import make_augmentation
 from train.data.workers import default_workers
+from train.losses import Loss, Teacher
+from train.mixing import Mixing
 from train.optimizers import make_optimizer, make_schedule
 from train.parallel import Parallel, make_parallel
 from train.step import Objective, TrainState, create_state
@@ -43,6 +46,7 @@ class Run:
       objective: the network, its loss and its optimizer.
       steps_per_epoch, total_steps: its length.
       workers: processes that load images.
+      teacher: variables of the network to learn from, if any.
     """
 
     config: Config
@@ -55,6 +59,7 @@ class Run:
     steps_per_epoch: int
     total_steps: int
     workers: int
+    teacher: Tree | None = None
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -87,14 +92,19 @@ def prepare(config: Config, devices: Sequence[jax.Device] | None = None) -> Run:
       InputError: settings, data, devices or weights that do not fit together.
     """
     parallel = make_parallel(config.parallel, config.batch_size, devices)
+    _check_batch(config, parallel)
     dataset = open_dataset(config.dataset, config.data_dir, config.select(config.seed))
     dataset = dataclasses.replace(dataset, notes=(*dataset.notes, *_warnings(config, dataset)))
-    weights = _open_weights(config)
+    record = load_record(Path(config.output)) if config.resume and config.output else None
+    if record and "preprocessing" not in record:
+        record = None  # of version 0.1
+    # A run that is continued has weights of its own, and those that it began with may be gone.
+    weights = None if record else _open_weights(config)
     if "alpha" not in config.network_options:
         origin = weights.model if weights else get_spec(config.model).network
         config = dataclasses.replace(config, alpha=getattr(origin, "alpha", None))
     options: Tree = {
-        **(weights.options if weights else {}),
+        **(weights.options if weights else record["model_options"] if record else {}),
         **config.network_options,
         "num_classes": len(dataset.class_names),
         "dtype": config.dtype,
@@ -102,14 +112,17 @@ def prepare(config: Config, devices: Sequence[jax.Device] | None = None) -> Run:
     model = create_model(config.model, **options)
     if weights:
         _check_fits(weights, config, model)
-    preprocessing = _preprocessing(config, dataset, weights, model.min_image_size)
+    if record:
+        preprocessing = Preprocessing.from_json(record["preprocessing"])
+    else:
+        preprocessing = _preprocessing(config, dataset, weights, model.min_image_size)
     config = dataclasses.replace(config, image_size=preprocessing.image_size)
     augment = make_augmentation(config, dataset, preprocessing)
     dataset = dataclasses.replace(dataset, augment=augment)
     steps_per_epoch = max(1, len(dataset.train) // config.batch_size)
     total_steps = config.steps or config.epochs * steps_per_epoch
-    schedule = make_schedule(config, steps_per_epoch, total_steps)
     workers = dataset.workers if config.workers is None else config.workers
+    teacher = _open_teacher(config, dataset)
     return Run(
         config=config,
         dataset=dataset,
@@ -117,23 +130,13 @@ def prepare(config: Config, devices: Sequence[jax.Device] | None = None) -> Run:
         options=options,
         metadata=Metadata(preprocessing, dataset.class_names, {"origin": "python -m train"}),
         parallel=parallel,
-        objective=Objective(
-            model=model.clone(
-                axis_name=parallel.axis_name,
-                frozen_norm=config.freeze_backbone,
-                remat=config.remat,
-            ),
-            preprocessing=preprocessing,
-            optimizer=make_optimizer(config, schedule),
-            schedule=schedule,
-            trained=get_spec(config.model).network.heads if config.freeze_backbone else None,
-            label_smoothing=config.label_smoothing,
-            ema_decay=config.ema_decay,
-            norm_warmup=config.norm_warmup,
+        objective=_objective(
+            config, model, preprocessing, parallel, teacher, steps_per_epoch, total_steps
         ),
         steps_per_epoch=steps_per_epoch,
         total_steps=total_steps,
         workers=default_workers() if workers is None else workers,
+        teacher=_on_host(teacher.load()[1]) if teacher else None,
     )
 
 
@@ -146,6 +149,70 @@ def _warnings(config: Config, dataset: Dataset) -> Iterator[str]:
             f"a batch of {config.batch_size} is larger than the {count} training images: it holds "
             "some of them more than once, and each step counts as an epoch (--batch-size)"
         )
+
+
+def _objective(
+    config: Config,
+    model: Network,
+    preprocessing: Preprocessing,
+    parallel: Parallel,
+    teacher: Weights | None,
+    steps_per_epoch: int,
+    total_steps: int,
+) -> Objective:
+    schedule = make_schedule(config, steps_per_epoch, total_steps)
+    return Objective(
+        model=model.clone(
+            axis_name=parallel.axis_name,
+            frozen_norm=config.freeze_backbone,
+            remat=config.remat,
+        ),
+        preprocessing=preprocessing,
+        optimizer=make_optimizer(config, schedule, steps_per_epoch),
+        schedule=schedule,
+        trained=get_spec(config.model).network.heads if config.freeze_backbone else None,
+        loss=Loss(config.loss, config.label_smoothing),
+        ema_decay=config.ema_decay,
+        norm_warmup=config.norm_warmup,
+        mixing=Mixing(config.mixup, config.cutmix),
+        accumulate=config.accumulate,
+        teacher=_teacher(config, teacher) if teacher else None,
+        skip_nonfinite=config.skip_nonfinite > 0,
+    )
+
+
+def _check_batch(config: Config, parallel: Parallel) -> None:
+    """Refuse a batch whose share on each device cannot be split into parts or pairs."""
+    share = config.batch_size // parallel.count
+    if share % config.accumulate:
+        raise InputError(
+            f"--batch-size {config.batch_size} on {parallel.count} devices cannot be split into "
+            f"--accumulate {config.accumulate} parts; take a multiple of "
+            f"{parallel.count * config.accumulate}"
+        )
+    if (config.mixup or config.cutmix) and share % 2:
+        raise InputError(
+            f"--mixup and --cutmix mix pairs of images: take a --batch-size that "
+            f"{2 * parallel.count} divides, not {config.batch_size}"
+        )
+
+
+def _teacher(config: Config, weights: Weights) -> Teacher:
+    model = weights.model.clone(dtype=as_dtype(config.dtype))
+    preprocessing = weights.metadata.preprocessing
+    return Teacher(model, preprocessing, config.distill_temperature, config.distill_weight)
+
+
+def _open_teacher(config: Config, dataset: Dataset) -> Weights | None:
+    if config.distill_from is None or config.eval_only:
+        return None
+    teacher = open_any_weights(config.distill_from)
+    if not _same_classes(teacher, dataset):
+        raise InputError(
+            f"--distill-from {config.distill_from} has {teacher.model.num_classes} classes, not "
+            f"the {len(dataset.class_names)} of {config.dataset}: fine-tune it on them first"
+        )
+    return teacher
 
 
 def initial_state(run: Run) -> TrainState:
@@ -162,9 +229,9 @@ def initial_state(run: Run) -> TrainState:
     # Compiled, so that XLA drops the forward pass, which the parameters do not depend on.
     fresh = jax.jit(lambda key: model.init(key, jnp.zeros((1, size, size, 3))))(key)
     variables = _on_host(fresh)
-    if run.weights:
-        trained = _on_host(run.weights.load()[1])
-        same = _same_classes(run.weights, run.dataset)
+    if weights := run.weights or _open_weights(run.config):
+        trained = _on_host(weights.load()[1])
+        same = _same_classes(weights, run.dataset)
         variables = trained if same else replace_heads(model, trained, variables)
     return create_state(run.objective, variables)
 

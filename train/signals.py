@@ -2,10 +2,13 @@
 
 import os
 import signal
+import threading
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Self
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
@@ -27,20 +30,35 @@ def exiting_on_ctrl_c(prog: str) -> Iterator[None]:
 
 
 class StopSignals:
-    """Remember the first SIGINT or SIGTERM in the block; a second one ends the process."""
+    """Remember the first SIGINT or SIGTERM in the block; a second one ends the process.
 
-    def __init__(self) -> None:
+    Attributes:
+      received: the signal's number, once there was one.
+      nothing_to_lose: everything is on disk, so that a signal ends the process at once. Python's
+        own handlers wait for compilation, which takes half a minute.
+    """
+
+    def __init__(self, advice: str) -> None:
+        """Print `advice` where a signal ends the process."""
         self.received: int | None = None
+        self.nothing_to_lose = True
+        self.advice = advice
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> Self:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _SIGNALS:
             self._previous[number] = signal.signal(number, self._remember)
+        reading, self._writing = os.pipe()
+        os.set_blocking(self._writing, False)
+        self._previous_fd = signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
+        threading.Thread(target=self._watch, args=(reading,), daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
+        signal.set_wakeup_fd(self._previous_fd)
+        os.close(self._writing)  # ends the thread
 
     @property
     def exit_status(self) -> int:
@@ -52,3 +70,10 @@ class StopSignals:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         self.received = number
+
+    def _watch(self, reading: int) -> None:
+        while number := os.read(reading, 1):
+            if number[0] in _SIGNALS and self.nothing_to_lose:
+                os.write(1, f"{self.advice}\n".encode())
+                os._exit(128 + number[0])
+        os.close(reading)

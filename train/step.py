@@ -2,6 +2,7 @@
 
 import dataclasses
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,8 @@ from flaxmobile.layers import AUX_LOGITS, Network
 from flaxmobile.preprocessing import Preprocessing
 from flaxmobile.trees import Tree
 from flaxmobile.variables import abstract_variables
+from train.losses import Loss, Teacher, ranks
+from train.mixing import Mixing
 
 Metrics = dict[str, Array]
 
@@ -51,9 +54,14 @@ class Objective:
       optimizer: updates the trained parameters.
       schedule: the learning rate by step, to report it.
       trained: names of the top-level parameter groups to train; None trains all.
-      label_smoothing: share of each label that is spread over all classes.
+      loss: distance of the logits from the labels.
       ema_decay: decay of the moving average; 0 is off.
       norm_warmup: average the running statistics of normalization over fewer steps at first.
+      mixing: mixup and cutmix.
+      accumulate: parts into which a batch is split to save memory. Normalization takes its
+        statistics of each part by itself; the running ones take the parts' average.
+      teacher: a trained network to learn from.
+      skip_nonfinite: leave the state as it is where the loss or a gradient is not finite.
     """
 
     model: Network
@@ -61,9 +69,13 @@ class Objective:
     optimizer: optax.GradientTransformation
     schedule: optax.Schedule
     trained: tuple[str, ...] | None = None
-    label_smoothing: float = 0.0
+    loss: Loss = dataclasses.field(default_factory=Loss)
     ema_decay: float = 0.0
     norm_warmup: bool = True
+    mixing: Mixing = dataclasses.field(default_factory=Mixing)
+    accumulate: int = 1
+    teacher: Teacher | None = None
+    skip_nonfinite: bool = False
 
 
 def create_state(objective: Objective, variables: Tree) -> TrainState:
@@ -91,7 +103,12 @@ def abstract_state(objective: Objective) -> TrainState:
 
 
 def train_step(
-    objective: Objective, state: TrainState, images: Array, labels: Array, key: Array
+    objective: Objective,
+    state: TrainState,
+    images: Array,
+    labels: Array,
+    key: Array,
+    teacher: Tree | None = None,
 ) -> tuple[TrainState, Metrics]:
     """Take one step.
 
@@ -101,65 +118,114 @@ def train_step(
       images: uint8 [n, h, w, 3].
       labels: int32 [n].
       key: the run's random key; the step's number is folded in.
+      teacher: variables of the objective's teacher.
 
     Returns:
       The state after the step, and the loss, accuracy and top5 (where there are more than 5
-      classes) of this batch before it, with the learning rate. Global over all devices.
+      classes) of this batch before it, with the learning rate. Global over all devices. Of mixed
+      images the label with the larger share counts.
     """
+    key = jax.random.fold_in(key, state.step)
+    dtype = jnp.promote_types(objective.model.dtype, jnp.float32)
+    targets = objective.loss.targets(labels, objective.model.num_classes, dtype)
+    pixels, targets = objective.mixing(jax.random.fold_in(key, 1), images, targets)
     trained, frozen = _split(objective, state.params)
-    # Without momentum the network's new statistics are those of the batch alone.
-    model = objective.model.clone(norm_momentum=0.0)
 
-    def loss_of(trained: Tree) -> tuple[Array, tuple[Tree, Array]]:
-        logits, updates = model.apply(
-            {"params": {**trained, **frozen}, "batch_stats": state.batch_stats},
-            objective.preprocessing.normalize(images),
-            train=True,
-            mutable=["batch_stats", AUX_LOGITS],
-            rngs={"dropout": jax.random.fold_in(key, state.step)},
-        )
-        targets = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
-        targets = optax.smooth_labels(targets, objective.label_smoothing)
-        loss = optax.softmax_cross_entropy(logits, targets).mean()
-        for auxiliary in jax.tree.leaves(updates.get(AUX_LOGITS)):
-            share = optax.softmax_cross_entropy(auxiliary, targets).mean()
-            loss += model.aux_weight * share
-        return loss, (updates.get("batch_stats", {}), logits)
+    def differentiate(batch: tuple[Array, Array], key: Array) -> tuple[Metrics, Tree, Tree]:
+        loss_of = partial(_loss, objective, state, frozen, teacher, *batch, key)
+        (loss, (hits, statistics)), gradients = jax.value_and_grad(loss_of, has_aux=True)(trained)
+        return {"loss": loss, **hits}, statistics, gradients
 
-    (loss, (statistics, logits)), gradients = jax.value_and_grad(loss_of, has_aux=True)(trained)
-    metrics = {"loss": loss, **_hits(logits, labels, jnp.full(labels.shape, 1 / labels.size))}
-    if axis := model.axis_name:
+    metrics, statistics, gradients = _accumulate(
+        differentiate, objective.accumulate, (pixels, targets), key
+    )
+    if axis := objective.model.axis_name:
         gradients, metrics, statistics = lax.pmean((gradients, metrics, statistics), axis)
-    batch_stats = _average(objective, state, statistics)
     updates, opt_state = objective.optimizer.update(gradients, state.opt_state, trained)
     params = {**optax.apply_updates(trained, updates), **frozen}
-    metrics["learning_rate"] = jnp.asarray(objective.schedule(state.step), jnp.float32)
+    batch_stats = _average(objective, state, statistics)
     ema = state.ema
     if ema is not None:
         new = {"params": params, "batch_stats": batch_stats}
         ema = optax.incremental_update(new, ema, 1 - _warm_up(objective.ema_decay, state.step))
-    return TrainState(state.step + 1, params, batch_stats, opt_state, ema), metrics
+    after = TrainState(state.step + 1, params, batch_stats, opt_state, ema)
+    if objective.skip_nonfinite:
+        finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(optax.global_norm(gradients))
+        kept = dataclasses.replace(state, step=after.step)
+        after = jax.tree.map(partial(jnp.where, finite), after, kept)
+        metrics["skipped"] = 1 - finite.astype(dtype)
+    metrics["learning_rate"] = jnp.asarray(objective.schedule(state.step), jnp.float32)
+    return after, metrics
 
 
-def eval_step(
-    objective: Objective, variables: Tree, images: Array, labels: Array, weights: Array
-) -> Metrics:
-    """Sum loss and hits over a batch; images of weight 0 do not count.
+def eval_step(objective: Objective, variables: Tree, images: Array, labels: Array) -> Metrics:
+    """Judge each image of a batch.
 
     Returns:
-      Sums over images of all devices: loss, accuracy, top5 (where there are more than 5 classes),
-      and their number as "images".
+      [n] each: the loss (without smoothing), the rank of the label (0 is a hit, see
+      `train.losses.ranks`) and the predicted class.
     """
     inputs = objective.preprocessing.normalize(images)
     logits = objective.model.apply(variables, inputs, train=False)
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-    sums = {
-        "loss": jnp.sum(losses * weights),
-        **_hits(logits, labels, weights),
-        "images": weights.sum(),
+    plain = dataclasses.replace(objective.loss, label_smoothing=0.0)
+    targets = plain.targets(labels, logits.shape[-1], logits.dtype)
+    return {
+        "loss": jax.vmap(plain)(logits[:, None], targets[:, None]),
+        "rank": ranks(logits, labels),
+        "predicted": jnp.argmax(logits, axis=-1),
     }
-    axis = objective.model.axis_name
-    return lax.psum(sums, axis) if axis else sums
+
+
+def _loss(
+    objective: Objective,
+    state: TrainState,
+    frozen: Tree,
+    teacher: Tree | None,
+    pixels: Array,
+    targets: Array,
+    key: Array,
+    trained: Tree,
+) -> tuple[Array, tuple[Metrics, Tree]]:
+    """Return the loss of a batch, and the hits in it and the statistics of its normalizations."""
+    # Without momentum the network's new statistics are those of the batch alone.
+    logits, updates = objective.model.clone(norm_momentum=0.0).apply(
+        {"params": {**trained, **frozen}, "batch_stats": state.batch_stats},
+        objective.preprocessing.normalize(pixels),
+        train=True,
+        mutable=["batch_stats", AUX_LOGITS],
+        rngs={"dropout": key},
+    )
+    loss = objective.loss(logits, targets)
+    if objective.teacher:
+        loss = objective.teacher.blend(loss, logits, objective.teacher.logits(teacher, pixels))
+    for auxiliary in jax.tree.leaves(updates.get(AUX_LOGITS)):
+        loss += objective.model.aux_weight * objective.loss(auxiliary, targets)
+    rank = ranks(logits, jnp.argmax(targets, axis=-1))
+    hits = {"accuracy": jnp.mean(rank < 1, dtype=loss.dtype)}
+    if logits.shape[1] > 5:
+        hits["top5"] = jnp.mean(rank < 5, dtype=loss.dtype)
+    return loss, (hits, updates.get("batch_stats", {}))
+
+
+def _accumulate(function: Any, parts: int, batch: Any, key: Array) -> Any:
+    """Average the results of a function over the parts of a batch, one after another."""
+    if parts == 1:
+        return function(batch, key)
+    # Image i goes to part i % parts, so that each part is spread over all devices.
+    split = jax.tree.map(
+        lambda leaf: leaf.reshape(-1, parts, *leaf.shape[1:]).swapaxes(0, 1), batch
+    )
+    keys = jax.random.split(key, parts)
+    first = jax.tree.map(lambda leaf: leaf[0], split)
+    zeros = jax.tree.map(
+        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(function, first, key)
+    )
+
+    def add(total: Any, part: tuple[Any, Array]) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, total, function(*part)), None
+
+    total, _ = lax.scan(add, zeros, (split, keys))
+    return jax.tree.map(lambda leaf: leaf / parts, total)
 
 
 def _split(objective: Objective, params: Tree) -> tuple[Tree, Tree]:
@@ -169,28 +235,13 @@ def _split(objective: Objective, params: Tree) -> tuple[Tree, Tree]:
     return trained, {name: group for name, group in params.items() if name not in names}
 
 
-def _hits(logits: Array, labels: Array, weights: Array) -> Metrics:
-    """Sum the weights of images whose label has the highest logit, or one of the 5 highest.
-
-    The rank of a label is the number of other classes that are not below it. Ties and NaN count
-    against it, so constant logits score nothing.
-    """
-    own = jnp.take_along_axis(logits, labels[:, None], axis=1)
-    rank = jnp.sum(~(logits < own), axis=1) - 1
-    counts = {"accuracy": jnp.sum((rank < 1) * weights)}
-    if logits.shape[1] > 5:
-        counts["top5"] = jnp.sum((rank < 5) * weights)
-    return counts
-
-
 def _average(objective: Objective, state: TrainState, statistics: Tree) -> Tree:
     """Move the running statistics towards those of the batch."""
-    momentum: float | Array = objective.model.norm_momentum
-    if objective.norm_warmup:
-        momentum = _warm_up(momentum, state.step)
+    momentum = objective.model.norm_momentum
+    decay = _warm_up(momentum, state.step) if objective.norm_warmup else momentum
     # In this form the statistics of a frozen backbone stay as they are to the bit.
     return jax.tree.map(
-        lambda old, new: old + (1 - momentum) * (new - old), state.batch_stats, statistics
+        lambda old, new: old + (1 - decay) * (new - old), state.batch_stats, statistics
     )
 
 

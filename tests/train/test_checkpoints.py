@@ -1,5 +1,6 @@
 """Checkpoints: which are kept, and what a crash, damage or a full disk leaves."""
 
+import shutil
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from flaxmobile.errors import InputError
-from train.checkpoints import Checkpoints, Progress, quality
+from train.checkpoints import Checkpoints, Progress
 
 STATE = {"params": {"kernel": np.arange(6, dtype=np.float32).reshape(2, 3)}, "step": np.int32(0)}
 
@@ -18,15 +19,12 @@ def state(step):
     return {"params": {"kernel": STATE["params"]["kernel"] + step}, "step": np.int32(step)}
 
 
-def result(accuracy, loss=1.0):
-    return {"accuracy": accuracy, "loss": loss}
-
-
 def test_restores_what_was_saved_to_the_bit(tmp_path):
     with Checkpoints(tmp_path / "c") as checkpoints:
-        checkpoints.save(state(7), Progress(7, 7, (0.5, -1.0)), result(0.5))
+        checkpoints.save(state(7), Progress(7, 7, (0.5, -1.0)))
     with Checkpoints(tmp_path / "c") as checkpoints:
-        restored, progress = checkpoints.restore(STATE)
+        restored, progress, notes = checkpoints.restore(STATE)
+    assert not notes
     chex.assert_trees_all_equal(restored, state(7))
     assert progress == Progress(7, 7, (0.5, -1.0))
 
@@ -38,16 +36,11 @@ def test_there_is_nothing_to_restore_at_first(tmp_path):
 
 def test_keeps_the_newest_two_and_the_best(tmp_path):
     with Checkpoints(tmp_path / "c") as checkpoints:
-        for step, accuracy in enumerate([0.1, 0.9, 0.2, 0.3, 0.4], start=1):
-            checkpoints.save(state(step), Progress(step), result(accuracy))
-        checkpoints.save(state(6), Progress(6))  # on a signal: no validation
+        for step in range(1, 7):
+            best_step = None if step < 3 else 2  # known once step 2 was validated
+            checkpoints.save(state(step), Progress(step, best_step=best_step))
         checkpoints.wait()
         assert checkpoints.list_steps() == "2, 5, 6"
-
-
-def test_best_is_by_accuracy_then_by_loss():
-    assert quality(result(0.9, 2.0)) > quality(result(0.8, 0.1))
-    assert quality(result(0.9, 0.1)) > quality(result(0.9, 0.2))
 
 
 def test_saving_a_step_twice_changes_nothing(tmp_path):
@@ -68,13 +61,61 @@ def test_what_a_killed_run_left_half_written_is_not_restored(tmp_path):
         assert checkpoints.restore(STATE)[1] == Progress(1)
 
 
-def test_a_damaged_checkpoint_is_named(tmp_path):
-    with Checkpoints(tmp_path / "c") as checkpoints:
-        checkpoints.save(state(3), Progress(3))
-    for path in (tmp_path / "c" / "3" / "state").rglob("*"):
+def flip(path):
+    data = bytearray(path.read_bytes())
+    for place in range(len(data) // 3, min(len(data), len(data) // 3 + 64)):
+        data[place] ^= 0xFF
+    path.write_bytes(data)
+
+
+DAMAGES = {
+    "missing": lambda path: path.unlink(),
+    "empty": lambda path: path.write_bytes(b""),
+    "cut": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "flipped": flip,
+}
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """Checkpoints of steps 3 and 7."""
+    directory = tmp_path_factory.mktemp("two") / "c"
+    with Checkpoints(directory) as checkpoints:
+        for step in (3, 7):
+            checkpoints.save(state(step), Progress(step))
+    return directory
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_the_checkpoint_before_a_damaged_one_is_continued(damage, two, tmp_path):
+    """One file after another is damaged; what is restored is one of the states to the bit."""
+    names = [path.relative_to(two) for path in (two / "7").rglob("*") if path.is_file()]
+    assert len(names) > 5
+    fell_back = []
+    for number, name in enumerate(names):
+        directory = tmp_path / str(number)
+        shutil.copytree(two, directory)
+        DAMAGES[damage](directory / name)
+        with Checkpoints(directory) as checkpoints:
+            restored, progress, notes = checkpoints.restore(STATE)
+            chex.assert_trees_all_equal(restored, state(progress.step))
+            assert len(notes) == (progress.step == 3)
+            if notes:
+                assert "step 7 is damaged" in notes[0]
+                assert (directory / "7.damaged").is_dir()
+                checkpoints.save(state(7), Progress(7))
+                checkpoints.wait()
+                assert checkpoints.list_steps() == "3, 7"
+                fell_back.append(name)
+    assert any("state" in name.parts for name in fell_back)
+
+
+def test_a_damaged_checkpoint_without_another_is_named(two, tmp_path):
+    shutil.copytree(two / "7", tmp_path / "c" / "7")
+    for path in (tmp_path / "c" / "7" / "state").rglob("*"):
         if path.is_file():
-            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with Checkpoints(tmp_path / "c") as checkpoints, pytest.raises(InputError, match="c/3 is dam"):
+            DAMAGES["cut"](path)
+    with Checkpoints(tmp_path / "c") as checkpoints, pytest.raises(InputError, match="c/7 is dam"):
         checkpoints.restore(STATE)
 
 
@@ -127,7 +168,7 @@ def test_a_full_disk_keeps_the_previous_checkpoint(tmp_path):
     assert "could not be saved" in output.stdout, output.stderr
     assert "complete ones: steps 1." in output.stdout
     with Checkpoints(directory) as checkpoints:
-        restored, progress = checkpoints.restore({"noise": np.zeros(1 << 18, np.float32)})
+        restored, progress, _ = checkpoints.restore({"noise": np.zeros(1 << 18, np.float32)})
     assert progress == Progress(1)
     chex.assert_trees_all_equal(
         restored["noise"], np.random.default_rng(0).random((1 << 18,), np.float32)

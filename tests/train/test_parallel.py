@@ -15,6 +15,7 @@ from flaxmobile import Preprocessing
 from flaxmobile.errors import InputError
 from tests.networks import short_model
 from tests.train.tiny import Tiny
+from train.mixing import Mixing
 from train.parallel import PARALLEL, make_parallel
 from train.step import Objective, create_state
 
@@ -36,6 +37,7 @@ def run(model, name, devices, variables):
         Preprocessing(64),
         optax.sgd(0.005, 0.9),
         lambda step: 0.005,
+        mixing=Mixing(0.2, 1.0),
     )
     state, key = parallel.put_state(create_state(objective, variables)), jax.random.key(1)
     batches = [tuple(map(parallel.put_batch, batch)) for batch in zip(IMAGES, LABELS, strict=True)]
@@ -44,10 +46,9 @@ def run(model, name, devices, variables):
     for batch in batches:
         state, metrics = step(state, *batch, key)
         losses.append(float(parallel.get(metrics)["loss"]))
-    weighted = *batches[0], parallel.put_batch(np.arange(BATCH, dtype=np.float32))
-    evaluate = compiled(parallel.eval_step(objective), state.variables, *weighted)
-    sums = evaluate(state.variables, *weighted)
-    return losses, parallel.get(state), parallel.get(sums)
+    evaluate = compiled(parallel.eval_step(objective), state.variables, *batches[0])
+    judged = evaluate(state.variables, *batches[0])
+    return losses, parallel.get(state), jax.tree.map(parallel.get_batch, judged)
 
 
 @pytest.fixture(scope="module", params=["tiny", "mobilenet_v2"])
@@ -66,13 +67,13 @@ def one_device(request):
 
 @pytest.mark.parametrize("name", PARALLEL)
 def test_eight_devices_give_the_numbers_of_one(one_device, name):
-    model, variables, (losses, state, sums) = one_device
+    model, variables, (losses, state, judged) = one_device
     with jax.enable_x64(True):
-        given_losses, given_state, given_sums = run(model, name, jax.devices(), variables)
+        given_losses, given_state, given_judged = run(model, name, jax.devices(), variables)
     np.testing.assert_allclose(given_losses, losses, rtol=1e-8)
     chex.assert_trees_all_close(given_state.batch_stats, state.batch_stats, rtol=1e-8, atol=1e-10)
     chex.assert_trees_all_close(given_state.params, state.params, rtol=1e-8, atol=1e-10)
-    chex.assert_trees_all_close(given_sums, sums, rtol=1e-6)
+    chex.assert_trees_all_close(given_judged, judged, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", PARALLEL)
@@ -99,7 +100,7 @@ def test_a_cpu_compiles_both_steps_with_options_of_its_own(monkeypatch):
     state = create_state(objective, variables)
     steps = (
         (parallel.train_step(objective), (state, IMAGES[0], LABELS[0], jax.random.key(1))),
-        (parallel.eval_step(objective), (variables, IMAGES[0], LABELS[0], np.ones(BATCH))),
+        (parallel.eval_step(objective), (variables, IMAGES[0], LABELS[0])),
     )
     for step, arguments in steps:
         with pytest.raises(jax.errors.JaxRuntimeError, match="xla_cpu_of_next_year"):

@@ -1,0 +1,90 @@
+"""Pictures of a run: learning curves, the confusion matrix and the worst mistakes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flaxmobile.files import written_at_once
+
+_NUMBERED = 15
+"""Most classes whose confusion matrix has its numbers written into it."""
+
+_NAMED = 40
+"""Most classes whose names are written along the confusion matrix."""
+
+
+def plot_curves(lines: Sequence[dict[str, Any]], picture: Path) -> None:
+    """Draw loss and accuracy over steps for each split of metrics.jsonl."""
+    from matplotlib.figure import Figure  # slow to import
+
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    styles = (("train", "-", 1), ("validation", "o-", 3), ("best", "*", 10), ("test", "*", 10))
+    for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        for split, style, size in styles:
+            points = [(line["step"], line[name]) for line in lines if line["split"] == split]
+            if points:
+                xs, ys = zip(*points, strict=True)
+                axes.plot(
+                    xs, ys, style, linewidth=1, markersize=size, label=f"{split} {ys[-1]:.3f}"
+                )
+        axes.set(xlabel="step", ylabel=name)
+        axes.grid(alpha=0.3)
+        if axes.lines:
+            axes.legend()
+    _save(figure, picture)
+
+
+def plot_confusion(counts: np.ndarray, names: Sequence[str], picture: Path) -> None:
+    """Draw a confusion matrix.
+
+    Args:
+      counts: images by label (rows) and prediction (columns).
+      names: of the classes.
+      picture: a PNG file.
+    """
+    from matplotlib.figure import Figure
+
+    side = min(12.0, max(4.0, 1.5 + 0.35 * len(names)))
+    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    axes = figure.subplots()
+    shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, label="share of the label's images", shrink=0.8)
+    axes.set(xlabel="prediction", ylabel="label")
+    if len(names) <= _NAMED:
+        places = range(len(names))
+        axes.set_xticks(places, names, rotation=90 if max(map(len, names)) > 2 else 0)
+        axes.set_yticks(places, names)
+    if len(names) <= _NUMBERED:
+        for (row, column), number in np.ndenumerate(counts):
+            if number:
+                colour = "white" if shares[row, column] > 0.5 else "black"
+                axes.text(column, row, number, ha="center", va="center", color=colour, size=8)
+    _save(figure, picture)
+
+
+def plot_mistakes(mistakes: Sequence[tuple[np.ndarray, str]], picture: Path) -> None:
+    """Draw images in a grid, each under a line of text.
+
+    Args:
+      mistakes: uint8 [h, w, 3] and its text, each.
+      picture: a PNG file.
+    """
+    from matplotlib.figure import Figure
+
+    columns = min(5, len(mistakes))
+    rows = -(-len(mistakes) // columns)
+    figure = Figure(figsize=(2.2 * columns, 2.5 * rows), layout="constrained")
+    for axes in figure.subplots(rows, columns, squeeze=False).flat:
+        axes.axis("off")
+    for axes, (image, text) in zip(figure.axes, mistakes, strict=False):
+        axes.imshow(image)
+        axes.set_title(text, size=8)
+    _save(figure, picture)
+
+
+def _save(figure: Any, picture: Path) -> None:
+    with written_at_once(picture) as draft:
+        figure.savefig(draft, format="png", dpi=120)

@@ -1,0 +1,80 @@
+"""Results of a run's best weights: test.json, confusion.png and mistakes.png."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flaxmobile.errors import InputError
+from flaxmobile.files import written_at_once
+from flaxmobile.preprocessing import Preprocessing, read_image
+from train.data.records import Source
+from train.evaluation import Verdicts
+from train.pictures import plot_confusion, plot_mistakes
+from train.setup import Run
+
+_MOST_MISTAKES = 20
+
+
+def write_results(run: Run, output: Path, source: Source, verdicts: Verdicts) -> None:
+    """Write what the judgements of a split say of each class, and draw the worst mistakes."""
+    names = run.dataset.class_names
+    counts = verdicts.confusion()
+    result = {
+        "split": "validation" if run.dataset.test is None else "test",
+        "images": len(verdicts.label),
+        "unreadable": verdicts.unreadable,
+        **verdicts.means(),
+        "classes": per_class(counts, names),
+    }
+    with written_at_once(output / "test.json") as draft:
+        draft.write_text(json.dumps(result, indent=2) + "\n")
+    plot_confusion(counts, names, output / "confusion.png")
+    picture = output / "mistakes.png"
+    if mistakes := _worst(run.preprocessing, source, verdicts, names):
+        plot_mistakes(mistakes, picture)
+    else:
+        picture.unlink(missing_ok=True)
+
+
+def per_class(counts: np.ndarray, names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """Compute precision, recall and F1 of each class, and how many images it has.
+
+    Args:
+      counts: images by label (rows) and prediction (columns).
+      names: of the classes.
+
+    Returns:
+      Numbers by name; those that divide by zero are 0.
+    """
+    hits, labels, predictions = np.diag(counts), counts.sum(1), counts.sum(0)
+    precision, recall = hits / np.maximum(1, predictions), hits / np.maximum(1, labels)
+    f1 = 2 * hits / np.maximum(1, labels + predictions)
+    return {
+        name: {
+            "precision": float(precision[index]),
+            "recall": float(recall[index]),
+            "f1": float(f1[index]),
+            "images": int(labels[index]),
+        }
+        for index, name in enumerate(names)
+    }
+
+
+def _worst(
+    preprocessing: Preprocessing, source: Source, verdicts: Verdicts, names: tuple[str, ...]
+) -> list[tuple[np.ndarray, str]]:
+    """Read the mistakes with the largest loss, each with its label and prediction."""
+    wrong = np.flatnonzero(verdicts.rank > 0)
+    worst = wrong[np.argsort(-verdicts.loss[wrong], kind="stable")][:_MOST_MISTAKES]
+    mistakes = []
+    for place in worst:
+        record = source[int(verdicts.index[place])]
+        try:
+            image = preprocessing.crop(read_image(record.encoded, record.name))
+        except InputError:  # it was there a moment ago
+            continue
+        label, predicted = (names[column[place]] for column in (verdicts.label, verdicts.predicted))
+        mistakes.append((np.asarray(image), f"{label}, taken for {predicted}"))
+    return mistakes
