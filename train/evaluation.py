@@ -41,10 +41,10 @@ class Verdicts:
     unreadable: int
 
     def means(self) -> dict[str, float]:
-        """Average loss, accuracy and, where there are more than 5 classes, top5."""
+        """Average accuracy, loss and, where there are more than 5 classes, top5."""
         result = {
-            "loss": float(self.loss.mean(dtype=np.float64)),
             "accuracy": float((self.rank < 1).mean()),
+            "loss": float(self.loss.mean(dtype=np.float64)),
         }
         if self.classes > 5:
             result["top5"] = float((self.rank < 5).mean())

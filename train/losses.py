@@ -40,10 +40,9 @@ class Loss:
           logits: [n, classes].
           targets: probabilities [n, classes].
         """
+        weights = jnp.ones((), targets.dtype)
         if self.class_weights is not None:
-            weights = jnp.asarray(self.class_weights, targets.dtype)
-        else:
-            weights = jnp.ones((), targets.dtype)
+            weights = jnp.asarray([self.class_weights], targets.dtype)
         if self.kind == "bce":
             return jnp.mean(optax.sigmoid_binary_cross_entropy(logits, targets) * weights)
         return optax.softmax_cross_entropy(logits, targets * weights).mean()

@@ -31,7 +31,7 @@ def check_output(run: Run) -> tuple[Path, bool]:
         not those of the data, or --dataset leads to other images.
     """
     output = Path(run.config.output) if run.config.output else _default_output(run.config)
-    if not output.exists():
+    if not (run.config.output and output.exists()):
         return output, False
     if not run.config.resume:
         raise InputError(

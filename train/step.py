@@ -150,7 +150,8 @@ def train_step(
         ema = optax.incremental_update(new, ema, 1 - _warm_up(objective.ema_decay, state.step))
     after = TrainState(state.step + 1, params, batch_stats, opt_state, ema)
     if objective.skip_nonfinite:
-        finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(optax.global_norm(gradients))
+        checks = jax.tree.map(lambda leaf: jnp.isfinite(leaf).all(), (metrics["loss"], gradients))
+        finite = jnp.stack(jax.tree.leaves(checks)).all()
         kept = dataclasses.replace(state, step=after.step)
         after = jax.tree.map(partial(jnp.where, finite), after, kept)
         metrics["skipped"] = 1 - finite.astype(dtype)

@@ -82,6 +82,17 @@ def test_eval_only_of_a_fine_tuned_run_evaluates_its_own_weights(pretrained, cap
     assert capsys.readouterr().out.splitlines()[-1] == trained
 
 
+def test_a_run_goes_on_without_the_weights_that_it_began_with(pretrained):
+    flags = ["--init-from", "pretrained", "--options", "norm_momentum=0.5"]
+    assert main([*FLAGS, *flags, "--steps", "2", "--output", "run"]) == 0
+    shutil.rmtree("pretrained")
+    assert main(["--resume", "--output", "run", "--steps", "4"]) == 0
+    model, _ = load_weights("run/best")
+    assert (model.padding, model.norm_momentum) == ("same", 0.5)
+    expected = Preprocessing(32, 36, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "bicubic")
+    assert load_metadata("run/best").preprocessing == expected
+
+
 def test_a_backbone_without_classifier_gets_one(pretrained):
     pretrained["params"].pop("classifier")
     save_weights("backbone", "tiny", {"num_classes": 0, "padding": "same"}, pretrained)

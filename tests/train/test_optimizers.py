@@ -1,11 +1,16 @@
 """Schedules and optimizers against their formulas."""
 
+import chex
+import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+import torch
 
+from flaxmobile.errors import InputError
 from train.config import Config
-from train.optimizers import make_optimizer, make_schedule
+from train.optimizers import make_optimizer, make_schedule, scale_rates
 
 
 def rates(steps, **settings):
@@ -58,7 +63,7 @@ PARAMS = {
 
 
 def updates(steps=1, gradient=0.0, **settings):
-    optimizer = make_optimizer(Config(**settings), lambda step: 0.1)
+    optimizer = make_optimizer(Config(**settings), lambda step: 0.1, 10)
     state = optimizer.init(PARAMS)
     gradients = {
         group: {name: np.full_like(leaf, gradient) for name, leaf in leaves.items()}
@@ -97,3 +102,68 @@ def test_rmsprop_is_tensorflows():
 def test_adamw_decay_is_decoupled():
     given = updates(gradient=0.0, optimizer="adamw", weight_decay=0.5)
     np.testing.assert_allclose(given["conv"]["kernel"], -0.1 * 0.5 * 2.0, rtol=1e-6)
+
+
+def follow(settings, steps, make_torch, clip=None):
+    """Parameters after steps on the same gradients, of ours and of torch's optimizer."""
+    rng = np.random.default_rng(0)
+    start = rng.normal(size=(3, 4)).astype(np.float32)
+    gradients = rng.normal(size=(steps, 3, 4)).astype(np.float32)
+    optimizer = make_optimizer(Config(**settings), lambda step: 0.1 / (1 + step), 10)
+    params, reference = {"kernel": jnp.asarray(start)}, torch.nn.Parameter(torch.tensor(start))
+    state, torchs = optimizer.init(params), make_torch([reference])
+    for step, gradient in enumerate(gradients):
+        updates, state = optimizer.update({"kernel": gradient}, state, params)
+        params = optax.apply_updates(params, updates)
+        reference.grad = torch.tensor(gradient)
+        if clip:
+            torch.nn.utils.clip_grad_norm_([reference], clip)
+        torchs.param_groups[0]["lr"] = 0.1 / (1 + step)
+        torchs.step()
+    return params["kernel"], reference.detach().numpy()
+
+
+def test_rmsprop_of_torch():
+    ours, torchs = follow(
+        {"optimizer": "rmsprop-torch", "weight_decay": 0.01, "rho": 0.9, "epsilon": 0.0316},
+        5,
+        lambda params: torch.optim.RMSprop(
+            params, alpha=0.9, eps=0.0316, momentum=0.9, weight_decay=0.01
+        ),
+    )
+    np.testing.assert_allclose(ours, torchs, rtol=1e-5)
+
+
+def test_gradients_are_clipped_by_their_norm_as_torchs():
+    ours, torchs = follow(
+        {"optimizer": "sgd", "weight_decay": 0.01, "clip": 2.0},
+        5,
+        lambda params: torch.optim.SGD(params, lr=0.1, momentum=0.9, weight_decay=0.01),
+        clip=2.0,
+    )
+    np.testing.assert_allclose(ours, torchs, rtol=1e-5)
+
+
+def test_rates_are_scaled_by_name_and_for_some_epochs():
+    settings = {"optimizer": "adam", "lr_scale": ("conv/.*=0@0.2", "norm/scale=0.5")}
+    plain, scaled = (
+        [updates(steps, gradient=1.0, optimizer="adam", **given) for steps in (2, 3)]
+        for given in ({}, {"lr_scale": settings["lr_scale"]})
+    )
+    for before, after, frozen in zip(plain, scaled, (True, False), strict=True):
+        expected = {
+            "conv": jax.tree.map(lambda u, f=frozen: u * (not f), before["conv"]),
+            "norm": {"scale": before["norm"]["scale"] * 0.5, "bias": before["norm"]["bias"]},
+        }
+        chex.assert_trees_all_close(after, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("text", ["conv", "=1", "conv=x", "conv=-1", "(=1", "conv=1@", "conv=1@-2"])
+def test_a_scale_that_cannot_be_read_is_refused(text):
+    with pytest.raises(InputError, match="accepted: PATTERN=FACTOR or PATTERN=FACTOR@EPOCHS"):
+        scale_rates([text], 10)
+
+
+def test_a_scale_of_no_parameter_is_refused():
+    with pytest.raises(InputError, match=r"stem=0 matches no trained parameter; .* conv, norm"):
+        scale_rates(["stem=0"], 10).init(PARAMS)

@@ -13,7 +13,7 @@ from flax import linen as nn
 
 from flaxmobile import Preprocessing
 from tests.train.tiny import Tiny
-from train.losses import Loss
+from train.losses import Loss, Teacher
 from train.step import Objective, create_state, eval_step, train_step
 
 CLASSES = 7
@@ -175,3 +175,50 @@ def test_dropout_changes_with_the_step_and_not_with_the_call(variables):
     ]
     assert losses[0] == losses[1]
     assert losses[0] != losses[2]
+
+
+def test_a_batch_in_parts_has_the_gradients_of_the_whole(variables):
+    """With frozen normalization; otherwise each part is normalized by itself."""
+    model = Tiny(num_classes=CLASSES, dropout_rate=0.0, frozen_norm=True)
+    whole, metrics = one_step(objective(model), variables)
+    parts, in_parts = one_step(objective(model, accumulate=4), variables)
+    chex.assert_trees_all_close(parts.params, whole.params, rtol=1e-5, atol=1e-6)
+    chex.assert_trees_all_close(in_parts, metrics, rtol=1e-5)
+
+
+def test_statistics_of_a_batch_in_parts_are_the_average_of_the_parts(variables):
+    state, _ = one_step(objective(accumulate=2, norm_warmup=False), variables)
+    model = Tiny(num_classes=CLASSES, dropout_rate=0.0)
+    images = Preprocessing(32).normalize(jnp.asarray(IMAGES))
+    apply = jax.jit(lambda x: model.apply(variables, x, train=True, mutable=["batch_stats"])[1])
+    first, second = (apply(images[part::2])["batch_stats"] for part in (0, 1))
+    expected = jax.tree.map(lambda a, b: (a + b) / 2, first, second)
+    chex.assert_trees_all_close(state.batch_stats, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_step_that_is_not_finite_is_skipped_when_asked(variables):
+    broken = jax.tree.map(jnp.asarray, dict(variables))
+    broken["params"]["classifier"]["bias"] = (
+        broken["params"]["classifier"]["bias"].at[0].set(jnp.inf)
+    )
+    for skips in (False, True):
+        state, metrics = one_step(objective(skip_nonfinite=skips), broken)
+        assert not np.isfinite(metrics["loss"])
+        assert int(state.step) == 1
+        kept = np.array_equal(
+            state.params["stem"]["conv"]["kernel"], broken["params"]["stem"]["conv"]["kernel"]
+        )
+        assert kept == skips
+        assert metrics.get("skipped") == (1 if skips else None)
+    _, metrics = one_step(objective(skip_nonfinite=True), variables)
+    assert metrics["skipped"] == 0
+
+
+def test_a_teacher_that_the_student_equals_adds_nothing(variables):
+    model = Tiny(num_classes=CLASSES, dropout_rate=0.0, frozen_norm=True)
+    teacher = Teacher(model, Preprocessing(32), temperature=2.0, weight=0.5)
+    given = objective(model, teacher=teacher)
+    _, plain = one_step(objective(model), variables)
+    state = create_state(given, variables)
+    _, taught = jax.jit(lambda s, t: train_step(given, s, IMAGES, LABELS, KEY, t))(state, variables)
+    np.testing.assert_allclose(taught["loss"], 0.5 * plain["loss"], rtol=1e-5)

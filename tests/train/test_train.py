@@ -1,8 +1,10 @@
 """`python -m train` as a user runs it, on a network that compiles in a second."""
 
+import datetime
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +19,7 @@ import train.loop
 from flaxmobile import load_metadata, load_weights, registry
 from tests.train.tiny import SPEC
 from train.__main__ import main
+from train.output import owning
 
 ROOT = Path(__file__).parents[2]
 FLAGS = ["--model", "tiny", "--image-size", "32", "--log-every", "1", "--batch-size", "128"]
@@ -62,7 +65,7 @@ def test_a_run_writes_what_the_contract_lists(uninterrupted):
     names = {path.name for path in uninterrupted.iterdir()}
     assert names == {
         "config.json", "metrics.jsonl", "checkpoints", "best", "class_indices.json",
-        "curves.png", "tensorboard",
+        "curves.png", "tensorboard", "test.json", "confusion.png", "mistakes.png",
     }  # fmt: skip
     assert json.loads((uninterrupted / "class_indices.json").read_text())["7"] == "7"
     train = lines(uninterrupted)
@@ -120,6 +123,99 @@ def test_a_run_that_is_killed_and_stopped_has_the_same_losses_to_the_bit(tmp_pat
     )
 
 
+def test_the_run_says_how_each_class_was_recognized(uninterrupted):
+    result = json.loads((uninterrupted / "test.json").read_text())
+    (test,) = lines(uninterrupted, "test")
+    assert {name: result[name] for name in ("accuracy", "loss", "top5")} == {
+        name: test[name] for name in ("accuracy", "loss", "top5")
+    }
+    classes = result["classes"]
+    assert list(classes) == [str(digit) for digit in range(10)]
+    images = sum(row["images"] for row in classes.values())
+    hits = sum(row["recall"] * row["images"] for row in classes.values())
+    assert result["images"] == images == 360
+    assert hits / images == pytest.approx(test["accuracy"])
+    for picture in ("confusion.png", "mistakes.png"):
+        assert (uninterrupted / picture).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_lengthened_run_stays_as_long_as_was_asked_last():
+    assert main([*FLAGS, "--steps", "4", "--output", "run"]) == 0
+    assert main(["--resume", "--output", "run", "--steps", "9"]) == 0
+    assert main(["--resume", "--output", "run"]) == 0
+    assert max(losses("run")) == 9
+    assert main(["--resume", "--output", "run", "--epochs", "2"]) == 0
+    assert max(losses("run")) == 18
+    settings = json.loads(Path("run/config.json").read_text())
+    assert (settings["settings"]["steps"], settings["total_steps"]) == (None, 18)
+
+
+def test_a_run_whose_checkpoints_are_gone_is_refused(capsys):
+    assert main([*FLAGS, "--steps", "2", "--output", "run"]) == 0
+    shutil.rmtree("run/checkpoints")
+    before = Path("run/metrics.jsonl").read_text()
+    assert main(["--resume", "--output", "run", "--steps", "4"]) == 1
+    assert "has its best weights but no checkpoint" in capsys.readouterr().err
+    assert Path("run/metrics.jsonl").read_text() == before
+
+
+def test_a_run_has_one_owner(uninterrupted, capsys):
+    before = (uninterrupted / "metrics.jsonl").read_text()
+    with owning(uninterrupted):
+        assert main(["--resume", "--output", str(uninterrupted)]) == 1
+    assert "another process trains in" in capsys.readouterr().err
+    assert (uninterrupted / "metrics.jsonl").read_text() == before
+
+
+def test_two_runs_begun_in_the_same_second_have_two_directories(monkeypatch):
+    class Clock(datetime.datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return cls(2026, 1, 2, 3, 4, 5)
+
+    monkeypatch.setattr("train.output.datetime.datetime", Clock)
+    for _ in range(2):
+        assert main([*FLAGS, "--steps", "1"]) == 0
+    names = sorted(path.name for path in Path("runs").iterdir())
+    assert names == ["tiny-digits-20260102-030405", "tiny-digits-20260102-030405-2"]
+
+
+def test_patience_ends_a_run_that_no_longer_improves():
+    flags = [*FLAGS, "--epochs", "9", "--patience", "2", "--learning-rate", "1e-12"]
+    assert main([*flags, "--best-by", "loss", "--no-norm-warmup", "--output", "run"]) == 0
+    validated = [line["step"] for line in lines("run", "validation")]
+    assert 9 < validated[-1] < 81
+    best = min(lines("run", "validation"), key=lambda line: line["loss"])
+    assert load_metadata("run/best").source["step"] == best["step"]
+    assert validated[-1] - best["step"] == 18
+
+
+def test_steps_that_are_not_finite_are_skipped_as_often_as_allowed(capsys):
+    flags = [*FLAGS, "--steps", "30", "--learning-rate", "1e30", "--schedule", "constant"]
+    flags += ["--optimizer", "sgd", "--warmup-epochs", "0", "--skip-nonfinite", "2"]
+    assert main([*flags, "--output", "run"]) == 1
+    out, error = capsys.readouterr()
+    assert "step 2 is skipped" in out
+    assert "(2 of 2 in a row)" in out
+    assert "at step 4: training stopped" in error
+
+
+def test_recipes_of_the_step_train_together():
+    flags = [*FLAGS, "--mixup", "0.2", "--cutmix", "1", "--accumulate", "2", "--clip", "1"]
+    flags += ["--loss", "bce", "--lr-scale", "stem.*=0", "--skip-nonfinite", "1"]
+    assert main([*flags, "--steps", "3", "--learning-rate", "0.01", "--output", "run"]) == 0
+    assert main([*FLAGS, "--steps", "1", "--learning-rate", "1e-12", "--output", "start"]) == 0
+    tuned, start = (load_weights(f"{run}/best")[1]["params"] for run in ("run", "start"))
+    chex.assert_trees_all_close(tuned["stem"], start["stem"], atol=1e-9)
+    assert not np.allclose(tuned["classifier"]["kernel"], start["classifier"]["kernel"])
+
+
+def test_a_student_learns_from_a_teacher(uninterrupted):
+    flags = [*FLAGS, "--steps", "2", "--distill-from", str(uninterrupted / "best")]
+    assert main([*flags, "--distill-weight", "1", "--output", "run"]) == 0
+    assert losses("run")[1] != losses(uninterrupted)[1]
+
+
 def test_resuming_a_finished_run_only_evaluates(uninterrupted, capsys):
     before = losses(uninterrupted)
     assert main(["--resume", "--output", str(uninterrupted)]) == 0
@@ -155,6 +251,25 @@ def test_what_is_said_after_the_last_step_has_a_line_of_its_own(capfd):
     out, bar = capfd.readouterr()
     assert out.splitlines()[-1].startswith("test (360 images): accuracy ")
     assert bar.endswith("\n")
+
+
+AT_ONCE = """
+import os, signal, threading, time
+from train.signals import StopSignals
+
+with StopSignals("stopped; continue") as signals:
+    threading.Timer(1, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    try:
+        sum(iter(lambda: 1, 0))  # C code in which Python handles no signal: it compiles, say
+    finally:
+        print("too late")
+"""
+
+
+def test_a_signal_ends_at_once_what_has_nothing_to_lose():
+    words = [sys.executable, "-c", AT_ONCE]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=ROOT, timeout=60)
+    assert (done.returncode, done.stdout) == (143, "stopped; continue\n"), done.stderr
 
 
 INTERRUPTED = """
@@ -273,6 +388,8 @@ def refused(flags, status, capsys):
         (["--parallel", "shard"], "'jit', 'pmap'"),
         (["--epochs", "many"], "many"),
         (["stray"], "stray"),
+        (["--accumulate", "0"], "--accumulate is 0; accepted: 1 and more"),
+        (["--distill-weight", "2"], "--distill-weight is 2.0; accepted: 0 to 1"),
         (["--eval-only", "--output="], "--eval-only needs --init-from WEIGHTS, or --output RUN"),
     ],
 )
@@ -287,6 +404,10 @@ def test_wrong_flags_and_values_give_one_line_and_status_2(flags, message, capsy
         (["--dataset", "folder:nowhere"], "nowhere"),
         (["--dataset", "../flowers"], "for a folder write folder:../flowers"),
         (["--batch-size", "30"], "30 cannot be divided among 8 devices; take 24 or 32"),
+        (["--accumulate", "3"], "128 on 8 devices cannot be split into --accumulate 3 parts; take"),
+        (["--batch-size", "8", "--mixup", "0.2"], "take a --batch-size that 16 divides, not 8"),
+        (["--lr-scale", "stern.*=0"], "--lr-scale stern.*=0 matches no trained parameter"),
+        (["--distill-from", "nowhere"], "nowhere is not a weights directory"),
         (["--init-from", "nowhere"], "nowhere is not a weights directory"),
     ],
 )
