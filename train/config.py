@@ -2,11 +2,13 @@
 
 import dataclasses
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
+import tyro
+
+from convert.published.loading import open_any_weights
 from flaxmobile.command.flags import parse
 from flaxmobile.command.options import read_options
 from flaxmobile.errors import InputError
@@ -14,7 +16,8 @@ from flaxmobile.registry import create_model, resolve_name
 from flaxmobile.trees import as_tuples
 from train import PROG
 from train.data.settings import DataSettings
-from train.recipes import get_recipe, recipe_for
+from train.optimization import OptimizationSettings
+from train.recipes import check_recipe, get_recipe, list_recipes, recipe_for, scale_to_batch
 
 _FREE_ON_RESUME = (
     "output", "resume", "eval_only", "workers", "log_every", "data_dir", "plan", "epochs", "steps",
@@ -24,11 +27,17 @@ _FREE_ON_RESUME = (
 """Settings that may change when a run is resumed; a new length also changes the schedule. Data may
 have moved: `train.output` compares the images."""
 
+_RECIPE_HELP = (
+    "Published settings to start from, and their network; other flags override them. With another "
+    "--batch-size the learning rate changes in proportion, and a number of steps inversely. "
+    f"By default digits for digits. {list_recipes()}."
+)
+
 _OF_ONE_CALL = ("output", "resume", "eval_only", "plan")
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(DataSettings):
+class Config(DataSettings, OptimizationSettings):
     """Train a network.
 
     Without other flags it trains on the embedded handwritten digits.
@@ -45,74 +54,13 @@ class Config(DataSettings):
     image_size: int | None = None
     """Height and width of the input in pixels; by default the dataset's (digits: 64) or the
     network's, but at least the network's minimum."""
-    recipe: str | None = None
-    """Settings to start from: digits (default for digits), finetune, torchvision-v2, slim-v1,
-    slim-v2, garden-v2. Other flags override it."""
+    recipe: Annotated[str | None, tyro.conf.arg(help=_RECIPE_HELP)] = None
     batch_size: int = 128
     """Images per step over all devices."""
     epochs: int = 90
     """Passes over the training images."""
     steps: int | None = None
     """Number of steps; overrides --epochs."""
-    optimizer: Literal["sgd", "adam", "adamw", "rmsprop", "rmsprop-torch"] = "sgd"
-    """sgd has heavy-ball momentum; rmsprop is TensorFlow's, with epsilon inside the root, and
-    rmsprop-torch PyTorch's."""
-    learning_rate: float = 0.05
-    """Peak learning rate."""
-    momentum: float = 0.9
-    """Momentum of sgd and rmsprop."""
-    rho: float = 0.9
-    """Decay of rmsprop's mean square."""
-    epsilon: float | None = None
-    """Added to the denominator; by default 0.002 for rmsprop, 0.0316 for rmsprop-torch, 1e-8 for
-    adam and adamw."""
-    weight_decay: float = 4e-5
-    """Weight decay of convolution and dense kernels; normalization and biases have none. Decoupled
-    for adamw, added to the gradient for the others."""
-    schedule: Literal["constant", "cosine", "linear", "exponential", "step"] = "cosine"
-    """Learning rate after the warm-up: cosine and linear fall to 0; exponential multiplies it by
-    decay-rate every decay-epochs; step multiplies it by decay-rate at each milestone."""
-    warmup_epochs: float = 0.0
-    """Epochs over which the learning rate rises linearly from 0."""
-    decay_rate: float = 0.1
-    """Factor of the exponential and step schedules."""
-    decay_epochs: float = 30.0
-    """Epochs between two drops of the exponential schedule."""
-    milestones: tuple[float, ...] = (30.0, 60.0, 80.0)
-    """Epochs of the drops of the step schedule."""
-    label_smoothing: float = 0.0
-    """Share of each label's probability that is spread evenly over all classes."""
-    loss: Literal["softmax", "bce"] = "softmax"
-    """Cross entropy over the classes, or binary cross entropy of each class by itself."""
-    mixup: float = 0.0
-    """Mix pairs of images: parameter of the Beta distribution of their shares (0.2 is usual); 0 is
-    off."""
-    cutmix: float = 0.0
-    """Replace a box of each image by that of another (1.0 is usual); 0 is off. With --mixup each
-    step takes one of them at random."""
-    accumulate: int = 1
-    """Parts into which a batch is split, one after another, to save memory. Normalization takes its
-    statistics of each part."""
-    clip: float = 0.0
-    """Most that the norm of all gradients together may be; 0 is off."""
-    lr_scale: tuple[str, ...] = ()
-    """Factors of the learning rate by parameter name, such as 'stage[1-3].*=0.1'; the first pattern
-    that matches the whole name holds. 0 freezes; 'stage[1-3].*=0@5' does so for the first 5
-    epochs."""
-    distill_from: str | None = None
-    """Weights, published or in a directory, of a teacher of the same classes whose probabilities
-    are targets too."""
-    distill_temperature: float = 2.0
-    """Divides the logits of teacher and student, to soften their probabilities."""
-    distill_weight: float = 0.5
-    """Share of the teacher in the loss."""
-    ema_decay: float = 0.0
-    """Decay of the moving average of weights and statistics, which is then evaluated and saved; 0
-    is off."""
-    norm_warmup: bool = True
-    """Average the running statistics of normalization over fewer steps at first: the momentum is at
-    most (1 + step) / (10 + step), and the network's once the run is long. Without it, as in the
-    references, statistics of a short run are still near their start."""
     dropout_rate: float | None = None
     """Dropout before the classifier; by default the network's."""
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -160,31 +108,13 @@ class Config(DataSettings):
 
     def check(self) -> None:
         """Raise InputError for a value that is wrong for any data and devices."""
-        positive, share = "numbers above 0", "0 up to but not including 1"
         accepted = {
             "batch_size": (self.batch_size >= 1, "1 and more"),
             "epochs": (self.epochs >= 1, "1 and more"),
             "steps": (self.steps is None or self.steps >= 1, "1 and more"),
-            "learning_rate": (0 < self.learning_rate < math.inf, positive),
-            "momentum": (0 <= self.momentum < 1, share),
-            "weight_decay": (0 <= self.weight_decay < math.inf, "0 and more"),
-            "warmup_epochs": (0 <= self.warmup_epochs < math.inf, "0 and more"),
-            "decay_rate": (0 < self.decay_rate <= 1, "numbers above 0 up to 1"),
-            "decay_epochs": (0 < self.decay_epochs < math.inf, positive),
-            "milestones": (all(m > 0 for m in self.milestones), positive),
-            "label_smoothing": (0 <= self.label_smoothing < 1, share),
-            "rho": (0 <= self.rho < 1, share),
-            "epsilon": (self.epsilon is None or 0 < self.epsilon < math.inf, positive),
-            "mixup": (0 <= self.mixup < math.inf, "0 and more"),
-            "cutmix": (0 <= self.cutmix < math.inf, "0 and more"),
-            "accumulate": (self.accumulate >= 1, "1 and more"),
-            "clip": (0 <= self.clip < math.inf, "0 and more"),
-            "distill_temperature": (0 < self.distill_temperature < math.inf, positive),
-            "distill_weight": (0 <= self.distill_weight <= 1, "0 to 1"),
             "skip_nonfinite": (self.skip_nonfinite >= 0, "0 and more"),
             "patience": (self.patience is None or self.patience >= 1, "1 and more"),
             "keep": (self.keep >= 1, "1 and more"),
-            "ema_decay": (0 <= self.ema_decay < 1, share),
             "workers": (self.workers is None or self.workers >= 0, "0 and more"),
             "log_every": (self.log_every >= 1, "1 and more"),
             "checkpoint_every": (self.checkpoint_every >= 1, "1 and more"),
@@ -194,6 +124,7 @@ class Config(DataSettings):
             if not fine:
                 raise InputError(f"--{flag(name)} is {getattr(self, name)}; accepted: {values}")
         self.check_data()
+        self.check_optimization()
         network = create_model(self.model, **self.network_options)
         least = network.min_image_size
         for name in ("image_size", "train_size"):
@@ -257,10 +188,21 @@ def read_config(argv: Sequence[str], prog: str = PROG) -> Config:
     else:
         recipe = first.recipe or recipe_for(first.dataset)
         settings = get_recipe(recipe) if recipe else {}
+        if first.init_from and not _gives(argv, "--model"):
+            settings = {**settings, "model": open_any_weights(first.init_from).model_name}
         defaults = Config(**{**settings, "recipe": recipe})
         config = _with_full_name(parse(Config, argv, prog, default=defaults))
+        if recipe:
+            check_recipe(recipe, config.model)
+        if first.recipe:
+            settings = dataclasses.asdict(config)
+            config = dataclasses.replace(config, **scale_to_batch(first.recipe, settings))
     config.check()
     return config
+
+
+def _gives(argv: Sequence[str], name: str) -> bool:
+    return any(word.partition("=")[0] == name for word in argv)
 
 
 def _with_full_name(config: Config) -> Config:

@@ -76,7 +76,7 @@ def _make_update(config: Config, schedule: optax.Schedule) -> optax.GradientTran
     rho, epsilon = config.rho, config.epsilon
     match config.optimizer:
         case "sgd":
-            return optax.chain(decay, optax.sgd(schedule, config.momentum))
+            return optax.chain(decay, optax.sgd(schedule, config.momentum, config.nesterov))
         case "adam":
             return optax.chain(decay, optax.adam(schedule, eps=epsilon or 1e-8))
         case "adamw":

@@ -26,6 +26,7 @@ from train.losses import Loss, Teacher
 from train.mixing import Mixing
 from train.optimizers import make_optimizer, make_schedule
 from train.parallel import Parallel, make_parallel
+from train.recipes import get_recipe, recipe_for
 from train.step import Objective, TrainState, create_state
 
 _TRAINING_OPTIONS = ("dropout_rate", "norm_momentum")
@@ -141,7 +142,13 @@ def prepare(config: Config, devices: Sequence[jax.Device] | None = None) -> Run:
 
 
 def _warnings(config: Config, dataset: Dataset) -> Iterator[str]:
-    """Say what of the data is unusual."""
+    """Say what of the data is unusual, and what a recipe became."""
+    batch = get_recipe(config.recipe)["batch_size"] if config.recipe else config.batch_size
+    if batch != config.batch_size and config.recipe != recipe_for(config.dataset):
+        yield (
+            f"recipe {config.recipe} is for batches of {batch}, not {config.batch_size}: its "
+            f"learning rate becomes {config.learning_rate:g}"
+        )
     if len(dataset.class_names) == 1:
         yield f"one class, {dataset.class_names[0]!r}: there is nothing to tell apart"
     if (count := len(dataset.train)) < config.batch_size:

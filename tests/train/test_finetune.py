@@ -93,6 +93,13 @@ def test_a_run_goes_on_without_the_weights_that_it_began_with(pretrained):
     assert load_metadata("run/best").preprocessing == expected
 
 
+def test_the_weights_give_the_network(pretrained):
+    flags = ["--dataset", "folder:flowers", "--init-from", "pretrained"]
+    assert read_config(flags).model == "tiny"
+    with pytest.raises(InputError, match="holds tiny, not mobilenet_v2"):
+        prepare(read_config([*flags, "--model", "v2"]))
+
+
 def test_a_backbone_without_classifier_gets_one(pretrained):
     pretrained["params"].pop("classifier")
     save_weights("backbone", "tiny", {"num_classes": 0, "padding": "same"}, pretrained)
