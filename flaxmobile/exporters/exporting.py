@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from flaxmobile.errors import InputError, check_choice
-from flaxmobile.exporters import stablehlo
+from flaxmobile.exporters import saved_model, stablehlo
 from flaxmobile.exporters.litert import writing as litert
 from flaxmobile.exporters.onnx import writing as onnx
 from flaxmobile.exporters.program import Program, build_program
@@ -39,6 +39,7 @@ FORMATS: Mapping[str, Format] = {
     "litert": Format(litert.write, _NATIVE, takes_any_batch=False),
     "onnx": Format(onnx.write, _NATIVE),
     "stablehlo": Format(stablehlo.write),
+    "saved_model": Format(saved_model.write),
 }
 """Name -> format."""
 

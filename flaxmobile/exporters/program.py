@@ -1,6 +1,7 @@
 """A network as a function of images alone: what every format is written from."""
 
 import dataclasses
+import functools
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -47,7 +48,7 @@ class Program:
         """Whether images are uint8, and normalized by the function."""
         return self.images.dtype == jnp.uint8
 
-    @property
+    @functools.cached_property
     def outputs(self) -> dict[str, jax.ShapeDtypeStruct]:
         """Shape and dtype of every output, by name, in the order of the function's results."""
         return dict(jax.eval_shape(self.function, self.images))

@@ -1,5 +1,7 @@
 """Exported files, run by the runtimes that they are for."""
 
+from importlib.util import find_spec
+
 import numpy as np
 import onnxruntime
 from ai_edge_litert.interpreter import Interpreter
@@ -24,7 +26,17 @@ def run_stablehlo(path, images):
     return load_exported(path)(images)
 
 
+def run_saved_model(path, images):
+    """Outputs by name of a SavedModel directory, by TensorFlow's own loader."""
+    import tensorflow
+
+    found = tensorflow.saved_model.load(str(path)).signatures["serving_default"](images=images)
+    return {name: value.numpy() for name, value in found.items()}
+
+
 RUNTIMES = {"litert": run_litert, "onnx": run_onnx, "stablehlo": run_stablehlo}
+if find_spec("tensorflow"):  # large, and required by nothing here
+    RUNTIMES["saved_model"] = run_saved_model
 """Format -> function of a file and images that gives {output: array}."""
 
 

@@ -1,5 +1,7 @@
 """What a file takes and gives, in every format."""
 
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -127,12 +129,13 @@ def test_a_detector_takes_its_own_size(tmp_path):
         ("onnx", "onnx", r"pip install 'flaxmobile\[export\]'"),
         ("litert", "litert_converter.mlir", "pip install --no-deps litert-converter"),
         ("litert", "flatbuffers", r"pip install 'flaxmobile\[export\]'"),
+        ("saved_model", "tensorflow", "pip install tensorflow-cpu"),
     ],
 )
 def test_a_missing_library_is_named_with_the_line_to_type(
     format, library, line, network, metadata, tmp_path, monkeypatch
 ):
-    monkeypatch.setitem(__import__("sys").modules, library, None)
+    monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(InputError, match=line):
         export(*network, tmp_path / "file", format, metadata=metadata)
     assert not list(tmp_path.iterdir())
