@@ -157,9 +157,14 @@ def convert_file(
     file = read_source(path, selection)
     said = stated.over(file.said)
     chosen = {**said.options, **chosen}
+    if images and file.naming != "stated":
+        raise InputError(
+            f"--verify runs the origin's own network, which normalizes; {path} has that folded "
+            "into its convolutions: leave --verify out"
+        )
     origin, reading = recognise(name, source, file, selection.prefix)
     rule = reading.rule
-    if other := other_network(name, source, file.tensors, selection.prefix):
+    if other := other_network(name, source, file, selection.prefix):
         raise InputError(f"{path} holds no {name}: {other}")
     published = published or rule.find_published(file.sha256)
     if published is None:

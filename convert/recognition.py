@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-import numpy as np
-
+from convert.formats.contents import Naming
+from convert.layouts import TORCH
 from convert.reading import Fit, Reading
 from convert.rule import Rule
 from convert.rules import RULES
@@ -15,6 +15,16 @@ _ORIGINS = {
     "keras": ("keras",),
 }
 """Library -> the origins that publish its files."""
+
+_IN_A_ROW = (
+    "mobilenet_v1",
+    "mobilenet_v2",
+    "mobilenet_v3_large",
+    "mobilenet_v3_small",
+    "mobilenext",
+    "mnasnet",
+)
+"""Networks without parallel branches, whose layers run in one order alone."""
 
 
 def rules_of(model: str, source: str) -> dict[str, Rule]:
@@ -61,12 +71,19 @@ def recognise(
       InputError: the names are another network's, or those of several origins, or the file holds
         the network several times.
     """
-    rules = rules_of(model, source)
+    if file.naming == "numbered" and model not in _IN_A_ROW:
+        raise InputError(
+            f"the file's layers have no names, and those of {model} stand side by side; accepted "
+            f"without names: {', '.join(_IN_A_ROW)}"
+        )
+    rules = {
+        origin: _named_as(rule, file.naming) for origin, rule in rules_of(model, source).items()
+    }
     readings = {origin: Reading.of(rule, file.tensors, prefix) for origin, rule in rules.items()}
     best = max(reading.fit for reading in readings.values())
     origins = [origin for origin, reading in readings.items() if reading.fit == best]
     if best.known == 0:
-        other = other_network(model, source, file.tensors, prefix)
+        other = other_network(model, source, file, prefix)
         example = repr(next(iter(file.tensors)))
         below = "" if prefix is None else f" after the prefix {prefix!r}"
         raise InputError(
@@ -105,18 +122,32 @@ def _by_classes(origins: list[str], readings: Mapping[str, Reading]) -> list[str
     return exact or [origin for origin in origins if found.get(origin) is not False]
 
 
-def other_network(
-    model: str, source: str, tensors: Mapping[str, np.ndarray], prefix: str | None = None
-) -> str:
+def _named_as(rule: Rule, naming: Naming) -> Rule:
+    """Return the rule for files of that naming."""
+    match naming:
+        case "folded":
+            return rule.folded()
+        case "numbered":
+            return rule.numbered(TORCH)
+    return rule
+
+
+def other_network(model: str, source: str, file: Source, prefix: str | None = None) -> str:
     """Name the network or origin that a file's names fit, if they fit it better than the model.
 
     Args:
       model: registered name of the network.
       source: the origin that was asked for, or "auto" for any.
-      tensors: by the file's names.
+      file: the file's tensors.
       prefix: before the network's names; by default it is found.
     """
-    fits = {key: Reading.of(rule, tensors, prefix).fit for key, rule in RULES.items()}
+    if file.naming == "numbered":
+        return ""
+    tensors = file.tensors
+    fits = {
+        key: Reading.of(_named_as(rule, file.naming), tensors, prefix).fit
+        for key, rule in RULES.items()
+    }
     best = max(fits, key=lambda key: fits[key])
     own = [fit for key, fit in fits.items() if key[1] == model and source in (key[0], "auto")]
     # Names such as `fc.weight` are in many networks, so a few of them say nothing.

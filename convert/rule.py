@@ -129,6 +129,10 @@ PLAIN: Options = {"output_stride": 32, "folded": False}
 """Options that the networks of all origins have, unless a rule says otherwise."""
 
 
+NORMALIZATION = "/norm"
+"""End of our paths of normalizations."""
+
+
 def _multiplier_1(model: Network) -> int:
     return 1
 
@@ -191,6 +195,31 @@ class Rule(NamedTuple):
     def options(self) -> Options:
         """Options of `create_model` that all of the origin's networks have."""
         return {**PLAIN, **self.own_options}
+
+    def folded(self) -> "Rule":
+        """Return the rule for files in which normalization is folded into the convolutions."""
+
+        def without(modules: Modules) -> Modules:
+            return lambda model: (
+                pair for pair in modules(model) if not pair[0].endswith(NORMALIZATION)
+            )
+
+        silent = ("norm_epsilon", "norm_momentum")
+        options = {name: self.own_options[name] for name in self.own_options if name not in silent}
+        return self._replace(
+            own_options={**options, "folded": True},
+            modules=without(self.modules),
+            other_names=[without(each) for each in self.other_names],
+        )
+
+    def numbered(self, layout: Layout) -> "Rule":
+        """Return the rule for files with numbers for names, in a layout, of networks in a row."""
+        folded = self.folded()
+
+        def numbers(model: Network) -> Names:
+            return ((ours, str(number)) for number, (ours, _) in enumerate(folded.modules(model)))
+
+        return folded._replace(modules=numbers, other_names=(), layout=layout)
 
     def find_published(self, sha256: str) -> Published | None:
         """Return the published file of that SHA-256, if the rule knows it."""

@@ -9,9 +9,10 @@ from typing import NamedTuple
 import ml_dtypes
 import numpy as np
 
-from convert.formats.contents import NOTHING_SAID, Contents, Head, Statements
+from convert.formats.contents import NOTHING_SAID, Contents, Head, Naming, Statements
 from convert.formats.keras import SUFFIXES, is_start_of_hdf5, read_keras
 from convert.formats.npz import read_npz
+from convert.formats.onnx import is_start_of_onnx, read_onnx
 from convert.formats.safetensors import (
     is_start_of_safetensors,
     read_safetensors,
@@ -54,7 +55,7 @@ class Source(NamedTuple):
       sha256: of the file.
       precision: of its floating-point tensors.
       said: the file's own statements.
-      notes, head: see `Contents`.
+      notes, head, naming: see `Contents`.
     """
 
     tensors: dict[str, np.ndarray]
@@ -63,6 +64,7 @@ class Source(NamedTuple):
     said: Statements = NOTHING_SAID
     notes: tuple[str, ...] = ()
     head: Head | None = None
+    naming: Naming = "stated"
 
 
 Read = Callable[[Path], Contents]
@@ -85,6 +87,7 @@ class Format(NamedTuple):
 
 FORMATS: tuple[Format, ...] = (
     Format((".safetensors",), is_start_of_safetensors, read_safetensors),
+    Format((".onnx",), is_start_of_onnx, read_onnx),
     Format((".tflite",), is_start_of_tflite, read_tflite),
     Format(SUFFIXES, is_start_of_hdf5, read_keras),
     Format((".json",), is_start_of_json, read_tfjs),
@@ -117,11 +120,12 @@ def read_source(path: Path, selection: Selection = FOUND) -> Source:
         raise InputError(f"{path} is {describe_unread(path, b'')}") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
-    tensors, said, notes, last = _reader(path, head, selection.weights_key)(path)
+    read = _reader(path, head, selection.weights_key)
+    tensors, said, notes, last, naming = read(path)
     kinds = {array.dtype for array in tensors.values() if array.dtype.kind not in "iub"}
     changes = list(_to_float32(tensors, selection.allow_narrowing))
     precision = " and ".join(sorted(kind.name for kind in kinds)) if changes else "float32"
-    return Source(tensors, digest, precision, said, (*notes, *changes), last)
+    return Source(tensors, digest, precision, said, (*notes, *changes), last, naming)
 
 
 def _to_float32(tensors: dict[str, np.ndarray], allow_narrowing: bool) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 
@@ -63,6 +63,14 @@ class Head(NamedTuple):
     obstacle: str = ""
 
 
+Naming = Literal["stated", "folded", "numbered"]
+"""Names of a file's tensors: as in the origin's files; the same, but with normalization folded into
+the convolutions; or with numbers for the layers, in the order in which they run, also folded."""
+
+FOLDED = "its normalization is folded into the convolutions: the network is for inference"
+"""A sentence for the user about a file."""
+
+
 class Contents(NamedTuple):
     """The contents of a file of weights.
 
@@ -71,9 +79,11 @@ class Contents(NamedTuple):
       said: the file's own statements.
       notes: sentences for the user: where in the file the tensors stand, and what stands beside.
       head: the network's last layers, where the file states them.
+      naming: of the tensors.
     """
 
     tensors: dict[str, np.ndarray]
     said: Statements = NOTHING_SAID
     notes: tuple[str, ...] = ()
     head: Head | None = None
+    naming: Naming = "stated"

@@ -10,7 +10,6 @@ _FROM_TORCH = "save the state dict of the torch network that it was made from"
 _FROM_KERAS = "load it in TensorFlow and save the model's weights as .h5"
 
 _STARTS = {
-    rb"\x08[\x03-\x1f][\x12\x32\x3a\x42]": f"an ONNX file: {_FROM_TORCH}, or Keras's weights",
     rb"\x08\x01\x12": f"TensorFlow's SavedModel: {_FROM_KERAS}",
     rb"\x0a.{1,3}\x0a": f"a TensorFlow graph: {_FROM_KERAS}",
     rb"\s*<(!|html)": "a web page: download the file itself",

@@ -80,8 +80,8 @@ def test_the_hash_tells_origins_of_the_same_names_apart(network, model, sha256, 
 )
 def test_a_file_of_another_network_says_which(network, model, belongs):
     source = file_of(build(network))
-    assert other_network(model, "auto", source.tensors).endswith(f": --model {belongs}")
-    assert other_network(belongs, "auto", source.tensors) == ""
+    assert other_network(model, "auto", source).endswith(f": --model {belongs}")
+    assert other_network(belongs, "auto", source) == ""
 
 
 def test_a_file_of_no_network_is_said():

@@ -27,8 +27,6 @@ def refusal(tmp_path, capsys, state, *flags, model="v2"):
 @pytest.mark.parametrize(
     ("name", "start", "message"),
     [
-        ("w.onnx", b"\x08\x08\x12\x07pytorch\x1a\x052.0.0", "is an ONNX file: save the state dict"),
-        ("w.h5", b"\x08\x0a:\xc3\x01", "is an ONNX file"),
         ("saved_model.pb", b"\x08\x01\x12\x99\x03", "is TensorFlow's SavedModel: load it in Tens"),
         ("frozen.pb", b"\x0a\x30\x0a\x05input", "is a TensorFlow graph: load it in TensorFlow"),
         (
