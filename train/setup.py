@@ -21,6 +21,7 @@ from flaxmobile.weights import Metadata
 from train.config import Config, load_record
 from train.data import Dataset, open_dataset
 from train.data.augmentation import make_augmentation
+from train.data.balance import balanced_weights
 from train.data.workers import default_workers
 from train.losses import Loss, Teacher
 from train.mixing import Mixing
@@ -132,7 +133,7 @@ def prepare(config: Config, devices: Sequence[jax.Device] | None = None) -> Run:
         metadata=Metadata(preprocessing, dataset.class_names, {"origin": "python -m train"}),
         parallel=parallel,
         objective=_objective(
-            config, model, preprocessing, parallel, teacher, steps_per_epoch, total_steps
+            config, dataset, model, preprocessing, parallel, teacher, steps_per_epoch, total_steps
         ),
         steps_per_epoch=steps_per_epoch,
         total_steps=total_steps,
@@ -160,6 +161,7 @@ def _warnings(config: Config, dataset: Dataset) -> Iterator[str]:
 
 def _objective(
     config: Config,
+    dataset: Dataset,
     model: Network,
     preprocessing: Preprocessing,
     parallel: Parallel,
@@ -168,6 +170,9 @@ def _objective(
     total_steps: int,
 ) -> Objective:
     schedule = make_schedule(config, steps_per_epoch, total_steps)
+    weights = None
+    if config.class_weights == "balanced":
+        weights = balanced_weights(dataset.train.labels(), len(dataset.class_names))
     return Objective(
         model=model.clone(
             axis_name=parallel.axis_name,
@@ -178,7 +183,7 @@ def _objective(
         optimizer=make_optimizer(config, schedule, steps_per_epoch),
         schedule=schedule,
         trained=get_spec(config.model).network.heads if config.freeze_backbone else None,
-        loss=Loss(config.loss, config.label_smoothing),
+        loss=Loss(config.loss, config.label_smoothing, weights),
         ema_decay=config.ema_decay,
         norm_warmup=config.norm_warmup,
         mixing=Mixing(config.mixup, config.cutmix),

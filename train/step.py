@@ -163,12 +163,12 @@ def eval_step(objective: Objective, variables: Tree, images: Array, labels: Arra
     """Judge each image of a batch.
 
     Returns:
-      [n] each: the loss (without smoothing), the rank of the label (0 is a hit, see
-      `train.losses.ranks`) and the predicted class.
+      [n] each: the loss (without smoothing and weights of classes), the rank of the label (0 is a
+      hit, see `train.losses.ranks`) and the predicted class.
     """
     inputs = objective.preprocessing.normalize(images)
     logits = objective.model.apply(variables, inputs, train=False)
-    plain = dataclasses.replace(objective.loss, label_smoothing=0.0)
+    plain = Loss(objective.loss.kind)
     targets = plain.targets(labels, logits.shape[-1], logits.dtype)
     return {
         "loss": jax.vmap(plain)(logits[:, None], targets[:, None]),

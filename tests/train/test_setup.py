@@ -84,3 +84,10 @@ def test_training_images_may_have_a_size_of_their_own():
     assert run.train_preprocessing.image_size == 48
     assert "on digits at 64×64, trained at 48×48: " in described(run)
     assert prepared("v2").train_preprocessing.image_size == 64
+
+
+def test_balanced_weights_are_those_of_the_training_images():
+    weights = prepared("v2", "--class-weights", "balanced").objective.loss.class_weights
+    assert len(weights) == 10
+    assert 0.95 < min(weights) < max(weights) < 1.05  # the digits are as many of each
+    assert prepared("v2").objective.loss.class_weights is None

@@ -155,8 +155,9 @@ def test_moving_average_starts_fast_and_is_what_is_evaluated(variables):
     assert state.variables is state.ema
 
 
-def test_evaluation_judges_each_image_without_smoothing(variables):
-    judged = judge(objective(loss=Loss(label_smoothing=0.1)), variables, IMAGES, LABELS)
+def test_evaluation_judges_each_image_without_smoothing_and_weights(variables):
+    loss = Loss(label_smoothing=0.1, class_weights=tuple(range(CLASSES)))
+    judged = judge(objective(loss=loss), variables, IMAGES, LABELS)
     images = Preprocessing(32).normalize(jnp.asarray(IMAGES))
     logits = Tiny(num_classes=CLASSES).apply(variables, images)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, LABELS)

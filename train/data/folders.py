@@ -8,6 +8,7 @@ import numpy as np
 
 from flaxmobile.errors import InputError, shorten
 from train.data.augment import augment_photograph
+from train.data.balance import describe_inequality
 from train.data.files import LeftOut, image_files, visible_entries
 from train.data.holdout import ensure_validation
 from train.data.labels import read_labels
@@ -73,7 +74,7 @@ def open_folder(name: str, path: Path, selection: Selection) -> Dataset:
     train, validation, notes = ensure_validation(
         splits["train"], splits.get("validation"), selection, str(path)
     )
-    left_out = reader.left_out.describe()
+    said = (reader.left_out.describe(), describe_inequality(train.labels(), reader.classes))
     return Dataset(
         name=name,
         class_names=reader.classes,
@@ -81,7 +82,7 @@ def open_folder(name: str, path: Path, selection: Selection) -> Dataset:
         validation=validation,
         test=splits.get("test"),
         augment=augment_photograph,
-        notes=(*reader.notes, *notes, *([left_out] if left_out else [])),
+        notes=(*reader.notes, *notes, *filter(None, said)),
     )
 
 

@@ -31,6 +31,8 @@ class DataSettings:
     label_columns: tuple[str, ...] = ()
     """Columns of --labels with the file and with the class; by default they are found."""
 
+    class_weights: Literal["balanced"] | None = None
+    """Weigh the loss of each training image by the inverse of the size of its class."""
     train_size: int | None = None
     """Height and width of training images, where it is not --image-size: networks are often best
     at larger images than they were trained with (FixRes)."""

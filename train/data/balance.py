@@ -1,0 +1,32 @@
+"""Classes of unequal size."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+_UNEQUAL = 10
+"""Largest class by smallest from which it is said."""
+
+
+def balanced_weights(labels: Sequence[int] | np.ndarray, classes: int) -> tuple[float, ...]:
+    """Weigh classes by the inverse of their size, 1 on average over the images (scikit-learn's).
+
+    Args:
+      labels: class of each training image.
+      classes: number of classes; one without images weighs nothing.
+    """
+    counts = np.bincount(labels, minlength=classes)
+    weights = len(labels) / (np.count_nonzero(counts) * np.maximum(1, counts))
+    return tuple(np.where(counts > 0, weights, 0.0).tolist())
+
+
+def describe_inequality(labels: Sequence[int] | np.ndarray, names: Sequence[str]) -> str | None:
+    """Say which classes are the largest and the smallest where they differ much."""
+    counts = np.bincount(labels, minlength=len(names))
+    least, most = int(counts.argmin()), int(counts.argmax())
+    if counts[most] < _UNEQUAL * max(1, counts[least]):
+        return None
+    return (
+        f"classes are unequal: {counts[most]} training images of {names[most]!r}, {counts[least]} "
+        f"of {names[least]!r}; --class-weights balanced weighs them"
+    )
