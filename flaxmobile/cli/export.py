@@ -26,6 +26,8 @@ class Config:
     format: Literal["litert", "onnx", "stablehlo", "saved_model"]
     """litert for phones (.tflite), onnx for ONNX Runtime, stablehlo for JAX without flaxmobile's
     networks, saved_model for TensorFlow Serving."""
+    quantize: Literal["float16"] | None = None
+    """Store weights in half the bytes; litert and onnx alone."""
     image_size: int | None = None
     """Side of the images in pixels; by default that of the weights."""
     batch_size: Annotated[str, tyro.conf.arg(metavar="N|dynamic")] = "1"
@@ -53,7 +55,9 @@ def main(prog: str, argv: Sequence[str]) -> None:
     config = parse(Config, argv, prog)
     with reading_arguments(prog):
         batch_size = config.images
-    check_request(config.output, config.format, batch_size)  # before the weights are fetched
+    check_request(
+        config.output, config.format, batch_size, config.quantize
+    )  # before the weights are fetched
     weights = open_any_weights(config.weights)
     model, variables = weights.load()
     metadata = weights.metadata
@@ -71,6 +75,7 @@ def main(prog: str, argv: Sequence[str]) -> None:
         batch_size=batch_size,
         raw_images=config.raw_images,
         probabilities=config.probabilities,
+        quantize=config.quantize,
     )
     files = [config.output, *(p for p in config.output.rglob("*") if p.is_file())]
     megabytes = sum(path.stat().st_size for path in files if path.is_file()) / 1e6

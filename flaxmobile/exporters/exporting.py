@@ -11,7 +11,7 @@ from flaxmobile.errors import InputError, check_choice
 from flaxmobile.exporters import saved_model, stablehlo
 from flaxmobile.exporters.litert import writing as litert
 from flaxmobile.exporters.onnx import writing as onnx
-from flaxmobile.exporters.program import Program, build_program
+from flaxmobile.exporters.program import QUANTIZE, Program, build_program
 from flaxmobile.files import written_at_once
 from flaxmobile.layers import Network
 from flaxmobile.trees import Tree
@@ -25,19 +25,21 @@ class Format(NamedTuple):
       write: writes a program to a path.
       options: fields of the model that its programs need.
       takes_any_batch: whether the number of images may stay open.
+      quantize: types in which its files can store weights.
     """
 
     write: Callable[[Program, Path], None]
     options: Mapping[str, Any] = {}
     takes_any_batch: bool = True
+    quantize: tuple[str, ...] = ()
 
 
 _NATIVE = {"native": True, "dtype": jnp.float32}
 """XLA's own operations, which converters know, in the type that phones and servers compute in."""
 
 FORMATS: Mapping[str, Format] = {
-    "litert": Format(litert.write, _NATIVE, takes_any_batch=False),
-    "onnx": Format(onnx.write, _NATIVE),
+    "litert": Format(litert.write, _NATIVE, takes_any_batch=False, quantize=QUANTIZE),
+    "onnx": Format(onnx.write, _NATIVE, quantize=QUANTIZE),
     "stablehlo": Format(stablehlo.write),
     "saved_model": Format(saved_model.write),
 }
@@ -55,6 +57,7 @@ def export(
     batch_size: int | None = 1,
     raw_images: bool = False,
     probabilities: bool = False,
+    quantize: str | None = None,
 ) -> None:
     """Write a network as a file for another runtime; it appears complete or not at all.
 
@@ -73,13 +76,14 @@ def export(
       raw_images: take uint8 images in RGB, and normalize them inside. Images are resized and cut
         out before, by `metadata.preprocessing.crop`.
       probabilities: apply the metadata's output activation to the logits.
+      quantize: "float16" halves a LiteRT or ONNX file; the arithmetic stays in float32.
 
     Raises:
       InputError: the output exists, a library is missing, or the network or the format does not
         take what is asked.
     """
     output = Path(output)
-    kind = check_request(output, format, batch_size)
+    kind = check_request(output, format, batch_size, quantize)
     program = build_program(
         model,
         variables,
@@ -88,6 +92,7 @@ def export(
         batch_size=batch_size,
         raw_images=raw_images,
         probabilities=probabilities,
+        quantize=quantize,
         **kind.options,
     )
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -95,7 +100,9 @@ def export(
         kind.write(program, draft)
 
 
-def check_request(output: Path, format: str, batch_size: int | None) -> Format:
+def check_request(
+    output: Path, format: str, batch_size: int | None, quantize: str | None
+) -> Format:
     """Check what can be checked without the network, and return the format.
 
     Raises:
@@ -107,4 +114,7 @@ def check_request(output: Path, format: str, batch_size: int | None) -> Format:
         raise InputError(f"{output} exists already; remove it or choose another output")
     if batch_size is None and not kind.takes_any_batch:
         raise InputError(f"{format} has no dynamic batch: give the number of images of a call")
+    if quantize not in (None, *kind.quantize):
+        accepted = ", ".join(kind.quantize) or "none"
+        raise InputError(f"quantize is {quantize}; accepted for {format}: {accepted}")
     return kind

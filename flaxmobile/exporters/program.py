@@ -23,6 +23,8 @@ from flaxmobile.weights import Metadata
 
 IMAGES = "images"
 """Name of the input of every exported file."""
+QUANTIZE = ("float16",)
+"""Types in which a file can store weights."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Program:
       network: name of the network's class.
       metadata: preprocessing of the images, names of the classes, source of the numbers.
       answer: activation that is part of the function, or "none".
+      quantize: type in which the file stores weights, one of `QUANTIZE`; None for theirs.
     """
 
     function: Callable[[Array], dict[str, Array]]
@@ -42,6 +45,7 @@ class Program:
     network: str
     metadata: Metadata
     answer: str
+    quantize: str | None = None
 
     @property
     def is_raw(self) -> bool:
@@ -61,6 +65,7 @@ class Program:
             "network": self.network,
             "raw_images": self.is_raw,
             "answer": self.answer,
+            "quantize": self.quantize,
             "output": metadata.output,
             "preprocessing": metadata.preprocessing.to_json(),
             "class_names": metadata.class_names,
@@ -84,6 +89,7 @@ def build_program(
     batch_size: int | None = 1,
     raw_images: bool = False,
     probabilities: bool = False,
+    quantize: str | None = None,
     **options: Any,
 ) -> Program:
     """Make a function of images from a network: normalization folded, outputs named.
@@ -100,6 +106,7 @@ def build_program(
       batch_size: number of images; None for any.
       raw_images: take uint8 images in RGB, and normalize them inside.
       probabilities: apply the activation of `metadata.output` to logits.
+      quantize: see `Program`.
       **options: fields of the model to set, such as `native=True`.
 
     Raises:
@@ -119,7 +126,7 @@ def build_program(
     (n,) = jax.export.symbolic_shape("n") if batch_size is None else (batch_size,)
     dtype = jnp.uint8 if raw_images else jnp.float32
     images = jax.ShapeDtypeStruct((n, size, size, model.in_channels), dtype)
-    return Program(function, images, type(model).__name__, metadata, answer)
+    return Program(function, images, type(model).__name__, metadata, answer, quantize)
 
 
 def _resized(metadata: Metadata, image_size: int | None) -> Metadata:

@@ -93,10 +93,23 @@ def test_features_and_bfloat16(metadata, images, tmp_path):
     assert_close(RUNTIMES["onnx"](tmp_path / "file", x), {"features": np.asarray(expected)})
 
 
+@pytest.mark.parametrize("format", ["litert", "onnx"])
+def test_float16_halves_the_file(format, network, metadata, images, tmp_path):
+    for path, quantize in (("whole", None), ("half", "float16")):
+        export(*network, tmp_path / path, format, metadata=metadata, quantize=quantize)
+    sizes = [(tmp_path / path).stat().st_size for path in ("half", "whole")]
+    assert 0.49 < sizes[0] / sizes[1] < 0.56
+    x = metadata.preprocessing.normalize(images[:1])
+    half, whole = (RUNTIMES[format](tmp_path / path, x) for path in ("half", "whole"))
+    assert_close(half, whole, tolerance=1e-2)
+    assert (half["logits"] != whole["logits"]).any()
+
+
 WRONG = {
     "an output that exists": ({"output": "exists"}, "exists already"),
     "an unknown format": ({"format": "tflite"}, "litert"),
     "an open batch": ({"format": "litert", "batch_size": None}, "no dynamic batch"),
+    "float16 elsewhere": ({"format": "stablehlo", "quantize": "float16"}, "accepted for stablehlo"),
     "no images": ({"batch_size": 0}, "1 or more"),
     "too small": ({"image_size": 31}, "32 or more"),
     "four channels": ({"model": {"in_channels": 4}, "raw_images": True}, "RGB"),
@@ -129,6 +142,7 @@ def test_a_detector_takes_its_own_size(tmp_path):
         ("onnx", "onnx", r"pip install 'flaxmobile\[export\]'"),
         ("litert", "litert_converter.mlir", "pip install --no-deps litert-converter"),
         ("litert", "flatbuffers", r"pip install 'flaxmobile\[export\]'"),
+        ("litert", "ai_edge_quantizer", r"pip install 'flaxmobile\[quantize\]'"),
         ("saved_model", "tensorflow", "pip install tensorflow-cpu"),
     ],
 )
@@ -137,5 +151,6 @@ def test_a_missing_library_is_named_with_the_line_to_type(
 ):
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(InputError, match=line):
-        export(*network, tmp_path / "file", format, metadata=metadata)
+        half = {"quantize": "float16"} if library == "ai_edge_quantizer" else {}
+        export(*network, tmp_path / "file", format, metadata=metadata, **half)
     assert not list(tmp_path.iterdir())

@@ -35,9 +35,10 @@ def write(program: Program, path: Path) -> None:
         last = graph.transpose(str(value), channels_last(len(aval.shape)))
         _rename(graph, last, name)
     graph.keep_only(outputs)
+    widening = _halve_weights(graph) if program.quantize == "float16" else []
     model = onnx.helper.make_model(
         onnx.helper.make_graph(
-            list(graph.nodes.values()),
+            [*widening, *graph.nodes.values()],
             program.network,
             [_info(IMAGES, program.images)],
             [_info(name, aval) for name, aval in outputs.items()],
@@ -51,6 +52,18 @@ def write(program: Program, path: Path) -> None:
     onnx.helper.set_model_props(model, program.describe_in_text())
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString())
+
+
+def _halve_weights(graph: Graph) -> list[Any]:
+    """Store kernels as float16; return the nodes that widen them, once, when a file is loaded."""
+    from onnx import TensorProto, helper
+
+    nodes = []
+    for name in [name for name, array in graph.constants.items() if array.ndim > 1]:
+        half = f"{name}_float16"
+        graph.constants[half] = graph.constants.pop(name).astype(np.float16)
+        nodes.append(helper.make_node("Cast", [half], [name], half, to=TensorProto.FLOAT))
+    return nodes
 
 
 def _rename(graph: Graph, old: str, new: str) -> None:
