@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from flaxmobile.detection import decode, make_anchors
@@ -25,6 +26,7 @@ IMAGES = "images"
 """Name of the input of every exported file."""
 QUANTIZE = ("float16",)
 """Types in which a file can store weights."""
+_FLOAT16_MOST = float(np.finfo(np.float16).max)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,6 +120,8 @@ def build_program(
     metadata = _resized(metadata, image_size)
     size, answer = metadata.preprocessing.image_size, _answer(model, metadata, probabilities)
     _check(model, size, batch_size, raw_images)
+    if quantize == "float16":
+        _check_float16(variables)
 
     def function(images: Array) -> dict[str, Array]:
         x = metadata.preprocessing.normalize(images) if raw_images else images
@@ -158,6 +162,14 @@ def _check(model: Network, size: int, batch_size: int | None, raw_images: bool) 
         raise InputError(f"raw images are RGB, and the network takes {model.in_channels} channels")
     if isinstance(model, BlazeFace) and model.detector and size != model.table.image_size:
         raise InputError(f"image_size is {size}; the detector takes {model.table.image_size}")
+
+
+def _check_float16(variables: Tree) -> None:
+    most = max(float(np.abs(leaf).max()) for leaf in jax.tree.leaves(variables))
+    if not most <= _FLOAT16_MOST:
+        raise InputError(
+            f"float16 holds numbers up to {_FLOAT16_MOST:g}; the weights have {most:g}"
+        )
 
 
 def _named(model: Network, outputs: Any, size: int, answer: str) -> dict[str, Array]:

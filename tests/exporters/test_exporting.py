@@ -11,8 +11,10 @@ from PIL import Image
 from flaxmobile import InputError, Metadata, Preprocessing, create_model, export
 from flaxmobile.detection import decode, make_anchors
 from flaxmobile.exporters.exporting import FORMATS
+from flaxmobile.exporters.program import Program
+from flaxmobile.layers.activations import ACTIVATIONS
 from tests.exporters.runtimes import RUNTIMES, assert_close
-from tests.networks import random_variables, short_backbone, small_model
+from tests.networks import random_variables, short_backbone, short_model, small_model
 
 ALL = pytest.mark.parametrize("format", RUNTIMES)
 OPEN = [format for format in RUNTIMES if FORMATS[format].takes_any_batch]
@@ -103,6 +105,30 @@ def test_float16_halves_the_file(format, network, metadata, images, tmp_path):
     half, whole = (RUNTIMES[format](tmp_path / path, x) for path in ("half", "whole"))
     assert_close(half, whole, tolerance=1e-2)
     assert (half["logits"] != whole["logits"]).any()
+
+
+def test_own_heads_of_every_activation_are_known(metadata, images, tmp_path):
+    model = short_model(dense_layers=tuple((8, each) for each in ACTIVATIONS))
+    variables = random_variables(model)
+    export(model, variables, tmp_path / "file", "onnx", metadata=metadata)
+    x = metadata.preprocessing.normalize(images[:1])
+    logits = jax.jit(model.clone(native=True).apply)(variables, x)
+    assert_close(RUNTIMES["onnx"](tmp_path / "file", x), {"logits": np.asarray(logits)})
+
+
+@pytest.mark.parametrize("format", ["litert", "onnx"])
+def test_an_operation_that_a_format_lacks_is_named(format, metadata, tmp_path):
+    images = jax.ShapeDtypeStruct((1, 8, 8, 3), np.float32)
+    program = Program(lambda x: {"sorted": jnp.sort(x)}, images, "Sort", metadata, "none")
+    with pytest.raises(InputError, match=r"(?i)sort of the network"):
+        FORMATS[format].write(program, tmp_path / "file")
+
+
+def test_float16_is_refused_where_it_overflows(network, tmp_path):
+    model, variables = network
+    large = jax.tree.map(lambda leaf: leaf * 1e6, variables)
+    with pytest.raises(InputError, match="float16 holds numbers up to 65504"):
+        export(model, large, tmp_path / "file", "onnx", quantize="float16")
 
 
 WRONG = {

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from flaxmobile.errors import InputError, first_line
+from flaxmobile.errors import InputError, first_line, shorten
 from flaxmobile.exporters.attachments import DESCRIPTION, attach, to_text
 from flaxmobile.exporters.litert.metadata import NAME, build_metadata
 from flaxmobile.exporters.litert.quantization import halve_weights
@@ -69,7 +69,8 @@ def _convert(stablehlo: str, outputs: Sequence[str], metadata: bytes) -> bytes:
             converter.run_convert_to_tfl_passes(module, passmanager.PassManager(), config)
             return bytes(converter.export_flatbuffer_to_bytes(operation))
         except Exception as error:  # MLIR's own, which is no public name
-            raise InputError(f"LiteRT cannot express the network: {first_line(error)}") from error
+            reason = shorten([str(error)], longest=200)
+            raise InputError(f"LiteRT cannot express the network: {reason}") from error
 
 
 def _missing(error: ImportError) -> str:

@@ -189,6 +189,19 @@ def _cast(graph: Graph, equation: Any, x: Value) -> Value:
     return x if old == new else graph.add("Cast", x, to=helper.np_dtype_to_tensor_dtype(new))
 
 
+def _complement(graph: Graph, equation: Any, x: Value) -> Value:
+    """Compute erfc as 1 − erf."""
+    return graph.add("Sub", _one(equation), graph.add("Erf", x))
+
+
+def _exponent_less_one(graph: Graph, equation: Any, x: Value) -> Value:
+    return graph.add("Sub", graph.add("Exp", x), _one(equation))
+
+
+def _one(equation: Any) -> np.ndarray:
+    return np.ones((), equation.outvars[0].aval.dtype)
+
+
 def _same(graph: Graph, equation: Any, x: Value, *_: Value) -> Value:
     return x
 
@@ -201,6 +214,8 @@ RULES: Mapping[str, Rule] = {
     "convert_element_type": _cast,
     "copy": _same,
     "dot_general": _multiply,
+    "erfc": _complement,
+    "expm1": _exponent_less_one,
     "gather": _gather,
     "pad": _pad,
     "reduce_max": _reduce("ReduceMax"),
