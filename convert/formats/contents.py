@@ -87,3 +87,8 @@ class Contents(NamedTuple):
     notes: tuple[str, ...] = ()
     head: Head | None = None
     naming: Naming = "stated"
+
+
+def is_number(constant: np.ndarray | None, number: float) -> bool:
+    """Tell whether a constant of a graph is one number, which halves round."""
+    return constant is not None and constant.size == 1 and abs(constant.item() / number - 1) < 1e-3

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from convert.formats.contents import FOLDED, Contents, Naming
+from convert.formats.contents import FOLDED, Contents, Naming, is_number
 from flaxmobile.errors import InputError
 
 _START = re.compile(rb"\x08[\x03-\x1f][\x12\x32\x3a\x42]")
@@ -79,6 +79,7 @@ def _constants(library: Any, graph: Any) -> dict[str, np.ndarray]:
 
 def _layers(graph: Any, constants: Mapping[str, np.ndarray]) -> Iterator[_Layer]:
     """Yield the layers in the order of the graph."""
+    gates = _hard_sigmoids(graph, constants)
     for node in graph.node:
         inputs = list(node.input)
         if node.op_type not in _LAYERS or inputs[1] not in constants:
@@ -88,7 +89,21 @@ def _layers(graph: Any, constants: Mapping[str, np.ndarray]) -> Iterator[_Layer]
         if node.op_type != "Conv" and not transposed:
             kernel = kernel.T
         bias = constants.get(inputs[2]) if len(inputs) > 2 else None
+        if bias is not None and node.output[0] in gates:
+            bias = bias - bias.dtype.type(3)
         yield _Layer(node.name, inputs[1], kernel, bias)
+
+
+def _hard_sigmoids(graph: Any, constants: Mapping[str, np.ndarray]) -> set[str]:
+    """Return the values x of relu6(x) / 6: hard sigmoids whose 3 was folded into a bias."""
+    clipped = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Clip"}
+    factors = {"Mul": 1 / 6, "Div": 6.0}
+    return {
+        clipped[node.input[0]]
+        for node in graph.node
+        if node.op_type in factors and node.input[0] in clipped
+        if is_number(constants.get(node.input[1]), factors[node.op_type])
+    }
 
 
 def _names_of(layers: list[_Layer]) -> tuple[list[str], Naming]:

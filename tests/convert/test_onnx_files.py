@@ -16,6 +16,7 @@ import pytest
 
 from convert.conversion import convert_file
 from convert.rules import RULES
+from convert.sources import read_source
 from flaxmobile import InputError
 from flaxmobile.exporters.exporting import export
 from flaxmobile.folding import fold_batch_norm
@@ -138,6 +139,20 @@ def test_layers_without_names_are_taken_in_their_order(tmp_path, network):
         convert_file(path, "mnasnet", source="torchvision")
     with pytest.raises(InputError, match="of inception_v3 stand side by side; accepted"):
         convert_file(path, "inception_v3")
+
+
+@pytest.mark.parametrize(("kind", "number"), [("Mul", 1 / 6), ("Div", 6.0)])
+def test_the_3_of_a_hard_sigmoid_is_taken_out_of_a_bias(tmp_path, kind, number):
+    bias = np.asarray([2.5, 3.5], np.float32)
+    layers = [("", [("kernel", np.ones((2, 3, 1, 1), np.float32)), ("add", bias)])]
+    model = onnx.load(write(tmp_path / "w.onnx", layers))
+    nodes = [("Clip", ["value0"], "clipped"), (kind, ["clipped", "number"], "gate")]
+    model.graph.node.extend(onnx.helper.make_node(op, given, [made]) for op, given, made in nodes)
+    model.graph.initializer.append(
+        onnx.numpy_helper.from_array(np.asarray(number, np.float32), "number")
+    )
+    onnx.save(model, tmp_path / "w.onnx")
+    np.testing.assert_array_equal(read_source(tmp_path / "w.onnx").tensors["0.bias"], bias - 3)
 
 
 def test_what_we_export_is_read_back(tmp_path):

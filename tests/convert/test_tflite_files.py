@@ -3,14 +3,19 @@
 import random
 import sys
 
+import jax
 import numpy as np
 import pytest
 
+from convert.conversion import convert_file
 from convert.formats.tflite import read_tflite
+from convert.rules import RULES
 from convert.sources import read_source
 from flaxmobile import InputError
+from flaxmobile.folding import fold_batch_norm
 from tests.convert.commands import refusal
 from tests.convert.tflite_writer import encode_tflite
+from tests.networks import random_variables, small_model
 
 KERNEL = np.arange(24, dtype=np.float32).reshape(2, 3, 1, 4)
 BIAS = np.asarray([0.5, -1.0], np.float32)
@@ -32,6 +37,46 @@ def test_constants_are_read_by_name_and_paddings_are_none(path, dtype):
         assert array.dtype == np.float32
         np.testing.assert_array_equal(array, expected)
     assert found.precision == np.dtype(dtype).name
+
+
+def test_layers_without_names_are_taken_in_their_order(path):
+    """As TensorFlow 2.21 writes Keras's V1, V2 and V3, of which real files were read once.
+
+    The variables were those that `fold_batch_norm` makes of the same network, up to 3e-7.
+    """
+    model = small_model(padding="same", norm_epsilon=1e-3)
+    model, variables = fold_batch_norm(model, random_variables(model))
+    constants, operations = [], []
+    for ours, theirs in RULES["keras", "mobilenet_v2"].folded().modules(model):
+        layer = variables["params"]
+        for part in ours.split("/"):
+            layer = layer[part]
+        kernel = np.asarray(layer["kernel"])
+        depthwise = ours.endswith("depthwise/conv")
+        kind = "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D"
+        axes = (2, 0, 1, 3) if depthwise else (3, 0, 1, 2)
+        if kernel.ndim == 2:
+            kind, axes = "FULLY_CONNECTED", (1, 0)
+        constants += [(f"{theirs}/conv", kernel.transpose(axes)), (f"{theirs}/add", layer["bias"])]
+        operations.append((kind, [name for name, _ in constants[-2:]]))
+    path.write_bytes(encode_tflite(constants[::-1], operations=operations))
+    found = convert_file(path, "v2", source="keras").filled
+    assert (found.model.folded, found.model.alpha) == (True, model.alpha)
+    jax.tree.map(np.testing.assert_array_equal, found.variables, variables)
+    with pytest.raises(InputError, match="name the file's origin with --source"):
+        convert_file(path, "v2")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@pytest.mark.parametrize(("factor", "expected"), [(1 / 6, BIAS - 3), (1 / 2, BIAS)])
+def test_the_3_of_a_hard_sigmoid_is_taken_out_of_a_bias(path, dtype, factor, expected):
+    arrays = {"conv": KERNEL[..., :2].transpose(3, 0, 1, 2), "add": BIAS, "sixth": [factor]}
+    constants = [(name, np.asarray(array, dtype)) for name, array in arrays.items()]
+    operations = [("CONV_2D", ["conv", "add"]), ("MUL", ["sixth"])]
+    path.write_bytes(encode_tflite(constants, operations=operations))
+    found = read_source(path)
+    np.testing.assert_array_equal(found.tensors["0.bias"], expected)
+    np.testing.assert_array_equal(found.tensors["0.weight"], KERNEL[..., :2].transpose(3, 2, 0, 1))
 
 
 def test_a_file_is_recognised_by_its_bytes(path):

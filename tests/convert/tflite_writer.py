@@ -13,15 +13,19 @@ TYPES = {
 }
 
 
-def encode_tflite(constants, identifier=b"TFL3", sparse=()):
+KINDS = ("DEQUANTIZE", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "MUL")
+
+
+def encode_tflite(constants, identifier=b"TFL3", sparse=(), operations=()):
     """The bytes of a model whose graph holds constants, given as pairs of name and array.
 
     As in MediaPipe's files, a DEQUANTIZE operation widens each constant in float16, there is an
-    input without data, and the first buffer is empty.
+    input without data, and the first buffer is empty. Operations follow each other: each is its
+    kind, and the names of the constants beside the output of the one before it.
     """
     builder = flatbuffers.Builder()
     tensors = [_tensor(builder, "input", (1, 128, 128, 3), "float32", 0)]
-    buffers, operators = [_buffer(builder, None)], []
+    buffers, operators, places = [_buffer(builder, None)], [], {}
     for name, array in constants:
         kind = array.dtype.name
         sparsity = None
@@ -30,16 +34,21 @@ def encode_tflite(constants, identifier=b"TFL3", sparse=()):
             sparsity = tflite.SparsityParametersEnd(builder)
         tensors.append(_tensor(builder, name, array.shape, kind, len(buffers), sparsity))
         buffers.append(_buffer(builder, array))
+        places[name] = len(tensors) - 1
         if kind == "float16":
             given, widened = len(tensors) - 1, len(tensors)
             tensors.append(_tensor(builder, f"{name}_dequantize", array.shape, "float32", 0))
-            operators.append(_dequantize(builder, given, widened))
+            operators.append(_operator(builder, "DEQUANTIZE", [given], widened))
+            places[name] = widened
+    last = 0
+    for kind, names in operations:
+        tensors.append(_tensor(builder, f"value{len(tensors)}", (), "float32", 0))
+        inputs = [last, *(places[name] for name in names)]
+        last = len(tensors) - 1
+        operators.append(_operator(builder, kind, inputs, last))
     graph = _graph(builder, tensors, operators)
-    tflite.OperatorCodeStart(builder)
-    tflite.OperatorCodeAddDeprecatedBuiltinCode(builder, tflite.BuiltinOperator.DEQUANTIZE)
-    tflite.OperatorCodeAddBuiltinCode(builder, tflite.BuiltinOperator.DEQUANTIZE)
     codes = _vector(
-        builder, tflite.ModelStartOperatorCodesVector, [tflite.OperatorCodeEnd(builder)]
+        builder, tflite.ModelStartOperatorCodesVector, [_code(builder, kind) for kind in KINDS]
     )
     graphs = _vector(builder, tflite.ModelStartSubgraphsVector, [graph])
     all_buffers = _vector(builder, tflite.ModelStartBuffersVector, buffers)
@@ -80,12 +89,20 @@ def _tensor(builder, name, shape, kind, buffer, sparsity=None):
     return tflite.TensorEnd(builder)
 
 
-def _dequantize(builder, given, widened):
+def _code(builder, kind):
+    code = getattr(tflite.BuiltinOperator, kind)
+    tflite.OperatorCodeStart(builder)
+    tflite.OperatorCodeAddDeprecatedBuiltinCode(builder, code)
+    tflite.OperatorCodeAddBuiltinCode(builder, code)
+    return tflite.OperatorCodeEnd(builder)
+
+
+def _operator(builder, kind, given, made):
     inputs, outputs = (
-        builder.CreateNumpyVector(np.asarray([place], np.int32)) for place in (given, widened)
+        builder.CreateNumpyVector(np.asarray(places, np.int32)) for places in (given, [made])
     )
     tflite.OperatorStart(builder)
-    tflite.OperatorAddOpcodeIndex(builder, 0)
+    tflite.OperatorAddOpcodeIndex(builder, KINDS.index(kind))
     tflite.OperatorAddInputs(builder, inputs)
     tflite.OperatorAddOutputs(builder, outputs)
     return tflite.OperatorEnd(builder)
