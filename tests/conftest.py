@@ -1,14 +1,15 @@
 """Settings of the whole suite: 8 virtual CPU devices, strict ranks, warnings are errors."""
 
+import gc
 import os
 from pathlib import Path
 
 from flaxmobile import tpu
-from tests.xla import FLAGS, THOROUGH
+from tests.xla import FLAGS
 
 # Before JAX is imported anywhere: it reads these once. Child processes inherit them.
 os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["XLA_FLAGS"] = FLAGS
+os.environ["XLA_FLAGS"] = " ".join(FLAGS)
 os.environ.update(tpu.SETTINGS)  # libtpu, installed for its compiler, finds no TPU here
 os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"  # in several processes at once, to compile only
 os.environ["MPLBACKEND"] = "agg"
@@ -22,13 +23,20 @@ import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+# Tracing makes objects by the million: looking for garbage among them takes a quarter of its time.
+gc.freeze()
+gc.set_threshold(100_000, 50, 100)
+
 
 @pytest.fixture
 def for_a_tpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compile as users do: what a program costs on a TPU depends on it."""
+    """Compile as users do: libtpu ends the process at a flag that it does not know."""
+    jax.devices()  # reads the flags of CPUs
+    monkeypatch.delenv("XLA_FLAGS")
     compile_lowered = jax.stages.Lowered.compile
+    options = {"xla_backend_optimization_level": 3}
     monkeypatch.setattr(
-        jax.stages.Lowered, "compile", lambda lowered: compile_lowered(lowered, THOROUGH)
+        jax.stages.Lowered, "compile", lambda lowered: compile_lowered(lowered, options)
     )
 
 

@@ -20,7 +20,7 @@ TPU_SETTINGS = (
 
 def _shell(script, **environment):
     """Run a shell line in which `flaxmobile` is this interpreter's `python -m flaxmobile`."""
-    kept = {k: v for k, v in os.environ.items() if k not in TPU_SETTINGS}
+    kept = {k: v for k, v in os.environ.items() if k not in (*TPU_SETTINGS, "XLA_FLAGS")}
     return subprocess.run(
         ["bash", "-c", f'flaxmobile() {{ "{sys.executable}" -m flaxmobile "$@"; }}; {script}'],
         env={**kept, **environment},

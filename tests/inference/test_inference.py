@@ -182,8 +182,8 @@ def test_what_is_used_twice_is_materialized(name, layers, operation):
     """ShuffleNet's units, by three groups' products and a sum; what a gate sees and scales."""
     model = short_model(name)
     images = jax.ShapeDtypeStruct((1, 64, 64, 3), np.float32)
-    infer = jax.jit(flaxmobile.jit_inference(model), compiler_options=inference_options())
-    text = infer.lower(random_variables(model), images).compile(THOROUGH).as_text()
+    lowered = jax.jit(flaxmobile.jit_inference(model)).lower(random_variables(model), images)
+    text = lowered.compile({**THOROUGH, **inference_options()}).as_text()
     fused = [re.findall(rf" {operation}\(.*{layers}", part) for part in text.split("\n\n")]
     places = [layer for part in fused for layer in set(part)]
     assert len(places) == len(set(places)) > 0

@@ -15,11 +15,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import flaxmobile
 from flaxmobile.layers import AUX_LOGITS
-from tests.networks import (
-    random_variables,
-    short_model,
-    small_size,
-)
+from tests.networks import abstract, random_variables, short_model, small_size
 
 # All tests of a network in one worker: they share what is traced and compiled.
 every_model = pytest.mark.parametrize(
@@ -117,6 +113,31 @@ def test_bfloat16_trains_close_to_float64(name):
 
 
 @every_model
+def test_statistics_are_of_the_batch_on_all_devices(name):
+    """`shard_map` refuses, when it is traced, a result that is not known to be the same on all."""
+
+    def trace(axis_name):
+        model = short_model(name, dropout_rate=0.0, axis_name=axis_name)
+
+        def statistics(variables, images):
+            mutable = ["batch_stats", AUX_LOGITS]
+            return model.apply(variables, images, train=True, mutable=mutable)[1]["batch_stats"]
+
+        everywhere, over = PartitionSpec(), PartitionSpec("data")
+        mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+        mapped = jax.shard_map(
+            statistics, mesh=mesh, in_specs=(everywhere, over), out_specs=everywhere
+        )
+        return jax.eval_shape(mapped, abstract(model), batch_of(name)[0])
+
+    own = abstract(short_model(name))["batch_stats"]
+    chex.assert_trees_all_equal_shapes_and_dtypes(trace("data"), own)
+    if name == "mobilenet_v2":
+        with pytest.raises(ValueError, match="out_specs"):
+            trace(None)
+
+
+@pytest.mark.parametrize("name", EVERY_RULE)
 def test_pmap_gives_the_numbers_of_jit(name):
     """On eight devices; `test_nnx_users_train_the_same_network` has those of one."""
 
@@ -231,20 +252,29 @@ def test_a_batch_may_be_empty(name):
     jax.jit(jax.grad(loss)).lower(variables)
 
 
+def exported(name):
+    """Inference exported for batches of any size."""
+    model, variables, *_ = inference(name)
+    (count,) = export.symbolic_shape("count")
+    images = jax.ShapeDtypeStruct((count, *batch_of(name)[0].shape[1:]), np.float32)
+    return export.export(jax.jit(model.apply), platforms=["cpu", "tpu"])(variables, images)
+
+
 @every_model
-def test_one_exported_program_infers_batches_of_any_size(name):
-    model, variables, apply, _ = inference(name)
+def test_one_program_is_exported_for_batches_of_any_size(name):
+    assert exported(name).out_avals[0].shape[1:] == (5,)
+
+
+@pytest.mark.parametrize("name", EVERY_RULE)
+def test_an_exported_program_infers_batches_of_any_size(name):
+    _, variables, apply, _ = inference(name)
     images, _ = batch_of(name)
     expected, _ = apply(variables, images)
-    (count,) = export.symbolic_shape("count")
-    shapes = jax.eval_shape(lambda: (variables, images))
-    shapes = shapes[0], shapes[1].update(shape=(count, *images.shape[1:]))
-    exported = export.export(jax.jit(model.apply), platforms=["cpu", "tpu"])(*shapes)
-    logits = jax.jit(exported.call)(variables, images[:3])
+    logits = jax.jit(exported(name).call)(variables, images[:3])
     chex.assert_trees_all_close(logits, expected[:3], rtol=1e-4, atol=1e-5)
 
 
-@every_model
+@pytest.mark.parametrize("name", EVERY_RULE)
 def test_nnx_users_train_the_same_network(name):
     """On one device: logits and statistics are those of eight."""
     model, variables = double(name)

@@ -107,9 +107,12 @@ BLOCKS = {  # and how many convolutions and inputs without a gradient each has
 }
 
 
-@pytest.mark.parametrize("how", ["jit", "pmap"])
-@pytest.mark.parametrize("name", BLOCKS)
-def test_every_block_trains_on_a_tpu(chips, how, name):
+# Under pmap, a unit and a block; the network as a whole in tests/bench/test_tpu.py.
+CASES = [*((name, "jit") for name in BLOCKS), ("stem", "pmap"), ("stride 1", "pmap")]
+
+
+@pytest.mark.parametrize(("name", "how"), CASES)
+def test_every_block_trains_on_a_tpu(chips, name, how):
     build, convolutions, leaves = BLOCKS[name]
     axis_name = "data" if how == "pmap" else None
     options = {"dtype": DTYPE, "axis_name": axis_name}

@@ -76,9 +76,8 @@ def test_a_depthwise_convolution_reads_only_the_padded_map():
 
     shapes = (2, 16, 16, 8), (3, 3, 1, 8)
     arguments = [jax.ShapeDtypeStruct(shape, np.float32) for shape in shapes]
-    compiled = (
-        jax.jit(filtered, compiler_options=inference_options()).lower(*arguments).compile(THOROUGH)
-    )
+    options = {**THOROUGH, **inference_options()}
+    compiled = jax.jit(filtered).lower(*arguments).compile(options)
     assert compiled.as_text().count(" clamp(") == 1
 
 
