@@ -28,6 +28,8 @@ _SYSTEM = {
 HIDDEN = "hidden or system files and folders"
 OTHER = "files that are no images"
 LOOP = "links to a folder that holds them or was read already"
+BESIDE = "files and folders beside the classes or splits"
+NO_LABEL = "images without a label"
 HEIF = "HEIC files, which pip install pillow-heif makes readable"
 
 
@@ -35,17 +37,17 @@ class LeftOut:
     """What was left out of a data set, by reason."""
 
     def __init__(self) -> None:
-        self._names: dict[str, list[str]] = defaultdict(list)
+        self._paths: dict[str, set[str]] = defaultdict(set)
 
-    def add(self, reason: str, name: str) -> None:
-        """Note a file or folder under HIDDEN, OTHER, LOOP or HEIF."""
-        self._names[reason].append(name)
+    def add(self, reason: str, path: str) -> None:
+        """Note the path of a file or folder under one of the reasons above."""
+        self._paths[reason].add(path)
 
     def describe(self) -> str | None:
         """Say in one line how many were left out and why; None if there are none."""
         parts = [
-            f"{reason} ({len(names)}: {shorten(sorted(set(names)), 4)})"
-            for reason, names in self._names.items()
+            f"{reason} ({len(paths)}: {shorten(sorted({Path(p).name for p in paths}), 4)})"
+            for reason, paths in self._paths.items()
         ]
         return f"left out: {'; '.join(parts)}" if parts else None
 
@@ -58,7 +60,7 @@ def visible_entries(folder: Path, left_out: LeftOut) -> Iterator[os.DirEntry[str
             if entry.is_dir():
                 keep = _is_new(str(folder), entry.name, set(above), left_out)
             else:
-                keep = _is_visible(entry.name, left_out)
+                keep = _is_visible(str(folder), entry.name, left_out)
             if keep:
                 yield entry
 
@@ -72,7 +74,7 @@ def image_files(folder: Path, left_out: LeftOut) -> list[str]:
     found: list[tuple[str, list[str]]] = []
     for directory, folders, names in os.walk(folder, followlinks=True, onerror=_raise):
         folders[:] = [name for name in sorted(folders) if _is_new(directory, name, read, left_out)]
-        found.append((directory, [name for name in names if _is_visible(name, left_out)]))
+        found.append((directory, [n for n in names if _is_visible(directory, n, left_out)]))
     paths = (
         os.path.join(directory, name)  # noqa: PTH118 - millions of files
         for directory, names in sorted(found)
@@ -87,21 +89,22 @@ def folders_above(folder: Path) -> set[Identity]:
     return {_identity(p) for p in (path, *path.parents, real, *real.parents)}
 
 
-def _is_visible(name: str, left_out: LeftOut) -> bool:
+def _is_visible(directory: str, name: str, left_out: LeftOut) -> bool:
     """Tell whether a file or folder is neither hidden nor of an operating system."""
     if name.startswith(".") or name.lower() in _SYSTEM:
-        left_out.add(HIDDEN, name)
+        left_out.add(HIDDEN, os.path.join(directory, name))  # noqa: PTH118 - millions of files
         return False
     return True
 
 
 def _is_new(directory: str, name: str, read: set[Identity], left_out: LeftOut) -> bool:
     """Tell whether a folder is visible and not yet read, and count it as read."""
-    if not _is_visible(name, left_out):
+    if not _is_visible(directory, name, left_out):
         return False
-    identity = _identity(os.path.join(directory, name))  # noqa: PTH118 - millions of files
+    path = os.path.join(directory, name)  # noqa: PTH118
+    identity = _identity(path)
     if identity in read:
-        left_out.add(LOOP, name)
+        left_out.add(LOOP, path)
         return False
     read.add(identity)
     return True
@@ -130,13 +133,12 @@ def _is_image(path: str, left_out: LeftOut) -> bool:
     suffix = os.path.splitext(path)[1].lower()  # noqa: PTH122 - millions of files
     if suffix in image_suffixes():
         return True
-    name = os.path.basename(path)  # noqa: PTH119
     if suffix in _HEIF_SUFFIXES:
-        left_out.add(HEIF, name)
+        left_out.add(HEIF, path)
         return False
     try:
         with Image.open(path, formats=[f for f in _FORMATS if f in Image.OPEN]):
             return True
     except Exception:  # damaged headers raise anything, from struct.error to SyntaxError
-        left_out.add(OTHER, name)
+        left_out.add(OTHER, path)
         return False

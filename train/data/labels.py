@@ -90,7 +90,9 @@ def _read_columns(
     for number, row in enumerate(rows, 2):
         if len(row) <= max(file, label):
             raise InputError(f"{table}, line {number}: {len(row)} columns instead of {len(header)}")
-    return [(row[file], row[label].strip()) for row in rows]
+    # Kaggle's ImageNet has boxes after the class: "n01978287 240 170 260 240".
+    words = 1 if header[label].strip().lower() == "predictionstring" else None
+    return [(row[file], " ".join(row[label].split()[:words])) for row in rows]
 
 
 def _read_rows(table: str) -> list[list[str]]:

@@ -69,7 +69,7 @@ def test_splits_may_have_names_of_their_own(image_folder):
     dataset = open_dataset(f"folder:{image_folder}", selection=selection)
     assert dataset.validation == dataset.test
     assert len(dataset.test) == 9
-    assert dataset.notes == ("left out: files and folders beside the classes or splits (1: test/)",)
+    assert dataset.notes == ("left out: files and folders beside the classes or splits (1: test)",)
     with pytest.raises(InputError, match="has no folder nowhere"):
         open_dataset(
             f"folder:{image_folder}", selection=Selection(splits={"validation": "nowhere"})
@@ -158,7 +158,7 @@ def test_what_is_left_out_is_said(image_folder, write_images):
     for said in (
         "hidden or system files and folders (6: ._000.png, .ipynb_checkpoints, @eaDir, Thumbs.db",
         "files that are no images (1: notes.txt)",
-        "files and folders beside the classes or splits (2: README, vaild/)",
+        "files and folders beside the classes or splits (2: README, vaild)",
     ):
         assert said in note
 
@@ -294,6 +294,8 @@ def test_imagenets_flat_val_takes_its_classes_from_kaggles_table(image_folder, w
     dataset = open_dataset(f"folder:{image_folder}", selection=Selection(labels=(table,)))
     assert [label for _, label in labelled_files(dataset.validation)] == [1, 2, 1, 2]
     assert len(dataset.train) == 15
+    alone = open_dataset(f"folder:{image_folder / 'val'}", selection=Selection(labels=(table,)))
+    assert alone.class_names == ("rose", "tulip")
 
 
 def test_a_flat_test_folder_that_no_table_names_is_not_evaluated(tmp_path, write_images):
@@ -304,7 +306,7 @@ def test_a_flat_test_folder_that_no_table_names_is_not_evaluated(tmp_path, write
     dataset = open_dataset(f"folder:{tmp_path}", selection=Selection(labels=(table,)))
     assert dataset.test is None
     assert dataset.notes[0] == "test/ has no labels and is not evaluated"
-    assert "images without a label (1: train/005.png)" in dataset.notes[2]
+    assert "images without a label (1: 005.png)" in dataset.notes[2]
 
 
 def broken_table(folder, rows, fault):

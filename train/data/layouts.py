@@ -1,0 +1,71 @@
+"""Where the splits of an image folder lie."""
+
+from pathlib import Path
+
+from flaxmobile.errors import InputError
+from train.data.files import BESIDE, LeftOut, visible_entries
+from train.data.records import Selection
+
+_SPELLINGS = {
+    "train": ("train", "training"),
+    "validation": ("val", "valid", "validation"),
+    "test": ("test", "testing"),
+}
+"""Split -> names of its folder, in lower case."""
+
+
+def find_splits(path: Path, selection: Selection, left_out: LeftOut) -> dict[str, Path]:
+    """Find the folders of the splits: train/ and so on, or the folder itself for training.
+
+    Args:
+      path: the data set.
+      selection: other names of the folders.
+      left_out: takes what lies beside them.
+
+    Returns:
+      Split -> folder, "train" among them.
+
+    Raises:
+      InputError: two folders for a split, a name that is not there, or no folder for training.
+    """
+    names = [entry.name for entry in visible_entries(path, LeftOut()) if entry.is_dir()]
+    places = {}
+    for split, spellings in _SPELLINGS.items():
+        given = selection.splits.get(split)
+        found = [given] if given else [name for name in names if name.lower() in spellings]
+        if len(found) > 1:
+            raise InputError(
+                f"{path} has {' and '.join(f'{name}/' for name in found)}: remove one, or name the "
+                f"one to use, --splits {split}={found[0]}"
+            )
+        if found:
+            places[split] = path / found[0]
+            if not places[split].is_dir():
+                raise InputError(f"--splits: {path} has no folder {found[0]}")
+    used = {place.name for place in places.values()}
+    beside = [name for name in names if name not in used]
+    if not places or (beside and _is_class(places, selection)):
+        return {"train": path}
+    if "train" not in places:
+        raise InputError(f"{path} has {next(iter(places.values())).name}/ but no train/ beside it")
+    for name in beside:
+        left_out.add(BESIDE, str(path / name))
+    return places
+
+
+def _is_class(places: dict[str, Path], selection: Selection) -> bool:
+    """Tell whether train/ is a class, of trains, and not a split."""
+    if list(places) != ["train"] or selection.labels or selection.splits:
+        return False
+    return not class_folders(places["train"], LeftOut())
+
+
+def class_folders(place: Path, left_out: LeftOut) -> tuple[str, ...]:
+    """Return the class folders of a split, as torchvision numbers them; () if it is flat."""
+    entries = list(visible_entries(place, left_out))
+    folders = tuple(entry.name for entry in entries if entry.is_dir())
+    if folders:
+        for entry in entries:
+            if not entry.is_dir():
+                left_out.add(BESIDE, entry.path)
+    return folders
