@@ -47,6 +47,7 @@ class Config:
         "fid",
         "transformers",
         "ports",
+        "slim",
         "mediapipe",
     ] = "auto"
     """Origin of the file; auto recognises it by the names of the tensors."""

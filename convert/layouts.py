@@ -57,3 +57,24 @@ KERAS = Layout(
     },
 )
 """The names that `convert.formats.keras` gives."""
+
+SLIM = Layout(
+    leaves={
+        "params/kernel": "weights",
+        "params/bias": "biases",
+        "params/scale": "gamma",
+        "params/norm/bias": "beta",
+        "batch_stats/mean": "moving_mean",
+        "batch_stats/var": "moving_variance",
+    },
+    axes=KERAS.axes,
+    may_be_inside=True,
+    separator="/",
+    splits_depthwise=True,
+    ignored={
+        r"^global_step$": "the number of steps",
+        r"/(Momentum|RMSProp(_1)?|Adam(_1)?)$|^beta[12]_power$": "the optimizer's state",
+    },
+)
+"""The names that TF-slim's layers have in checkpoints, as `convert.formats.tf_checkpoint` reads
+them."""

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from convert.formats.tf_checkpoint import INDEX_END
 from flaxmobile.errors import shorten
 
 _FROM_TORCH = "save the state dict of the torch network that it was made from"
@@ -19,13 +20,10 @@ _STARTS = {
 """Pattern of the first bytes -> what the file is."""
 
 _NAMES = {
-    r".*\.data-\d{5}-of-\d{5}": f"a part of a TensorFlow checkpoint: {_FROM_KERAS}",
+    r".*\.data-\d{5}-of-\d{5}": "the numbers of a TensorFlow checkpoint: name its .index file",
     r".*\.mlmodel": f"a Core ML file: {_FROM_TORCH}, or Keras's weights",
 }
 """Pattern of the file's name -> what the file is."""
-
-_INDEX_END = bytes.fromhex("57fb808b247547db")
-"""The last bytes of the index of a TensorFlow checkpoint, a table of LevelDB's."""
 
 _INSIDE = {
     "saved_model.pb": f"TensorFlow's SavedModel: {_FROM_KERAS}",
@@ -61,9 +59,10 @@ def describe_unread(path: Path, head: bytes) -> str | None:
     if not head:
         return "empty"
     with path.open("rb") as file:
-        file.seek(-min(len(_INDEX_END), path.stat().st_size), 2)
-        if file.read() == _INDEX_END:
-            return f"the index of a TensorFlow checkpoint: {_FROM_KERAS}"
+        file.seek(-min(len(INDEX_END), path.stat().st_size), 2)
+        is_table = file.read() == INDEX_END
+    if is_table and path.suffix != ".index":
+        return f"a TensorFlow checkpoint of its first format, in one file: {_FROM_KERAS}"
     return None
 
 

@@ -1,7 +1,17 @@
 """Rules: each origin's names of its tensors, one package per origin, one module per network."""
 
 from convert.rule import Rule
-from convert.rules import authors, fid, keras, mediapipe, ports, timm, torchvision, transformers
+from convert.rules import (
+    authors,
+    fid,
+    keras,
+    mediapipe,
+    ports,
+    slim,
+    timm,
+    torchvision,
+    transformers,
+)
 
 ORIGINS = {
     "torchvision": torchvision.RULES,
@@ -11,6 +21,7 @@ ORIGINS = {
     "fid": fid.RULES,
     "transformers": transformers.RULES,
     "ports": ports.RULES,
+    "slim": slim.RULES,
     "mediapipe": mediapipe.RULES,
     "keras": keras.RULES,
 }

@@ -1,0 +1,161 @@
+"""TensorFlow's checkpoints: the index, a table of LevelDB's, and the files of numbers beside it.
+
+Sources: `tensor_bundle.proto` and `tensor_shape.proto` of TensorFlow; LevelDB's
+`doc/table_format.md`. The kernels of depthwise layers are called `weights` here, as all others.
+"""
+
+import math
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import ml_dtypes
+import numpy as np
+
+from convert.formats.contents import Contents
+from convert.formats.wire import read_fields, read_varint
+from flaxmobile.errors import InputError
+
+INDEX_END = bytes.fromhex("57fb808b247547db")
+"""The last bytes of a table."""
+_FOOTER = 48
+"""Bytes of a table's end: places of two blocks, padding, and `INDEX_END`."""
+
+_DTYPES = {
+    1: np.dtype("<f4"),
+    2: np.dtype("<f8"),
+    3: np.dtype("<i4"),
+    9: np.dtype("<i8"),
+    14: np.dtype(ml_dtypes.bfloat16),
+    19: np.dtype("<f2"),
+}
+"""TensorFlow's number of a type -> NumPy's."""
+
+_AVERAGE = "/ExponentialMovingAverage"
+_ACCEPTED = "accepted: the .index of a checkpoint of tf.train.Saver, with its .data files beside it"
+
+
+class _Entry(NamedTuple):
+    """A tensor of the index: its type, shape, and place in a file of numbers."""
+
+    dtype: int
+    shape: tuple[int, ...]
+    shard: int
+    offset: int
+    size: int
+
+
+def read_checkpoint(path: Path) -> Contents:
+    """Read a checkpoint, given by its index; averages of training stand for what they average.
+
+    Raises:
+      InputError: a file is damaged, missing or compressed, or a tensor has another type.
+    """
+    try:
+        tensors = dict(_read(path))
+    except InputError as error:
+        raise InputError(f"{path} {error}; {_ACCEPTED}") from None
+    except (IndexError, KeyError, ValueError, struct.error, UnicodeDecodeError):
+        raise InputError(f"{path} is damaged, or no checkpoint; {_ACCEPTED}") from None
+    averages = {name for name in tensors if name.endswith(_AVERAGE)}
+    for name in averages:
+        tensors[name.removesuffix(_AVERAGE)] = tensors.pop(name)
+    note = f"took the averages of training ({_AVERAGE[1:]}) of {len(averages)} tensors"
+    named = {name.replace("depthwise_weights", "weights"): tensors[name] for name in tensors}
+    return Contents(named, notes=(note,) if averages else ())
+
+
+def _read(path: Path) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the tensors by name, in the order of the index."""
+    table = path.read_bytes()
+    header, *entries = _pairs(table)
+    shards = _number(dict(read_fields(header[1])), 1)
+    if header[0] or not entries:
+        raise InputError("holds no tensors of a checkpoint")
+    stem = path.name.removesuffix(".index")
+    files = [path.with_name(f"{stem}.data-{n:05}-of-{shards:05}") for n in range(shards)]
+    for key, value in entries:
+        entry, name = _entry(value), key.decode()
+        if entry.dtype not in _DTYPES:
+            raise InputError(f"holds {name!r} of TensorFlow's type {entry.dtype}")
+        yield name, _numbers(files[entry.shard], name, entry)
+
+
+def _numbers(file: Path, name: str, entry: _Entry) -> np.ndarray:
+    """Read the numbers of a tensor."""
+    dtype = _DTYPES[entry.dtype]
+    if math.prod(entry.shape) * dtype.itemsize != entry.size:
+        raise ValueError("another size than the shape's")
+    try:
+        with file.open("rb") as stream:
+            if entry.offset + entry.size > file.stat().st_size:
+                raise InputError(f"needs all of {file.name}, which ends within {name!r}")
+            stream.seek(entry.offset)
+            content = stream.read(entry.size)
+    except OSError as error:
+        raise InputError(f"needs {file.name} beside it: {error.strerror}") from None
+    return np.frombuffer(content, dtype).reshape(entry.shape)
+
+
+def _entry(message: bytes) -> _Entry:
+    """Decode a `BundleEntryProto`."""
+    fields = dict(read_fields(message))
+    if 7 in fields:
+        raise InputError("holds tensors in slices")
+    sizes = [dict(read_fields(_bytes(dim))) for _, dim in read_fields(_bytes(fields.get(2, b"")))]
+    return _Entry(
+        _number(fields, 1),
+        tuple(_number(size, 1) for size in sizes),
+        *(_number(fields, place) for place in (3, 4, 5)),
+    )
+
+
+def _number(fields: dict[int, int | bytes], place: int) -> int:
+    """Return a number of a message; absent ones are 0."""
+    number = fields.get(place, 0)
+    if not isinstance(number, int):
+        raise ValueError("bytes in the place of a number")
+    return number
+
+
+def _bytes(value: int | bytes) -> bytes:
+    """Return a message in a message."""
+    if isinstance(value, int):
+        raise ValueError("a number in the place of bytes")
+    return value
+
+
+def _pairs(table: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the pairs of key and value of a table."""
+    footer = table[-_FOOTER:]
+    if not footer.endswith(INDEX_END):
+        raise InputError("is no index")
+    place = 0
+    for _ in range(2):  # of the block of metadata, which is empty
+        _, place = read_varint(footer, place)
+    for _, handle in _block(table, *_handle(footer, place)):
+        yield from _block(table, *_handle(handle, 0))
+
+
+def _handle(content: bytes, place: int) -> tuple[int, int]:
+    """Read offset and size of a block."""
+    offset, place = read_varint(content, place)
+    return offset, read_varint(content, place)[0]
+
+
+def _block(table: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the pairs of a block; a key omits what it shares with the one before it."""
+    block = table[offset : offset + size]
+    if table[offset + size]:
+        raise InputError("is compressed")
+    (restarts,) = struct.unpack("<I", block[-4:])
+    key, place, end = b"", 0, size - 4 * (restarts + 1)
+    while place < end:
+        shared, place = read_varint(block, place)
+        own, place = read_varint(block, place)
+        length, place = read_varint(block, place)
+        key = key[:shared] + block[place : place + own]
+        place += own
+        yield key, block[place : place + length]
+        place += length

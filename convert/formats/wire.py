@@ -1,0 +1,55 @@
+"""The wire format of protocol buffers: fields by number, without a schema.
+
+Source: protobuf.dev, "Encoding".
+"""
+
+from collections.abc import Iterator
+
+_FIXED = {1: 8, 5: 4}
+"""Kind of a field of fixed size -> its bytes."""
+
+
+def read_varint(content: bytes, place: int) -> tuple[int, int]:
+    """Read a whole number of 7 bits a byte.
+
+    Returns:
+      The number, and the place after it.
+
+    Raises:
+      ValueError: it has more than 64 bits.
+      IndexError: the content ends in it.
+    """
+    number, shift = 0, 0
+    while True:
+        byte = content[place]
+        number |= (byte & 0x7F) << shift
+        place, shift = place + 1, shift + 7
+        if byte < 0x80:
+            return number, place
+        if shift > 63:
+            raise ValueError("a number of more than 64 bits")
+
+
+def read_fields(content: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """Yield the fields of a message in their order: the number of each, and its value.
+
+    Numbers of fixed size are yielded as bytes.
+
+    Raises:
+      ValueError, IndexError: the message is damaged.
+    """
+    place = 0
+    while place < len(content):
+        tag, place = read_varint(content, place)
+        kind = tag & 7
+        if kind == 0:
+            number, place = read_varint(content, place)
+            yield tag >> 3, number
+            continue
+        size = _FIXED.get(kind, 0)
+        if kind == 2:
+            size, place = read_varint(content, place)
+        if kind not in (1, 2, 5) or place + size > len(content):
+            raise ValueError("a field of an unknown kind, or one that goes beyond its message")
+        yield tag >> 3, content[place : place + size]
+        place += size
