@@ -59,6 +59,16 @@ def varying_axes(x: Any) -> frozenset[Any]:
     return frozenset(getattr(manual, "varying", ()))
 
 
+def is_in_cluster() -> bool:
+    """Tell whether `jax.distributed.initialize()` finds the other processes by itself.
+
+    It does on Cloud TPU pods, Slurm, Open MPI and others. The substitute finds none.
+    """
+    environment: Any = find("jax._src.clusters", "ClusterEnv")
+    kinds = getattr(environment, "_cluster_types", ())
+    return any(not kind.opt_in_only_method and kind.is_env_present() for kind in kinds)
+
+
 def make_checkpoint_handler(part: int) -> Any:
     """Make a handler of pytrees for Orbax that writes NumPy arrays `part` bytes at a time.
 

@@ -76,7 +76,7 @@ class WeightsDirectory:
         """Read the variables, see `load_weights`."""
         self._check_files()
         expected = abstract_variables(self.model)
-        with ocp.StandardCheckpointer() as checkpointer:
+        with ocp.StandardCheckpointer(multiprocessing_options=_alone()) as checkpointer:
             path = (self.path / _VARIABLES).absolute()
             stored = checkpointer.metadata(path).item_metadata.tree
             check_variables(expected, stored, str(self.path))
@@ -147,7 +147,8 @@ def save_weights(
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
         with written_at_once(directory) as draft:
-            with ocp.Checkpointer(make_checkpoint_handler(_PART)) as checkpointer:
+            handler = make_checkpoint_handler(_PART)
+            with ocp.Checkpointer(handler, multiprocessing_options=_alone()) as checkpointer:
                 checkpointer.save(draft.absolute() / _VARIABLES, variables)
             description["sha256"] = {name: _sha256(draft / name) for name in _files(draft)}
             (draft / _DESCRIPTION).write_text(_to_json(description))
@@ -248,6 +249,12 @@ def _read_description(directory: Path) -> Tree:
     if names is not None and not (named and len(names) == count):
         raise InputError(f"{path} is damaged: class_names must be null or {count} names")
     return description
+
+
+def _alone() -> ocp.options.MultiprocessingOptions:
+    """Let Orbax wait for no other process of `jax.distributed`."""
+    index = jax.process_index()
+    return ocp.options.MultiprocessingOptions(primary_host=index, active_processes={index})
 
 
 def _files(directory: Path) -> Iterator[str]:

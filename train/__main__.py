@@ -25,9 +25,11 @@ def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
             from train.plan import plan
 
             return plan(config)
+        from train.hosts import joined
         from train.loop import train
 
-        return train(config)
+        with joined(config, prog):
+            return train(config)
 
     with exiting_on_ctrl_c(prog):
         return run(prog, command)

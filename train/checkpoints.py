@@ -13,6 +13,7 @@ from orbax.checkpoint import checkpoint_managers as policies
 
 from flaxmobile.errors import InputError, first_line
 from flaxmobile.trees import PyTree, as_tuples
+from train import hosts
 
 
 @dataclasses.dataclass
@@ -105,9 +106,11 @@ class Checkpoints:
             except Exception as error:  # whatever Orbax's stores raise for whatever damage
                 damaged[step] = first_line(error)
                 continue
-            for bad in damaged:
+            hosts.wait_for_all()  # they read the damaged ones too
+            for bad in damaged if hosts.is_first() else ():
                 path = self.directory / str(bad)
                 path.rename(path.with_suffix(".damaged"))
+            hosts.wait_for_all()
             self._manager.reload()
             notes = [
                 f"the checkpoint of step {bad} is damaged ({why}): continuing from step {step}"

@@ -16,13 +16,14 @@ from flaxmobile.registry import create_model, resolve_name
 from flaxmobile.trees import as_tuples
 from train import PROG
 from train.data.settings import DataSettings
+from train.hosts import HostSettings
 from train.optimization import OptimizationSettings
 from train.recipes import check_recipe, get_recipe, list_recipes, recipe_for, scale_to_batch
 
 _FREE_ON_RESUME = (
     "output", "resume", "eval_only", "workers", "log_every", "data_dir", "plan", "epochs", "steps",
     "checkpoint_every", "remat", "dataset", "labels", "keep", "patience", "on_bad_image",
-    "skip_nonfinite",
+    "skip_nonfinite", "coordinator", "process_count", "process_index",
 )  # fmt: skip
 """Settings that may change when a run is resumed; a new length also changes the schedule. Data may
 have moved: `train.output` compares the images."""
@@ -33,11 +34,13 @@ _RECIPE_HELP = (
     f"By default digits for digits. {list_recipes()}."
 )
 
-_OF_ONE_CALL = ("output", "resume", "eval_only", "plan")
+_OF_ONE_CALL = (
+    "output", "resume", "eval_only", "plan", "coordinator", "process_count", "process_index",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(DataSettings, OptimizationSettings):
+class Config(DataSettings, OptimizationSettings, HostSettings):
     """Train a network.
 
     Without other flags it trains on the embedded handwritten digits.
@@ -123,6 +126,7 @@ class Config(DataSettings, OptimizationSettings):
         for name, (fine, values) in accepted.items():
             if not fine:
                 raise InputError(f"--{flag(name)} is {getattr(self, name)}; accepted: {values}")
+        self.check_hosts()
         self.check_data()
         self.check_optimization()
         network = create_model(self.model, **self.network_options)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from flaxmobile.errors import InputError
+from train import hosts
 from train.data.pipeline import eval_batches
 from train.data.records import Source
 from train.parallel import EvalStep
@@ -75,10 +76,12 @@ def evaluate(run: Run, eval_step: EvalStep, variables: Any, source: Source) -> V
         batch_size=run.config.batch_size,
         workers=run.workers if len(source) >= _MANY_IMAGES else 0,
         skip_unreadable=run.config.on_bad_image == "skip",
+        share=hosts.share(),
     )
     with closing(batches):
         judged = list(_judge(run, eval_step, variables, batches))
     columns = {name: np.concatenate([part[name] for part in judged]) for name in judged[0]}
+    columns = hosts.gather(columns, len(judged))
     unreadable = int((columns.pop("unreadable") >= 0).sum())
     counted = columns.pop("weight") > 0
     if not counted.any():
@@ -114,5 +117,6 @@ def report_test(run: Run, eval_step: EvalStep, variables: Any) -> tuple[Line, Ve
     verdicts = evaluate(run, eval_step, run.parallel.put_state(variables), source)
     result = verdicts.means()
     numbers = ", ".join(f"{name} {value:.4f}" for name, value in result.items())
-    print(f"{split} ({len(source)} images): {numbers}", flush=True)
+    if hosts.is_first():
+        print(f"{split} ({len(source)} images): {numbers}", flush=True)
     return {"split": "best" if test is None else "test", **result}, verdicts

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from itertools import islice
 from pathlib import Path
 
@@ -11,12 +11,13 @@ import jax
 from flaxmobile.allocator import keep_freed_memory, run_in_calling_thread
 from flaxmobile.errors import InputError
 from flaxmobile.weights import load_weights, save_weights
+from train import hosts
 from train.checkpoints import Checkpoints, Progress
 from train.config import Config
 from train.data.pipeline import Batches, train_batches
 from train.evaluation import evaluate, report_test
 from train.output import check_output, data_changes, make_output, owning, update_output
-from train.reporting import Reporter, StepLines, describe
+from train.reporting import Reporter, StepLines, describe, open_reporter
 from train.results import write_results
 from train.setup import Run, initial_state, prepare
 from train.signals import StopSignals
@@ -32,20 +33,17 @@ def train(config: Config) -> int:
     run_in_calling_thread()  # before the next line starts JAX's backend
     if jax.default_backend() == "cpu":
         keep_freed_memory()
+    hosts.check_same(config.to_json())
     run = prepare(config)
     if config.eval_only and run.weights:
         _, variables = run.weights.load()
         report_test(run, run.parallel.eval_step(run.objective), variables)
         return 0
-    output, exists = check_output(run)
-    state = None
-    if not exists:
-        state = initial_state(run)  # damaged weights are refused before anything is written
-        output = make_output(run, output)
+    output, exists, state = open_output(run)
     advice = f"stopped; continue with --output {output} --resume"
     directory = output / "checkpoints"
     with (
-        owning(output),
+        owning(output) if hosts.is_first() else nullcontext(),
         StopSignals(advice) as signals,
         Checkpoints(directory, config.keep) as checkpoints,
     ):
@@ -54,10 +52,10 @@ def train(config: Config) -> int:
         if restored := checkpoints.restore(abstract_state(run.objective)):
             state, progress, notes = restored
         _check_progress(run, output, progress.step)
-        if exists:
+        if exists and hosts.is_first():
             update_output(run, output)
         state = state or initial_state(run)
-        with Reporter(output, progress, run.total_steps) as reporter:
+        with open_reporter(output, progress, run.total_steps) as reporter:
             if config.resume and not exists:
                 notes.append(f"there is no run in {output} to continue: a new one begins")
             notes.append(describe(run, output, state, progress.step))
@@ -69,18 +67,35 @@ def train(config: Config) -> int:
             with explaining_out_of_memory(config):
                 trainer.fit()
             reporter.end_steps()
-            if signals.received:
+            if trainer.stopped:
                 reporter.say(advice)
                 return signals.exit_status
             signals.nothing_to_lose = True
+            hosts.wait_for_all()
             _, variables = load_weights(output / "best")
             result, verdicts = report_test(run, trainer.eval_step, variables)
             step = progress.step
             reporter.write({"step": step, "epoch": run.epoch(step), **result})
             reporter.plot()
             source = run.dataset.validation if run.dataset.test is None else run.dataset.test
-            write_results(run, output, source, verdicts)
+            if hosts.is_first():
+                write_results(run, output, source, verdicts)
     return 0
+
+
+def open_output(run: Run) -> tuple[Path, bool, TrainState | None]:
+    """Find or make the directory of the run, in the first process.
+
+    Returns:
+      The directory, whether its run is continued, and otherwise the state to begin with.
+    """
+    output, exists = check_output(run) if hosts.is_first() else (Path(), False)
+    exists = hosts.first_says(exists)
+    # Damaged weights are refused before anything is written.
+    state = None if exists else initial_state(run)
+    if not exists and hosts.is_first():
+        output = make_output(run, output)
+    return Path(hosts.first_says(str(output))), exists, state
 
 
 class Trainer:
@@ -104,6 +119,8 @@ class Trainer:
         self.eval_step = run.parallel.eval_step(run.objective)
         self.lines = StepLines(run, reporter, checkpoints, lambda: self.state)
         self.unreadable: set[int] = set()
+        self.agreement = hosts.Agreement()
+        self.stopped = False
 
     def fit(self) -> None:
         """Train to the last step, until it no longer improves, or until a signal."""
@@ -124,11 +141,12 @@ class Trainer:
                 self.lines.flush()  # reports the step before while this one runs
                 progress.step += 1
                 self.lines.add(progress.step, metrics)
-                if run.ends_epoch(progress.step) and not self.signals.received:
+                self.stopped = self.agreement.reached(self.signals.received is not None)
+                if run.ends_epoch(progress.step) and not self.stopped:
                     self.validate()
-                elif self.signals.received or progress.step % run.config.checkpoint_every == 0:
+                elif self.stopped or progress.step % run.config.checkpoint_every == 0:
                     self.save()
-                if self.signals.received:
+                if self.stopped:
                     break
         self.checkpoints.wait()
 
@@ -151,6 +169,7 @@ class Trainer:
             start=self.progress.step,
             workers=run.workers,
             skip_unreadable=config.on_bad_image == "skip",
+            share=hosts.share(),
         )
         try:
             yield from batches
@@ -194,6 +213,8 @@ class Trainer:
     def save_best(self, result: dict[str, float]) -> None:
         """Write the weights directory of the best validation result so far."""
         run = self.run
+        if not hosts.is_first():
+            return
         origin = {"step": self.progress.step, "validation_accuracy": result["accuracy"]}
         metadata = dataclasses.replace(run.metadata, source={**run.metadata.source, **origin})
         variables = run.parallel.get(self.state.variables)

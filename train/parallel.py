@@ -83,11 +83,11 @@ class JitParallel:
 
     def put_state(self, state: PyTree) -> PyTree:
         """Copy host arrays to every device."""
-        return jax.device_put(state, self.replicated)
+        return _place(state, self.replicated)
 
     def put_batch(self, array: np.ndarray) -> jax.Array:
         """Shard an array of the batch over the devices."""
-        return jax.device_put(array, self.sharded)
+        return jax.make_array_from_process_local_data(self.sharded, array)
 
     def get(self, tree: PyTree) -> PyTree:
         """Copy a replicated tree to the host."""
@@ -95,7 +95,8 @@ class JitParallel:
 
     def get_batch(self, array: jax.Array) -> np.ndarray:
         """Copy an array that is sharded like the batch to the host."""
-        return np.asarray(array)
+        shards = {shard.index[0].start or 0: shard.data for shard in array.addressable_shards}
+        return np.concatenate([np.asarray(shards[start]) for start in sorted(shards)])
 
     def shape_state(self, state: PyTree) -> PyTree:
         """Return the shapes of `put_state`'s result, for lowering."""
@@ -138,17 +139,18 @@ class PmapParallel:
 
     def __init__(self, devices: Sequence[jax.Device]) -> None:
         self.devices, self.count = devices, len(devices)
-        mesh = Mesh(np.asarray(devices), ("devices",), axis_types=(AxisType.Auto,))
-        self.sharded = NamedSharding(mesh, PartitionSpec("devices"))
+        own = [device for device in devices if device.process_index == jax.process_index()]
+        mesh = Mesh(np.asarray(own), ("devices",), axis_types=(AxisType.Auto,))
+        self.own, self.sharded = len(own), NamedSharding(mesh, PartitionSpec("devices"))
 
     def put_state(self, state: PyTree) -> PyTree:
         """Copy host arrays to every device."""
-        copies = jax.tree.map(lambda leaf: np.stack([leaf] * self.count), state)
+        copies = jax.tree.map(lambda leaf: np.stack([leaf] * self.own), state)
         return jax.device_put(copies, self.sharded)
 
     def put_batch(self, array: np.ndarray) -> np.ndarray:
         """Shard an array of the batch over the devices."""
-        return array.reshape(self.count, -1, *array.shape[1:])
+        return array.reshape(self.own, -1, *array.shape[1:])
 
     def get(self, tree: PyTree) -> PyTree:
         """Copy a replicated tree to the host."""
@@ -156,7 +158,8 @@ class PmapParallel:
 
     def get_batch(self, array: jax.Array) -> np.ndarray:
         """Copy an array that is sharded like the batch to the host."""
-        return np.concatenate(np.asarray(array))
+        shards = sorted(array.addressable_shards, key=lambda shard: shard.index[0].start or 0)
+        return np.concatenate([np.concatenate(np.asarray(shard.data)) for shard in shards])
 
     def shape_state(self, state: PyTree) -> PyTree:
         """Return the shapes of `put_state`'s result, for lowering."""
@@ -185,6 +188,18 @@ class PmapParallel:
         return jax.pmap(
             partial(eval_step, objective), axis_name=self.axis_name, devices=self.devices
         )
+
+
+def _place(tree: PyTree, sharding: NamedSharding) -> PyTree:
+    """Copy host arrays to the devices of all processes, each to its own."""
+
+    def place(leaf: Any) -> jax.Array:
+        values = np.asarray(leaf)
+        return jax.make_array_from_callback(values.shape, sharding, lambda index: values[index])
+
+    if sharding.is_fully_addressable:
+        return jax.device_put(tree, sharding)
+    return jax.tree.map(place, tree)
 
 
 class _Taught:
@@ -227,7 +242,8 @@ def make_parallel(
     """
     if name not in PARALLEL:
         raise unknown("way to parallelize", name, PARALLEL)
-    devices = jax.devices() if devices is None else devices
+    if devices is None:  # those of a process one after another: it reads their images
+        devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
     count = len(devices)
     if batch_size % count:
         below = batch_size // count * count

@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 from flaxmobile.errors import InputError
 from flaxmobile.files import written_at_once
 from flaxmobile.trees import PyTree
+from train import hosts
 from train.checkpoints import Checkpoints, Progress
 from train.pictures import plot_curves
 from train.setup import Run
@@ -115,6 +116,36 @@ class Reporter:
         self._bar.close()
         self._file.close()
         self._board.close()
+
+
+class _Silent(Reporter):
+    """The reporter of a process that is not the first: it reports nothing."""
+
+    def __init__(self) -> None:
+        pass
+
+    def step(self, line: Line) -> None:
+        pass
+
+    def write(self, line: Line) -> None:
+        pass
+
+    def end_steps(self) -> None:
+        pass
+
+    def say(self, text: str) -> None:
+        pass
+
+    def plot(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def open_reporter(directory: Path, progress: Progress, total_steps: int) -> Reporter:
+    """Open the reports of a run in its first process; the others report nothing."""
+    return Reporter(directory, progress, total_steps) if hosts.is_first() else _Silent()
 
 
 class StepLines:

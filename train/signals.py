@@ -62,8 +62,11 @@ class StopSignals:
 
     @property
     def exit_status(self) -> int:
-        """128 + the signal, as shells report it: 130 for SIGINT, 143 for SIGTERM."""
-        return 0 if self.received is None else 128 + self.received
+        """128 + the signal, as shells report it: 130 for SIGINT, 143 for SIGTERM.
+
+        SIGTERM's too where another process of the run had the signal.
+        """
+        return 128 + (self.received or signal.SIGTERM)
 
     def _remember(self, number: int, frame: types.FrameType | None) -> None:
         if self.received is not None:

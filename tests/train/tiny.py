@@ -1,7 +1,7 @@
 """A network of two layers under the name `tiny`, so that tests of the loop compile in a second.
 
 `python -m tests.train.tiny FLAGS` is `python -m train FLAGS` with that network registered. With
-SIGNAL_AT="STEP NUMBER" in the environment it sends itself a signal as soon as that step is written.
+SIGNAL_AT="STEP NUMBER" in the environment it sends itself a signal once that step is reported.
 """
 
 import os
@@ -11,7 +11,7 @@ from typing import ClassVar
 from flaxmobile import registry
 from flaxmobile.layers import Block, Network, relu6
 from flaxmobile.models.mobilenet_v2 import InvertedResidual
-from train.reporting import Reporter
+from train.reporting import StepLines
 
 
 class Tiny(Network):
@@ -33,14 +33,15 @@ SPEC = registry.Spec(Tiny, aliases=("t",), year=2026, params=0, macs=0, paper="n
 
 
 def _send_signal_at(step: int, number: int) -> None:
-    write = Reporter.write
+    flush = StepLines.flush
 
-    def write_and_send(self, line):
-        write(self, line)
-        if line["step"] == step:
+    def flush_and_send(self):
+        reported, _ = self._pending or (None, None)
+        flush(self)
+        if reported == step:
             os.kill(os.getpid(), number)
 
-    Reporter.write = write_and_send
+    StepLines.flush = flush_and_send
 
 
 if __name__ == "__main__":

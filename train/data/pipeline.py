@@ -3,7 +3,7 @@
 import dataclasses
 import sys
 from collections.abc import Generator
-from typing import Any, TypedDict, cast
+from typing import Any, NamedTuple, TypedDict, cast
 
 import grain
 import numpy as np
@@ -13,6 +13,16 @@ from flaxmobile.errors import InputError
 from flaxmobile.preprocessing import Preprocessing, read_image
 from train.data.records import Dataset, Source, UnreadableImageError
 from train.data.workers import read_ahead
+
+
+class Share(NamedTuple):
+    """Rows of a batch that a process reads: one of equal parts."""
+
+    process: int = 0
+    processes: int = 1
+
+
+WHOLE = Share()
 
 
 class Batch(TypedDict):
@@ -45,6 +55,7 @@ def train_batches(
     workers: int = 0,
     skip_unreadable: bool = False,
     repeats: int = 1,
+    share: Share = WHOLE,
 ) -> Batches:
     """Read augmented training batches without end, reshuffled in each epoch.
 
@@ -61,6 +72,7 @@ def train_batches(
       workers: processes that read; 0 for threads of this process.
       skip_unreadable: take the next readable record instead of an unreadable one.
       repeats: variants of each record, which follow each other (repeated augmentation).
+      share: read only the rows of each batch that are this process's.
 
     Raises:
       InputError: while iterating, a file that cannot be read (named).
@@ -70,7 +82,8 @@ def train_batches(
     if repeats > 1:
         places = grain.MapDataset.range(sys.maxsize).seed(seed)
         records = places.map(_Repeated(records, repeats))
-    batches = records.random_map(read).batch(batch_size, drop_remainder=True)
+    examples = _rows(records.random_map(read), batch_size, share)
+    batches = examples.batch(batch_size // share.processes, drop_remainder=True)
     return _batches(batches[start:], workers)
 
 
@@ -81,6 +94,7 @@ def eval_batches(
     batch_size: int,
     workers: int = 0,
     skip_unreadable: bool = False,
+    share: Share = WHOLE,
 ) -> Batches:
     """Read each record once, in order, in batches of equal shape.
 
@@ -89,12 +103,35 @@ def eval_batches(
     """
     read = _EvalReader(source, preprocessing, skip_unreadable)
     count = -(-len(source) // batch_size)
-    batches = grain.MapDataset.range(count * batch_size).map(read).batch(batch_size)
+    examples = _rows(grain.MapDataset.range(count * batch_size).map(read), batch_size, share)
+    batches = examples.batch(batch_size // share.processes)
     return _batches(batches, min(workers, count))
 
 
 def _batches(batches: Any, workers: int) -> Batches:
     return cast(Batches, read_ahead(batches, workers))
+
+
+def _rows(examples: Any, batch_size: int, share: Share) -> Any:
+    """Select a process's rows of each batch."""
+    if share.processes == 1:
+        return examples
+    pick = _Pick(examples, batch_size, share)
+    return grain.MapDataset.range(len(examples) // share.processes).map(pick)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Pick:
+    """Map a place among a process's examples to the example."""
+
+    examples: Any
+    batch_size: int
+    share: Share
+
+    def __call__(self, place: int) -> Batch:
+        rows = self.batch_size // self.share.processes
+        batch, row = divmod(place, rows)
+        return cast(Batch, self.examples[batch * self.batch_size + self.share.process * rows + row])
 
 
 @dataclasses.dataclass(frozen=True)

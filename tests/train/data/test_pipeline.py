@@ -10,7 +10,7 @@ from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resiz
 from flaxmobile.errors import InputError
 from flaxmobile.preprocessing import Preprocessing
 from tests.train.data.batches import OneColour, assert_equal, numbers, take
-from train.data.pipeline import eval_batches, train_batches
+from train.data.pipeline import Share, eval_batches, train_batches
 
 DTYPES = {"image": np.uint8, "label": np.int32, "weight": np.float32, "unreadable": np.int32}
 
@@ -68,6 +68,28 @@ def test_batches_may_have_any_size(train, batch_size):
     batch = take(train(batch_size=batch_size), 1)[0]
     assert batch["image"].shape == (batch_size, 24, 24, 3)
     assert len(set(numbers([batch]))) == min(batch_size, 15)
+
+
+@pytest.mark.parametrize("start", [0, 2])
+def test_processes_read_the_rows_of_one(train, start):
+    whole = take(train(batch_size=6, start=start), 3)
+    shares = [take(train(batch_size=6, start=start, share=Share(i, 3)), 3) for i in range(3)]
+    together = [
+        {name: np.concatenate([part[name] for part in parts]) for name in DTYPES}
+        for parts in zip(*shares, strict=True)
+    ]
+    assert_equal(together, whole)
+
+
+def test_processes_evaluate_each_image_once(evaluate):
+    whole = take(evaluate(batch_size=4))
+    shares = [take(evaluate(batch_size=4, share=Share(i, 2))) for i in range(2)]
+    assert [part["label"].shape for part in shares[0]] == [(2,)] * len(whole)
+    together = [
+        {name: np.concatenate([part[name] for part in parts]) for name in DTYPES}
+        for parts in zip(*shares, strict=True)
+    ]
+    assert_equal(together, whole)
 
 
 def test_a_dataset_of_one_record_can_be_trained_on(flowers, small):

@@ -1,0 +1,119 @@
+"""Processes that train together over loopback, 4 virtual devices each, against one of 8 devices."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flaxmobile.errors import InputError
+from tests.xla import FLAGS as XLA
+from train.config import Config
+
+ROOT = Path(__file__).parents[2]
+FLAGS = ["--model", "tiny", "--image-size", "32", "--log-every", "1", "--batch-size", "64"]
+STEPS = 12
+
+
+def start(flags, devices, **environment):
+    """The command in a process of its own."""
+    xla = XLA.replace("device_count=8", f"device_count={devices}")
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.train.tiny", *FLAGS, *flags],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env={**os.environ, "XLA_FLAGS": xla, "PYTHONPATH": str(ROOT), **environment},
+    )  # fmt: skip
+
+
+def run(*flags, status=0):
+    process = start(flags, 8)
+    output, _ = process.communicate(timeout=600)
+    assert process.returncode == status, output
+    return output
+
+
+def run_two(*flags, statuses=(0, 0), signal_at=None, others=()):
+    """Two processes; the second one gets a signal, or other flags."""
+    with socket.create_server(("localhost", 0)) as server:
+        port = server.getsockname()[1]
+    hosts = ["--coordinator", f"localhost:{port}", "--process-count", "2", "--process-index"]
+    environment = {"SIGNAL_AT": signal_at} if signal_at else {}
+    both = [
+        start([*flags, *hosts, "0"], 4),
+        start([*flags, *others, *hosts, "1"], 4, **environment),
+    ]
+    outputs = [process.communicate(timeout=600)[0] for process in both]
+    assert tuple(process.returncode for process in both) == statuses, "\n".join(outputs)
+    return outputs
+
+
+def losses(directory):
+    lines = map(json.loads, (Path(directory) / "metrics.jsonl").read_text().splitlines())
+    return {(line["split"], line["step"]): line["loss"] for line in lines}
+
+
+def assert_same_losses(given, expected):
+    assert given.keys() == expected.keys()
+    np.testing.assert_allclose(list(given.values()), list(expected.values()), rtol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run of one process, under jit."""
+    directory = tmp_path_factory.mktemp("whole") / "run"
+    run("--steps", str(STEPS), "--output", str(directory))
+    return directory
+
+
+@pytest.mark.parametrize("parallel", ["jit", "pmap"])
+def test_two_processes_have_the_losses_of_one(whole, parallel, tmp_path):
+    """Dropout is on, and the last batch of the validation images is not whole."""
+    given = tmp_path / "run"
+    flags = ["--steps", str(STEPS), "--output", str(given), "--parallel", parallel]
+    first, second = run_two(*flags)
+    assert "test (360 images): accuracy" in first
+    assert "test (360 images)" not in second
+    assert_same_losses(losses(given), losses(whole))
+    assert {path.name for path in given.iterdir()} == {path.name for path in whole.iterdir()}
+
+
+def test_a_process_that_is_killed_ends_the_other_and_either_number_goes_on(tmp_path, whole):
+    given = str(tmp_path / "run")
+    flags = ["--steps", str(STEPS), "--output", given, "--checkpoint-every", "2", "--resume"]
+    signals = f"3 {int(signal.SIGKILL)}", f"6 {int(signal.SIGTERM)}"
+    first, _ = run_two(*flags, statuses=(1, -signal.SIGKILL), signal_at=signals[0])
+    assert "another process of the run has ended: start all of them again with --resume" in first
+    first, _ = run_two(*flags, statuses=(143, 143), signal_at=signals[1])
+    assert f"stopped; continue with --output {given} --resume" in first
+    run("--resume", "--output", given)
+    assert_same_losses(losses(given), losses(whole))
+
+
+def test_processes_with_other_settings_are_refused(tmp_path):
+    given = tmp_path / "run"
+    first, second = run_two(
+        "--steps", "2", "--output", str(given), statuses=(1, 1), others=["--learning-rate", "1"]
+    )
+    for output in (first, second):
+        assert "processes 1 have other settings or another version" in output or (
+            "another process of the run has ended" in output
+        )
+    assert not given.exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"process_count": 2}, "go together"),
+        ({"coordinator": "a:1", "process_count": 2, "process_index": 2}, "--process-index is 2"),
+        ({"coordinator": "a", "process_count": 2, "process_index": 0}, "accepted: HOST:PORT"),
+    ],
+)
+def test_flags_that_do_not_fit_are_refused(settings, message):
+    with pytest.raises(InputError, match=message):
+        Config(**settings).check()
