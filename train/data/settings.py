@@ -16,21 +16,21 @@ class DataSettings:
 
     dataset: str = "digits"
     """digits (embedded), folder:PATH (one folder per class in PATH, or in its train/, val/ and
-    test/), idx:DIR (files of MNIST's format), or the name of any TFDS dataset."""
+    test/), idx:DIR (files of MNIST's format), hf:OWNER/DATASET (Hugging Face Hub), or the
+    name of any TFDS dataset."""
     data_dir: str | None = None
-    """Directory of TFDS's data; by default TFDS's own."""
+    """Directory of the data of TFDS or the Hugging Face Hub; by default their own."""
     val_split: float | None = None
     """Share of the training images that is held out for validation, the same of each class, by
     --seed. By default 0.1 where the data has no validation split."""
     splits: tuple[str, ...] = ()
     """The data's own names of its splits: folders (train=Training validation=dev), or expressions
-    of TFDS (train=train[:80%] validation=train[80%:])."""
+    (TFDS and Hugging Face: train=train[:80%] validation=train[80%:])."""
     labels: tuple[str, ...] = ()
     """CSV files with the classes of images that lie in no class folder. A row names a file, with
     or without its suffix, and its class."""
     label_columns: tuple[str, ...] = ()
     """Columns of --labels with the file and with the class; by default they are found."""
-
     class_weights: Literal["balanced"] | None = None
     """Weigh the loss of each training image by the inverse of the size of its class."""
     train_size: int | None = None
