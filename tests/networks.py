@@ -154,9 +154,12 @@ SHORT: dict[str, dict[str, Any]] = {
         )
     },
     "inception_v3": {
-        "table": _without(
-            inception_v3.TABLE, *(f"mixed{name}" for name in ("5b", "5c", "6b", "6c", "6d", "7c"))
-        )
+        "tables": {
+            "slim": _without(
+                inception_v3.TABLE,
+                *(f"mixed{name}" for name in ("5b", "5c", "6b", "6c", "6d", "7c")),
+            )
+        }
     },
     "mnasnet": {"tables": {"b1": mnasnet.B1._replace(stages=_short(mnasnet.B1.stages))}},
     "mobilenet_v1": {"stages": _short(mobilenet_v1.STAGES)},
@@ -186,5 +189,6 @@ def _shortened(name: str, model: Network) -> Network:
 
 @cache
 def _short_class(name: str) -> type[Network]:
-    network = get_spec(name).network
-    return type(network.__name__, (network,), SHORT.get(name, {}))
+    network, tables = get_spec(name).network, SHORT.get(name, {})
+    assert all(hasattr(network, table) for table in tables), f"{name} reads another table"
+    return type(network.__name__, (network,), tables)

@@ -15,7 +15,7 @@ Paper: Szegedy et al., "Rethinking the Inception Architecture for Computer Visio
 - `alpha` is TF-slim's width multiplier (`depth_multiplier`); the paper has none.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 import jax.numpy as jnp
@@ -191,6 +191,7 @@ class InceptionV3(InceptionNetwork):
     transform_input: bool = False
     dropout_rate: float = 0.5
 
+    tables: ClassVar[Mapping[str, tuple[Block, ...]]] = TABLES
     min_image_size: ClassVar[int] = 75
     heads: ClassVar[tuple[str, ...]] = ("auxiliary", "classifier")
     aux_weight: ClassVar[float] = 0.4
@@ -200,7 +201,7 @@ class InceptionV3(InceptionNetwork):
         super().check_options()
         fine = self.in_channels == 3 or not self.transform_input
         check_value("in_channels", self.in_channels, fine, "3 with transform_input")
-        check_choice("variant", self.variant, TABLES)
+        check_choice("variant", self.variant, self.tables)
 
     def check_images(self, images: Array) -> Array:
         """Raise InputError for wrong images; return them in dtype, in the range of the weights."""
@@ -209,7 +210,7 @@ class InceptionV3(InceptionNetwork):
 
     def blocks(self) -> list[Block]:
         """List the rows of table 1 in order."""
-        return self.scaled(TABLES[self.variant])
+        return self.scaled(self.tables[self.variant])
 
     def finish(self, maps: Maps, train: bool) -> Array:
         """Classify the last map, and in training one before it."""
