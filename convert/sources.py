@@ -19,6 +19,7 @@ from convert.formats.safetensors import (
     write_safetensors,
 )
 from convert.formats.tf_checkpoint import read_checkpoint
+from convert.formats.tf_graph import is_start_of_graph, read_graph
 from convert.formats.tfjs import is_start_of_json, read_tfjs
 from convert.formats.tflite import is_start_of_tflite, read_tflite
 from convert.formats.torch import read_torch, write_torch
@@ -93,6 +94,7 @@ FORMATS: tuple[Format, ...] = (
     Format(SUFFIXES, is_start_of_hdf5, read_keras),
     Format((".json",), is_start_of_json, read_tfjs),
     Format((".index",), lambda head: False, read_checkpoint),  # only its last bytes are its own
+    Format((".pb",), is_start_of_graph, read_graph),
     Format((".npz",), lambda head: False, read_npz),  # a zip archive, as torch's files are
 )
 """All formats but torch's, which is assumed for any other file."""

@@ -1,7 +1,7 @@
 """TensorFlow's checkpoints: the index, a table of LevelDB's, and the files of numbers beside it.
 
 Sources: `tensor_bundle.proto` and `tensor_shape.proto` of TensorFlow; LevelDB's
-`doc/table_format.md`. The kernels of depthwise layers are called `weights` here, as all others.
+`doc/table_format.md`.
 """
 
 import math
@@ -14,7 +14,7 @@ import ml_dtypes
 import numpy as np
 
 from convert.formats.contents import Contents
-from convert.formats.wire import read_fields, read_varint
+from convert.formats.wire import as_bytes, bytes_of, number_of, read_fields, read_varint
 from flaxmobile.errors import InputError
 
 INDEX_END = bytes.fromhex("57fb808b247547db")
@@ -22,7 +22,7 @@ INDEX_END = bytes.fromhex("57fb808b247547db")
 _FOOTER = 48
 """Bytes of a table's end: places of two blocks, padding, and `INDEX_END`."""
 
-_DTYPES = {
+DTYPES = {
     1: np.dtype("<f4"),
     2: np.dtype("<f8"),
     3: np.dtype("<i4"),
@@ -62,29 +62,33 @@ def read_checkpoint(path: Path) -> Contents:
     for name in averages:
         tensors[name.removesuffix(_AVERAGE)] = tensors.pop(name)
     note = f"took the averages of training ({_AVERAGE[1:]}) of {len(averages)} tensors"
-    named = {name.replace("depthwise_weights", "weights"): tensors[name] for name in tensors}
-    return Contents(named, notes=(note,) if averages else ())
+    return Contents(with_one_word_for_kernels(tensors), notes=(note,) if averages else ())
+
+
+def with_one_word_for_kernels(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Call the kernels of depthwise layers `weights`, as all others."""
+    return {name.replace("depthwise_weights", "weights"): tensors[name] for name in tensors}
 
 
 def _read(path: Path) -> Iterator[tuple[str, np.ndarray]]:
     """Yield the tensors by name, in the order of the index."""
     table = path.read_bytes()
     header, *entries = _pairs(table)
-    shards = _number(dict(read_fields(header[1])), 1)
+    shards = number_of(dict(read_fields(header[1])), 1)
     if header[0] or not entries:
         raise InputError("holds no tensors of a checkpoint")
     stem = path.name.removesuffix(".index")
     files = [path.with_name(f"{stem}.data-{n:05}-of-{shards:05}") for n in range(shards)]
     for key, value in entries:
         entry, name = _entry(value), key.decode()
-        if entry.dtype not in _DTYPES:
+        if entry.dtype not in DTYPES:
             raise InputError(f"holds {name!r} of TensorFlow's type {entry.dtype}")
         yield name, _numbers(files[entry.shard], name, entry)
 
 
 def _numbers(file: Path, name: str, entry: _Entry) -> np.ndarray:
     """Read the numbers of a tensor."""
-    dtype = _DTYPES[entry.dtype]
+    dtype = DTYPES[entry.dtype]
     if math.prod(entry.shape) * dtype.itemsize != entry.size:
         raise ValueError("another size than the shape's")
     try:
@@ -103,27 +107,18 @@ def _entry(message: bytes) -> _Entry:
     fields = dict(read_fields(message))
     if 7 in fields:
         raise InputError("holds tensors in slices")
-    sizes = [dict(read_fields(_bytes(dim))) for _, dim in read_fields(_bytes(fields.get(2, b"")))]
-    return _Entry(
-        _number(fields, 1),
-        tuple(_number(size, 1) for size in sizes),
-        *(_number(fields, place) for place in (3, 4, 5)),
-    )
+    shape = read_shape(bytes_of(fields, 2))
+    return _Entry(number_of(fields, 1), shape, *(number_of(fields, place) for place in (3, 4, 5)))
 
 
-def _number(fields: dict[int, int | bytes], place: int) -> int:
-    """Return a number of a message; absent ones are 0."""
-    number = fields.get(place, 0)
-    if not isinstance(number, int):
-        raise ValueError("bytes in the place of a number")
-    return number
+def read_shape(message: bytes) -> tuple[int, ...]:
+    """Decode a `TensorShapeProto`.
 
-
-def _bytes(value: int | bytes) -> bytes:
-    """Return a message in a message."""
-    if isinstance(value, int):
-        raise ValueError("a number in the place of bytes")
-    return value
+    Raises:
+      ValueError, IndexError: it is damaged.
+    """
+    axes = (dict(read_fields(as_bytes(axis))) for _, axis in read_fields(message))
+    return tuple(number_of(axis, 1) for axis in axes)
 
 
 def _pairs(table: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -12,7 +12,6 @@ _FROM_KERAS = "load it in TensorFlow and save the model's weights as .h5"
 
 _STARTS = {
     rb"\x08\x01\x12": f"TensorFlow's SavedModel: {_FROM_KERAS}",
-    rb"\x0a.{1,3}\x0a": f"a TensorFlow graph: {_FROM_KERAS}",
     rb"\s*<(!|html)": "a web page: download the file itself",
     rb"version https://git-lfs": "a pointer of Git LFS: fetch the file itself with git lfs pull",
     rb"\x1f\x8b|BZh|\xfd7zXZ|\x28\xb5\x2f\xfd|7z\xbc\xaf": "compressed: unpack it first",

@@ -5,6 +5,9 @@ Source: protobuf.dev, "Encoding".
 
 from collections.abc import Iterator
 
+Fields = dict[int, int | bytes]
+"""The fields of a message by number, the last of each."""
+
 _FIXED = {1: 8, 5: 4}
 """Kind of a field of fixed size -> its bytes."""
 
@@ -53,3 +56,35 @@ def read_fields(content: bytes) -> Iterator[tuple[int, int | bytes]]:
             raise ValueError("a field of an unknown kind, or one that goes beyond its message")
         yield tag >> 3, content[place : place + size]
         place += size
+
+
+def number_of(fields: Fields, place: int) -> int:
+    """Return a number of a message; absent ones are 0.
+
+    Raises:
+      ValueError: it is no number.
+    """
+    number = fields.get(place, 0)
+    if not isinstance(number, int):
+        raise ValueError("bytes in the place of a number")
+    return number
+
+
+def bytes_of(fields: Fields, place: int) -> bytes:
+    """Return the bytes of a text, or of a message, in a message; absent ones are empty.
+
+    Raises:
+      ValueError: they are a number.
+    """
+    return as_bytes(fields.get(place, b""))
+
+
+def as_bytes(value: int | bytes) -> bytes:
+    """Return the value of a field that is a text or a message.
+
+    Raises:
+      ValueError: it is a number.
+    """
+    if isinstance(value, int):
+        raise ValueError("a number in the place of bytes")
+    return value

@@ -28,7 +28,6 @@ def refusal(tmp_path, capsys, state, *flags, model="v2"):
     ("name", "start", "message"),
     [
         ("saved_model.pb", b"\x08\x01\x12\x99\x03", "is TensorFlow's SavedModel: load it in Tens"),
-        ("frozen.pb", b"\x0a\x30\x0a\x05input", "is a TensorFlow graph: load it in TensorFlow"),
         (
             "inception_v3.ckpt",
             b"\x00" * 99 + bytes.fromhex("57fb808b247547db"),

@@ -1,4 +1,4 @@
-"""TensorFlow's checkpoints, under TF-slim's names."""
+"""TensorFlow's checkpoints and frozen graphs, under TF-slim's names."""
 
 import random
 
@@ -14,7 +14,7 @@ from flaxmobile import InputError
 from flaxmobile.registry import create_model
 from tests.convert.commands import refusal
 from tests.convert.rules import each_rule, options_for
-from tests.convert.tf_writer import write_checkpoint
+from tests.convert.tf_writer import write_checkpoint, write_graph
 from tests.networks import random_variables
 
 AVERAGE = "/ExponentialMovingAverage"
@@ -22,6 +22,7 @@ TENSORS = {
     "MobilenetV2/Conv/weights": np.arange(24, dtype=np.float32).reshape(2, 3, 1, 4),
     "MobilenetV2/Conv/BatchNorm/gamma": np.asarray([0.5, -1.0], np.float32),
     "MobilenetV2/expanded_conv/depthwise/depthwise_weights": np.ones((3, 3, 2, 1), np.float16),
+    "MobilenetV2/Logits/Conv2d_1c_1x1/biases": np.full(5, 0.5, np.float32),
     "global_step": np.asarray(7),
 }
 
@@ -52,12 +53,23 @@ def test_slims_networks_are_read_with_the_averages_of_training(path, origin, nam
     assert found.facts.preprocessing.mean == (0.5, 0.5, 0.5)
 
 
-def test_tensors_are_read_by_name(path):
-    found = read_source(write_checkpoint(path, TENSORS))
-    names = [name.replace("depthwise_weights", "weights") for name in sorted(TENSORS)]
-    assert list(found.tensors) == names
-    for name, array in zip(names, map(TENSORS.get, sorted(TENSORS)), strict=True):
-        np.testing.assert_array_equal(found.tensors[name], array)
+@pytest.mark.parametrize(
+    ("write", "name"), [(write_checkpoint, "model.ckpt.index"), (write_graph, "frozen.pb")]
+)
+def test_tensors_are_read_by_name(tmp_path, write, name):
+    found = read_source(write(tmp_path / name, TENSORS)).tensors
+    assert set(found) == {name.replace("depthwise_weights", "weights") for name in TENSORS}
+    for name, array in TENSORS.items():
+        np.testing.assert_array_equal(found[name.replace("depthwise_weights", "weights")], array)
+
+
+def test_a_graph_is_recognised_by_its_bytes_and_damage_is_refused(tmp_path):
+    path = write_graph(tmp_path / "w.pth", TENSORS)
+    whole = path.read_bytes()
+    assert len(read_source(path).tensors) == len(TENSORS)
+    path.write_bytes(whole[:-5])
+    assert "is damaged, or no graph of TensorFlow" in refusal(path)
+    assert "is a graph without variables" in refusal(write_graph(path, {}))
 
 
 def test_what_cannot_be_read_is_said(path):

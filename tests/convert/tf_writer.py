@@ -1,7 +1,7 @@
-"""Small checkpoints of TensorFlow, by the description of their format.
+"""Small checkpoints and frozen graphs of TensorFlow, by the description of their formats.
 
 A checkpoint that TensorFlow 2.21 wrote with `SaveV2` (64 tensors, an index of one block whose keys
-share their beginnings) was read once, and equal to the bit.
+share their beginnings), and a graph that it froze, were read once, and equal to the bit.
 """
 
 import struct
@@ -39,8 +39,7 @@ def write_checkpoint(path, tensors, compression=0):
     numbers, entries = b"", [(b"", field(1, 1))]
     for name, array in sorted(tensors.items()):
         array = np.asarray(array)
-        shape = b"".join(field(2, field(1, size)) for size in array.shape)
-        entry = field(1, TYPES[array.dtype.name]) + field(2, shape)
+        entry = field(1, TYPES[array.dtype.name]) + field(2, shape_of(array))
         entry += field(4, len(numbers)) + field(5, array.nbytes)
         entries.append((name.encode(), entry + b"\x35\0\0\0\0"))
         numbers += array.tobytes()
@@ -54,4 +53,31 @@ def write_checkpoint(path, tensors, compression=0):
     table += content + end + footer.ljust(40, b"\0") + bytes.fromhex("57fb808b247547db")
     path.write_bytes(table)
     path.with_name(f"{path.stem}.data-00000-of-00001").write_bytes(numbers)
+    return path
+
+
+def shape_of(array):
+    return b"".join(field(2, field(1, size)) for size in array.shape)
+
+
+def node(name, operation, inputs=(), tensor=b""):
+    message = field(1, name.encode()) + field(2, operation.encode())
+    message += b"".join(field(3, given.encode()) for given in inputs)
+    kind = field(5, field(1, b"dtype") + field(2, field(6, 1)))
+    value = field(5, field(1, b"value") + field(2, field(8, tensor)))
+    return field(1, message + kind + value * bool(tensor))
+
+
+def write_graph(path, tensors):
+    """Write tensors as constants that are read, before one that is none of the variables."""
+    nodes = [node("input", "Placeholder")]
+    for name, array in tensors.items():
+        array = np.asarray(array)
+        numbers = field(4, array.tobytes())
+        if array.dtype == np.float32 and array.min() == array.max():  # such numbers stand once
+            numbers = field(5, array.tobytes()[: array.itemsize])
+        message = field(1, TYPES[array.dtype.name]) + field(2, shape_of(array)) + numbers
+        nodes += [node(name, "Const", (), message), node(f"{name}/read", "Identity", [name])]
+    other = field(1, 1) + field(2, b"") + field(4, np.float32(2).tobytes())
+    path.write_bytes(b"".join([*nodes, node("mul/y", "Const", (), other)]))
     return path
