@@ -22,7 +22,7 @@ STEPS = 12
 
 def start(flags, devices, **environment):
     """The command in a process of its own."""
-    xla = XLA.replace("device_count=8", f"device_count={devices}")
+    xla = " ".join(XLA).replace("device_count=8", f"device_count={devices}")
     return subprocess.Popen(
         [sys.executable, "-m", "tests.train.tiny", *FLAGS, *flags],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
