@@ -1,7 +1,7 @@
 """The contents of a file of weights, whatever its format."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
@@ -87,6 +87,28 @@ class Contents(NamedTuple):
     notes: tuple[str, ...] = ()
     head: Head | None = None
     naming: Naming = "stated"
+
+
+ARITHMETIC = ("Add", "Div", "Mul", "Sub")
+"""Operations of graphs that change the numbers of images."""
+
+
+def preparations(
+    operations: Iterable[tuple[str, Sequence[Hashable], Sequence[Hashable]]],
+    images: Iterable[Hashable],
+) -> tuple[str, ...]:
+    """Return the kinds of arithmetic that a graph does with images before its first layer.
+
+    Args:
+      operations: kind, inputs and outputs of those before the layer, in the order of the graph.
+      images: the graph's inputs.
+    """
+    reached, found = set(images), []
+    for kind, given, made in operations:
+        if reached.intersection(given):
+            reached.update(made)
+            found += [kind] if kind.capitalize() in ARITHMETIC else []
+    return tuple(dict.fromkeys(found))
 
 
 def is_number(constant: np.ndarray | None, number: float) -> bool:

@@ -5,6 +5,7 @@ of `torch.export` keeps the names of the kernels; the older one keeps the path o
 name of its node. Layers without either are numbered in the order in which the graph runs them.
 """
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from convert.formats.contents import FOLDED, Contents, Naming, is_number
+from convert.formats.contents import FOLDED, Contents, Naming, Statements, is_number, preparations
 from flaxmobile.errors import InputError
 
 _START = re.compile(rb"\x08[\x03-\x1f][\x12\x32\x3a\x42]")
@@ -49,10 +50,11 @@ def read_onnx(path: Path) -> Contents:
         constants = _constants(library, graph)
     except Exception as error:  # protobuf and onnx raise anything
         raise InputError(f"{path} is damaged, or lacks a file beside it: {error}") from None
+    said = Statements(unread=_preparations(graph, constants))
     if any(node.op_type == _NORMALIZATION for node in graph.node):
         used = [node for node in graph.node if node.op_type in (*_LAYERS, _NORMALIZATION)]
         inputs = dict.fromkeys(name for node in used for name in node.input)
-        return Contents({name: constants[name] for name in inputs if name in constants})
+        return Contents({name: constants[name] for name in inputs if name in constants}, said)
     layers = list(_layers(graph, constants))
     if not layers:
         raise InputError(f"{path} has no convolutions or dense layers with weights of its own")
@@ -62,7 +64,7 @@ def read_onnx(path: Path) -> Contents:
         tensors[f"{name}{_KERNEL}"] = layer.kernel
         if layer.bias is not None:
             tensors[f"{name}.bias"] = layer.bias
-    return Contents(tensors, notes=(FOLDED,), naming=naming)
+    return Contents(tensors, said, (FOLDED,), naming=naming)
 
 
 def _constants(library: Any, graph: Any) -> dict[str, np.ndarray]:
@@ -92,6 +94,13 @@ def _layers(graph: Any, constants: Mapping[str, np.ndarray]) -> Iterator[_Layer]
         if bias is not None and node.output[0] in gates:
             bias = bias - bias.dtype.type(3)
         yield _Layer(node.name, inputs[1], kernel, bias)
+
+
+def _preparations(graph: Any, constants: Mapping[str, np.ndarray]) -> tuple[str, ...]:
+    """Return the arithmetic before the first layer."""
+    before = itertools.takewhile(lambda node: node.op_type not in _LAYERS, graph.node)
+    operations = [(node.op_type, node.input, node.output) for node in before]
+    return preparations(operations, {each.name for each in graph.input} - set(constants))
 
 
 def _hard_sigmoids(graph: Any, constants: Mapping[str, np.ndarray]) -> set[str]:

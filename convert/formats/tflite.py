@@ -6,6 +6,7 @@ numbered in the order of the layers, in torch's layout. Where a graph computes i
 constants in float16, by way of DEQUANTIZE operations, those constants are taken.
 """
 
+import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 import ml_dtypes
 import numpy as np
 
-from convert.formats.contents import FOLDED, Contents, is_number
+from convert.formats.contents import FOLDED, Contents, Statements, is_number, preparations
 from flaxmobile.errors import InputError
 
 _ARGUMENTS = ("INT32", "INT64")
@@ -52,7 +53,8 @@ def read_tflite(path: Path) -> Contents:
     content = path.read_bytes()
     tensors: dict[str, np.ndarray] = {}
     numbered: dict[str, np.ndarray] = {}
-    others = []
+    others: list[str] = []
+    unread: tuple[str, ...] = ()
     try:
         if not is_start_of_tflite(content):
             raise ValueError("another identifier")
@@ -68,13 +70,14 @@ def read_tflite(path: Path) -> Contents:
                     tensors[name] = value
             numbers = {each.place: each.value for each in constants if each.value is not None}
             numbered |= dict(_numbered(library, model, graph, numbers))
+            unread += _preparations(library, model, graph)
     except Exception:  # damaged bytes raise whatever they happen to mean
         raise InputError(f"{path} is damaged or not a TFLite file; {_ACCEPTED}") from None
     if others or not tensors:
         raise InputError(f"{path} holds {', '.join(others) or 'no weights'}; {_ACCEPTED}")
     if any(name.endswith(_KERNEL) for name in tensors) or not numbered:
         return Contents(tensors)
-    return Contents(numbered, notes=(FOLDED,), naming="numbered")
+    return Contents(numbered, Statements(unread=unread), (FOLDED,), naming="numbered")
 
 
 class _Constant(NamedTuple):
@@ -127,6 +130,14 @@ def _numbered(
         if len(inputs) > 2 and inputs[2] in found:
             bias = found[inputs[2]]
             yield f"{number}.bias", bias - bias.dtype.type(3) if output in gates else bias
+
+
+def _preparations(library: Any, model: Any, graph: Any) -> tuple[str, ...]:
+    """Return the arithmetic before the first layer."""
+    operations = _operations(library, model, graph)
+    before = itertools.takewhile(lambda each: each.kind not in _LAYERS, operations)
+    images = [graph.Inputs(index) for index in range(graph.InputsLength())]
+    return preparations([(kind, given, [made]) for kind, given, made in before], images)
 
 
 class _Operation(NamedTuple):

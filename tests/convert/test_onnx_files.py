@@ -15,6 +15,7 @@ import onnx
 import pytest
 
 from convert.conversion import convert_file
+from convert.formats.contents import Statements
 from convert.rules import RULES
 from convert.sources import read_source
 from flaxmobile import InputError
@@ -153,6 +154,21 @@ def test_the_3_of_a_hard_sigmoid_is_taken_out_of_a_bias(tmp_path, kind, number):
     )
     onnx.save(model, tmp_path / "w.onnx")
     np.testing.assert_array_equal(read_source(tmp_path / "w.onnx").tensors["0.bias"], bias - 3)
+
+
+def test_what_a_graph_does_with_images_is_asked_for(tmp_path, network):
+    path = write(tmp_path / "w.onnx", of_exporter(network))
+    model = onnx.load(path)
+    first = model.graph.node[0]
+    scaled = onnx.helper.make_node("Mul", ["images", "scale"], ["scaled"])
+    first.input[0] = "scaled"
+    model.graph.node.insert(0, scaled)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(0.5), "scale"))
+    onnx.save(model, path)
+    with pytest.raises(InputError, match="images go through Mul, which cannot be read: say with"):
+        convert_file(path, "v2")
+    stated = Statements({"mean": (0.0,) * 3, "std": (1.0,) * 3})
+    assert convert_file(path, "v2", stated=stated).facts.preprocessing.std == (1.0,) * 3
 
 
 def test_what_we_export_is_read_back(tmp_path):

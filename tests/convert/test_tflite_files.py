@@ -79,6 +79,15 @@ def test_the_3_of_a_hard_sigmoid_is_taken_out_of_a_bias(path, dtype, factor, exp
     np.testing.assert_array_equal(found.tensors["0.weight"], KERNEL[..., :2].transpose(3, 2, 0, 1))
 
 
+def test_arithmetic_before_the_first_layer_is_said(path):
+    constants = [("scale", np.asarray(0.5, np.float32)), ("conv", KERNEL.transpose(3, 0, 1, 2))]
+    layer, arithmetic = ("CONV_2D", ["conv"]), ("MUL", ["scale"])
+    path.write_bytes(encode_tflite(constants, operations=[arithmetic, layer]))
+    assert read_source(path).said.unread == ("MUL",)
+    path.write_bytes(encode_tflite(constants, operations=[layer, arithmetic]))
+    assert read_source(path).said.unread == ()
+
+
 def test_a_file_is_recognised_by_its_bytes(path):
     other = path.with_name("weights.pth")
     other.write_bytes(encode_tflite([("a/Kernel", KERNEL)]))

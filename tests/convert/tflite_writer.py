@@ -111,7 +111,9 @@ def _operator(builder, kind, given, made):
 def _graph(builder, tensors, operators):
     all_tensors = _vector(builder, tflite.SubGraphStartTensorsVector, tensors)
     all_operators = _vector(builder, tflite.SubGraphStartOperatorsVector, operators)
+    inputs = builder.CreateNumpyVector(np.asarray([0], np.int32))
     tflite.SubGraphStart(builder)
+    tflite.SubGraphAddInputs(builder, inputs)
     tflite.SubGraphAddTensors(builder, all_tensors)
     tflite.SubGraphAddOperators(builder, all_operators)
     return tflite.SubGraphEnd(builder)
