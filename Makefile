@@ -7,6 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 WORKERS ?= auto
+WITHOUT_PINS := litert-converter  # it pins an xdsl that excludes tyro's typing-extensions
 
 .PHONY: train test test-newest lint clean
 
@@ -40,5 +41,5 @@ $(VENV)/.installed: pyproject.toml
 
 $(VENV)/.installed-%: $(VENV)/.installed
 	$(PIP) --editable '.[$*]'
-	$(if $(filter test newest,$*),$(PIP) --no-deps litert-converter)  # its xdsl excludes tyro's typing-extensions
+	$(if $(filter test newest,$*),$(PIP) --no-deps $(WITHOUT_PINS))
 	@touch $@

@@ -96,9 +96,9 @@ def build_program(
 ) -> Program:
     """Make a function of images from a network: normalization folded, outputs named.
 
-    A classifier's output is called "logits", "probabilities" or "answer", pooled features
-    "features", a backbone's maps "stride32" and so on, or like their taps. A detector's anchors are
-    decoded, see `flaxmobile.detection.decode`: "boxes", "keypoints" and "scores".
+    A classifier's output is called "logits" or "probabilities", pooled features "features", a
+    backbone's maps "stride32" and so on, or like their taps. A detector's anchors are decoded, see
+    `flaxmobile.detection.decode`: "boxes", "keypoints" and "scores".
 
     Args:
       model: a classifier, backbone or detector.
@@ -117,7 +117,7 @@ def build_program(
     if not model.folded:
         model, variables = fold_batch_norm(model, variables)
     model = model.clone(**options)
-    metadata = _resized(metadata, image_size)
+    metadata = _with_names_of(model, _resized(metadata, image_size))
     size, answer = metadata.preprocessing.image_size, _answer(model, metadata, probabilities)
     _check(model, size, batch_size, raw_images)
     if quantize == "float16":
@@ -143,6 +143,16 @@ def _resized(metadata: Metadata, image_size: int | None) -> Metadata:
     return dataclasses.replace(metadata, preprocessing=sized)
 
 
+def _with_names_of(model: Network, metadata: Metadata) -> Metadata:
+    """Keep the names of classes where they name an output."""
+    names = metadata.class_names
+    if not model.gives_logits:
+        return dataclasses.replace(metadata, class_names=None)
+    if names is not None and len(names) != model.num_classes:
+        raise InputError(f"{len(names)} class names were given for {model.num_classes} classes")
+    return metadata
+
+
 def _answer(model: Network, metadata: Metadata, probabilities: bool) -> str:
     if not probabilities:
         return "none"
@@ -160,7 +170,8 @@ def _check(model: Network, size: int, batch_size: int | None, raw_images: bool) 
         )
     if raw_images and model.in_channels != 3:
         raise InputError(f"raw images are RGB, and the network takes {model.in_channels} channels")
-    if isinstance(model, BlazeFace) and model.detector and size != model.table.image_size:
+    detects = isinstance(model, BlazeFace) and model.detector and not model.is_backbone
+    if detects and size != model.table.image_size:
         raise InputError(f"image_size is {size}; the detector takes {model.table.image_size}")
 
 
@@ -174,12 +185,10 @@ def _check_float16(variables: Tree) -> None:
 
 def _named(model: Network, outputs: Any, size: int, answer: str) -> dict[str, Array]:
     if model.is_backbone:
-        names = {key: f"stride{key}" if isinstance(key, int) else key for key in outputs}
-        return {names[key]: value for key, value in outputs.items()}
+        return {f"stride{k}" if isinstance(k, int) else k: x for k, x in outputs.items()}
     if isinstance(outputs, Mapping):  # BlazeFace's regressors and scores
         anchors = make_anchors(size, model.table.anchors)
         return decode(dict(outputs), anchors, size)._asdict()
     if not model.gives_logits:
         return {"features": outputs}
-    name = {"none": "logits"}.get(answer, "probabilities")
-    return {name: OUTPUTS[answer](outputs)}
+    return {"logits" if answer == "none" else "probabilities": OUTPUTS[answer](outputs)}

@@ -136,6 +136,7 @@ WRONG = {
     "an unknown format": ({"format": "tflite"}, "litert"),
     "an open batch": ({"format": "litert", "batch_size": None}, "no dynamic batch"),
     "float16 elsewhere": ({"format": "stablehlo", "quantize": "float16"}, "accepted for stablehlo"),
+    "names of others": ({"metadata": Metadata(class_names=("one",))}, "1 class names"),
     "no images": ({"batch_size": 0}, "1 or more"),
     "too small": ({"image_size": 31}, "32 or more"),
     "four channels": ({"model": {"in_channels": 4}, "raw_images": True}, "RGB"),

@@ -10,7 +10,7 @@ from flatbuffers import number_types
 from flaxmobile import export
 from flaxmobile.exporters.litert.writing import operators
 from tests.exporters.weights import NAMES
-from tests.networks import random_variables, short_model
+from tests.networks import random_variables, short_backbone, short_model
 
 
 @pytest.mark.parametrize("padding, pads", [("symmetric", 5), ("same", 0)])
@@ -74,6 +74,13 @@ def test_metadata_says_what_android_and_mediapipe_ask(network, metadata, tmp_pat
     np.testing.assert_allclose(std, np.multiply(metadata.preprocessing.std, 255), rtol=1e-6)
     labels = output.first(6)
     assert (labels.text(0), labels.byte(2)) == ("labels.txt", 2)  # TENSOR_AXIS_LABELS
+
+
+def test_maps_have_no_labels(metadata, tmp_path):
+    backbone = short_backbone(out_strides=(8,))
+    export(backbone, random_variables(backbone), tmp_path / "file", metadata=metadata)
+    with zipfile.ZipFile(tmp_path / "file") as archive:
+        assert archive.namelist() == ["flaxmobile.json"]
 
 
 def test_labels_and_preprocessing_are_files_inside_the_file(network, metadata, tmp_path):

@@ -31,5 +31,6 @@ def halve_weights(flatbuffer: bytes) -> bytes:
             explicit_dequantize=True,
         ),
     )
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints a report
+    report = io.StringIO()  # its figures and progress
+    with contextlib.redirect_stdout(report), contextlib.redirect_stderr(report):
         return bytes(work.quantize().quantized_model)
