@@ -102,8 +102,8 @@ class Config(DataSettings, OptimizationSettings, HostSettings):
     run stops."""
     patience: int | None = None
     """Epochs without a better validation after which the run ends; by default it does not."""
-    best_by: Literal["accuracy", "top5", "loss"] = "accuracy"
-    """Validation result that the best weights have the best of."""
+    best_by: Literal["accuracy", "top5", "loss", "map"] = "accuracy"
+    """Validation result that the best weights have the best of; map is that of --multi-label."""
     keep: int = 2
     """Newest checkpoints to keep, beside that of the best validation."""
     checkpoint_every: int = 1000
@@ -140,6 +140,8 @@ class Config(DataSettings, OptimizationSettings, HostSettings):
             raise InputError(f"{who} needs --init-from: there is no trained backbone yet")
         if self.eval_only and not self.weights:
             raise InputError("--eval-only needs --init-from WEIGHTS, or --output RUN")
+        if self.best_by == "map" and not self.multi_label:
+            raise InputError("--best-by map needs --multi-label")
         if self.resume and not self.output:
             raise InputError("--resume needs --output: the directory of the run to continue")
 

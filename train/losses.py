@@ -21,17 +21,25 @@ class Loss:
         over the classes (as timm's).
       label_smoothing: share of each label that is spread over all classes.
       class_weights: factor of each class in the loss; None weighs all alike.
+      multi_label: whether an image may have several labels.
     """
 
     kind: Literal["softmax", "bce"] = "softmax"
     label_smoothing: float = 0.0
     class_weights: tuple[float, ...] | None = None
+    multi_label: bool = False
 
     def targets(self, labels: Array, classes: int, dtype: Any) -> Array:
-        """Turn labels [n] into smoothed probabilities [n, classes]."""
-        return optax.smooth_labels(
-            jax.nn.one_hot(labels, classes, dtype=dtype), self.label_smoothing
-        )
+        """Turn labels [n], or 0 and 1 [n, classes], into smoothed probabilities [n, classes]."""
+        if self.multi_label:
+            sharp = labels.astype(dtype)
+        else:
+            sharp = jax.nn.one_hot(labels, classes, dtype=dtype)
+        return optax.smooth_labels(sharp, self.label_smoothing)
+
+    def labels(self, targets: Array) -> Array:
+        """Return the labels of targets: the largest, or those above one half."""
+        return targets > 0.5 if self.multi_label else jnp.argmax(targets, axis=-1)
 
     def __call__(self, logits: Array, targets: Array) -> Array:
         """Average the loss over a batch.
@@ -88,7 +96,11 @@ class Teacher:
 def ranks(logits: Array, labels: Array) -> Array:
     """Count the other classes that are not below the label's: int32 [n], 0 for a hit.
 
-    Ties and NaN count against the label, so constant logits score nothing.
+    Ties and NaN count against the label, so constant logits score nothing. Of several labels,
+    given as [n, classes], the highest counts.
     """
+    if labels.ndim == 2:
+        own = jnp.max(logits, axis=1, keepdims=True, where=labels > 0, initial=-jnp.inf)
+        return jnp.sum(~(logits < own) & ~(labels > 0), axis=1)
     own = jnp.take_along_axis(logits, labels[:, None], axis=1)
     return jnp.sum(~(logits < own), axis=1) - 1

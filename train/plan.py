@@ -48,10 +48,11 @@ def compile_train_step(parallel: Parallel, objective: Objective, shape: tuple[in
       objective: the network, its loss and its optimizer.
       shape: [n, h, w, 3] of the images on all devices together.
     """
+    flags = (objective.model.num_classes,) if objective.loss.multi_label else ()
     lowered = parallel.train_step(objective).lower(
         parallel.shape_state(abstract_state(objective)),
         parallel.shape_batch(shape, jnp.uint8),
-        parallel.shape_batch(shape[:1], jnp.int32),
+        parallel.shape_batch((*shape[:1], *flags), jnp.int32),
         jax.eval_shape(jax.random.key, 0),
     )
     with no_program_cache():

@@ -20,22 +20,35 @@ _MOST_MISTAKES = 20
 def write_results(run: Run, output: Path, source: Source, verdicts: Verdicts) -> None:
     """Write what the judgements of a split say of each class, and draw the worst mistakes."""
     names = run.dataset.class_names
-    counts = verdicts.confusion()
+    matrix = None if verdicts.scores is not None else verdicts.confusion()
     result = {
         "split": "validation" if run.dataset.test is None else "test",
         "images": len(verdicts.label),
         "unreadable": verdicts.unreadable,
         **verdicts.means(),
-        "classes": per_class(counts, names),
+        "classes": per_label(verdicts, names) if matrix is None else per_class(matrix, names),
     }
     with written_at_once(output / "test.json") as draft:
         draft.write_text(json.dumps(result, indent=2) + "\n")
-    plot_confusion(counts, names, output / "confusion.png")
+    if matrix is not None:
+        plot_confusion(matrix, names, output / "confusion.png")
     picture = output / "mistakes.png"
     if mistakes := _worst(run.preprocessing, source, verdicts, names):
         plot_mistakes(mistakes, picture)
     else:
         picture.unlink(missing_ok=True)
+
+
+def per_label(verdicts: Verdicts, names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """Give the average precision of each class of several to an image, and its number of images.
+
+    The precision of a class without images is None.
+    """
+    counts = verdicts.label.sum(axis=0).tolist()
+    return {
+        name: {"average_precision": float(precision) if count else None, "images": count}
+        for name, precision, count in zip(names, verdicts.precisions(), counts, strict=True)
+    }
 
 
 def per_class(counts: np.ndarray, names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
@@ -75,6 +88,9 @@ def _worst(
             image = preprocessing.crop(read_image(record.encoded, record.name))
         except InputError:  # it was there a moment ago
             continue
-        label, predicted = (names[column[place]] for column in (verdicts.label, verdicts.predicted))
-        mistakes.append((np.asarray(image), f"{label}, taken for {predicted}"))
+        label, predicted = verdicts.label[place], names[verdicts.predicted[place]]
+        own = (
+            names[label] if label.ndim == 0 else ", ".join(np.array(names)[label > 0]) or "nothing"
+        )
+        mistakes.append((np.asarray(image), f"{own}, taken for {predicted}"))
     return mistakes

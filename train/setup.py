@@ -130,7 +130,12 @@ def prepare(config: Config, devices: Sequence[jax.Device] | None = None) -> Run:
         dataset=dataset,
         weights=weights,
         options=options,
-        metadata=Metadata(preprocessing, dataset.class_names, {"origin": "python -m train"}),
+        metadata=Metadata(
+            preprocessing,
+            dataset.class_names,
+            {"origin": "python -m train"},
+            "sigmoid" if dataset.multi_label else None,
+        ),
         parallel=parallel,
         objective=_objective(
             config, dataset, model, preprocessing, parallel, teacher, steps_per_epoch, total_steps
@@ -183,7 +188,12 @@ def _objective(
         optimizer=make_optimizer(config, schedule, steps_per_epoch),
         schedule=schedule,
         trained=get_spec(config.model).network.heads if config.freeze_backbone else None,
-        loss=Loss(config.loss, config.label_smoothing, weights),
+        loss=Loss(
+            "bce" if config.multi_label else config.loss,
+            config.label_smoothing,
+            weights,
+            config.multi_label,
+        ),
         ema_decay=config.ema_decay,
         norm_warmup=config.norm_warmup,
         mixing=Mixing(config.mixup, config.cutmix),

@@ -116,7 +116,7 @@ def train_step(
       objective: what to minimize.
       state: before the step.
       images: uint8 [n, h, w, 3].
-      labels: int32 [n].
+      labels: int32 [n], or 0 and 1 for each class, [n, classes].
       key: the run's random key; the step's number is folded in.
       teacher: variables of the objective's teacher.
 
@@ -164,17 +164,19 @@ def eval_step(objective: Objective, variables: Tree, images: Array, labels: Arra
 
     Returns:
       [n] each: the loss (without smoothing and weights of classes), the rank of the label (0 is a
-      hit, see `train.losses.ranks`) and the predicted class.
+      hit, see `train.losses.ranks`) and the predicted class; of images that may have several
+      labels also the "scores", the logits [n, classes].
     """
     inputs = objective.preprocessing.normalize(images)
     logits = objective.model.apply(variables, inputs, train=False)
-    plain = Loss(objective.loss.kind)
+    plain = Loss(objective.loss.kind, multi_label=objective.loss.multi_label)
     targets = plain.targets(labels, logits.shape[-1], logits.dtype)
-    return {
+    judged = {
         "loss": jax.vmap(plain)(logits[:, None], targets[:, None]),
         "rank": ranks(logits, labels),
         "predicted": jnp.argmax(logits, axis=-1),
     }
+    return {**judged, "scores": logits} if plain.multi_label else judged
 
 
 def _loss(
@@ -201,7 +203,7 @@ def _loss(
         loss = objective.teacher.blend(loss, logits, objective.teacher.logits(teacher, pixels))
     for auxiliary in jax.tree.leaves(updates.get(AUX_LOGITS)):
         loss += objective.model.aux_weight * objective.loss(auxiliary, targets)
-    rank = ranks(logits, jnp.argmax(targets, axis=-1))
+    rank = ranks(logits, objective.loss.labels(targets))
     hits = {"accuracy": jnp.mean(rank < 1, dtype=loss.dtype)}
     if logits.shape[1] > 5:
         hits["top5"] = jnp.mean(rank < 5, dtype=loss.dtype)

@@ -23,11 +23,13 @@ class FolderSource:
 
     Attributes:
       root: the split's folder.
-      files: (path below root, label) of each image.
+      files: (path below root, label) of each image; or its labels, where it may have several.
+      classes: number of classes, where an image may have several labels; otherwise None.
     """
 
     root: str
-    files: tuple[tuple[str, int], ...]
+    files: tuple[tuple[str, int | tuple[int, ...]], ...]
+    classes: int | None = None
 
     def __len__(self) -> int:
         return len(self.files)
@@ -36,7 +38,7 @@ class FolderSource:
         file, label = self.files[index]
         path = Path(self.root, file)
         try:
-            return Record(path.read_bytes(), label, str(path))
+            return Record(path.read_bytes(), self._flags(label), str(path))
         except OSError as error:
             raise UnreadableImageError(f"{path} cannot be read: {error.strerror}") from None
 
@@ -46,7 +48,12 @@ class FolderSource:
 
     def labels(self) -> np.ndarray:
         """Return the label of each image."""
-        return np.array([label for _, label in self.files])
+        return np.array([self._flags(label) for _, label in self.files])
+
+    def _flags(self, label: int | tuple[int, ...]) -> int | tuple[int, ...]:
+        if self.classes is None or isinstance(label, int):
+            return label
+        return tuple(int(index in label) for index in range(self.classes))
 
     def part(self, chosen: np.ndarray) -> "FolderSource":
         """Return a source of some of the images."""
@@ -91,7 +98,7 @@ def open_folder(name: str, path: Path, selection: Selection) -> Dataset:
         *(f"{name}/ has no labels and is not evaluated" for name in unlabelled),
         *notes,
         left_out.describe(),
-        describe_inequality(train.labels(), classes),
+        None if selection.multi_label else describe_inequality(train.labels(), classes),
     )
     return Dataset(
         name=name,
@@ -101,6 +108,7 @@ def open_folder(name: str, path: Path, selection: Selection) -> Dataset:
         test=sources.get("test"),
         augment=augment_photograph,
         notes=tuple(filter(None, said)),
+        multi_label=selection.multi_label,
     )
 
 
@@ -123,13 +131,15 @@ class _Table:
       name: of the files that hold the labels.
       splits: those splits; none without such files.
       files: folder of a split -> its images.
-      labels: image -> class.
+      labels: image -> its classes.
+      several: whether an image may have several.
     """
 
     name: str
     splits: tuple[str, ...]
     files: Mapping[Path, Sequence[str]]
-    labels: Mapping[str, str]
+    labels: Mapping[str, tuple[str, ...]]
+    several: bool
 
     @classmethod
     def read(
@@ -150,13 +160,14 @@ class _Table:
             for found in files.values()
             for file in found
         }
-        labels = read_labels(selection.labels, names, selection.label_columns)
+        several = selection.multi_label
+        labels = read_labels(selection.labels, names, selection.label_columns, several)
         known = {names[name]: label for name, label in labels.items()}
-        return cls(", ".join(selection.labels), tuple(splits), files, known)
+        return cls(", ".join(selection.labels), tuple(splits), files, known, several)
 
     def classes(self) -> tuple[str, ...]:
         """Sort the classes by name, numbers by their value."""
-        names = set(self.labels.values())
+        names = {name for labels in self.labels.values() for name in labels}
         numbers = all(name.isdecimal() for name in names)
         return tuple(sorted(names, key=int) if numbers else sorted(names))
 
@@ -164,7 +175,7 @@ class _Table:
         """Return the labelled images of a split; None if there are none."""
         number = {name: label for label, name in enumerate(classes)}
         found = [file for file in self.files[place] if file in self.labels]
-        strange = {self.labels[file] for file in found} - set(number)
+        strange = {name for file in found for name in self.labels[file]} - set(number)
         if strange:
             raise InputError(
                 f"{self.name}: classes that are not in train/: {shorten(sorted(strange), 4)}"
@@ -175,8 +186,11 @@ class _Table:
             if file not in self.labels:
                 left_out.add(NO_LABEL, file)
         below = len(str(place)) + 1
-        files = tuple((file[below:], number[self.labels[file]]) for file in found)
-        return FolderSource(str(place), files)
+        labels = {file: tuple(number[name] for name in self.labels[file]) for file in found}
+        if self.several:
+            files = tuple((file[below:], label) for file, label in labels.items())
+            return FolderSource(str(place), files, len(classes))
+        return FolderSource(str(place), tuple((f[below:], label) for f, (label,) in labels.items()))
 
 
 def _check_same_classes(

@@ -62,7 +62,8 @@ def hold_out(labels: Sequence[int] | np.ndarray, share: float, seed: int) -> np.
     A class keeps at least one image in training, and with two or more images gives at least one.
 
     Args:
-      labels: class of each image.
+      labels: class of each image, [n], or 0 and 1 for each class, [n, classes]: then the first
+        label counts.
       share: part to hold out, above 0 and below 1.
       seed: decides which images.
 
@@ -70,6 +71,8 @@ def hold_out(labels: Sequence[int] | np.ndarray, share: float, seed: int) -> np.
       bool [len(labels)], True for the images to hold out.
     """
     classes = np.asarray(labels)
+    if classes.ndim == 2:
+        classes = classes.argmax(axis=1)
     held = np.zeros(len(classes), bool)
     rng = np.random.default_rng(seed)
     for label in np.unique(classes):

@@ -46,5 +46,5 @@ def _digest(source: Source) -> str:
             record = source[index]
         except UnreadableImageError:
             continue
-        digest.update(record.encoded + record.label.to_bytes(8, "little", signed=True))
+        digest.update(record.encoded + str(record.label).encode())
     return digest.hexdigest()[:16]

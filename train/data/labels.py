@@ -20,8 +20,11 @@ _SEARCHED = 100
 
 
 def read_labels(
-    tables: Sequence[str], files: Iterable[str], columns: Sequence[str] = ()
-) -> dict[str, str]:
+    tables: Sequence[str],
+    files: Iterable[str],
+    columns: Sequence[str] = (),
+    several: bool = False,
+) -> dict[str, tuple[str, ...]]:
     """Read the classes of files from tables.
 
     Args:
@@ -31,27 +34,34 @@ def read_labels(
       columns: header of the column of files and of that of classes. By default the files are in
         the column that names most of them, and the classes in the only other column, or in one
         with a usual name such as label or class.
+      several: whether a file may have several classes: in one cell (cat|dog), in several rows, or
+        in a column of 0 and 1 for each class.
 
     Returns:
-      File -> class, for the files that the tables name.
+      File -> its classes, for the files that the tables name; one class unless `several`.
 
     Raises:
       InputError: a table that cannot be read, has no such columns, or names files that are not
         there or one file twice with two classes.
     """
     known = _by_name(files)
-    labels: dict[str, str] = {}
+    labels: dict[str, tuple[str, ...]] = {}
     for table in tables:
         missing = []
-        for name, label in _read_columns(table, known, columns):
+        for name, found in _read_columns(table, known, columns, several):
             file = known.get(_normal(name))
             if file is None:
                 missing.append(name)
                 continue
             if file == _SEVERAL:
                 raise InputError(f"{table}: {name!r} is the name of several files: write its path")
-            if labels.setdefault(file, label) != label:
-                raise InputError(f"{table}: {name!r} has two classes, {labels[file]!r}, {label!r}")
+            classes = tuple(sorted({*labels.get(file, ()), *found}))
+            if len(classes) != 1 and not several:
+                raise InputError(
+                    f"{table}: {name!r} has two classes, {shorten(classes)}: --multi-label allows "
+                    "several"
+                )
+            labels[file] = classes
         if missing:
             raise InputError(
                 f"{table} names {len(missing)} files that are not there: {shorten(missing, 4)}"
@@ -76,9 +86,9 @@ def _normal(name: str) -> str:
 
 
 def _read_columns(
-    table: str, known: Mapping[str, str], columns: Sequence[str]
-) -> list[tuple[str, str]]:
-    """Return the (file, class) of each row."""
+    table: str, known: Mapping[str, str], columns: Sequence[str], several: bool
+) -> list[tuple[str, list[str]]]:
+    """Return the (file, classes) of each row."""
     header, *rows = _read_rows(table)
     if any(_normal(cell) in known for cell in header):  # there is no header
         header, rows = [f"column {place}" for place in range(1, len(header) + 1)], [header, *rows]
@@ -86,13 +96,35 @@ def _read_columns(
         file, label = (_find(table, header, column) for column in columns)
     else:
         file = _file_column(table, header, rows, known)
+        if several and (flags := _flag_columns(header, rows, file)):
+            return [
+                (row[file], [header[k] for k in flags if row[k].strip() == "1"]) for row in rows
+            ]
         label = _class_column(table, header, file)
     for number, row in enumerate(rows, 2):
         if len(row) <= max(file, label):
             raise InputError(f"{table}, line {number}: {len(row)} columns instead of {len(header)}")
     # Kaggle's ImageNet has boxes after the class: "n01978287 240 170 260 240".
     words = 1 if header[label].strip().lower() == "predictionstring" else None
-    return [(row[file], " ".join(row[label].split()[:words])) for row in rows]
+    cells = [(row[file], " ".join(row[label].split()[:words])) for row in rows]
+    return [(name, _split(cell) if several else [cell]) for name, cell in cells]
+
+
+def _flag_columns(header: Sequence[str], rows: Sequence[Sequence[str]], file: int) -> list[int]:
+    """Return the columns of 0 and 1, if there are several and no others beside the files."""
+    others = [place for place in range(len(header)) if place != file]
+    flags = all(
+        len(row) == len(header) and row[place].strip() in ("0", "1")
+        for row in rows
+        for place in others
+    )
+    return others if flags and len(others) > 1 else []
+
+
+def _split(cell: str) -> list[str]:
+    """Split a cell of several classes at | ; or commas, otherwise at spaces."""
+    separator = next((sign for sign in "|;," if sign in cell), None)
+    return [name.strip() for name in cell.split(separator) if name.strip()]
 
 
 def _read_rows(table: str) -> list[list[str]]:

@@ -30,7 +30,7 @@ class Batch(TypedDict):
 
     Attributes:
       image: uint8 [n, s, s, 3], not yet normalized.
-      label: int32 [n].
+      label: int32 [n], or 0 and 1 for each class, [n, classes].
       weight: float32 [n]; 0 for padding after the end of the split and for an unreadable image.
       unreadable: int32 [n], index of the record that could not be read in this place, otherwise -1.
     """
@@ -40,6 +40,9 @@ class Batch(TypedDict):
     weight: np.ndarray
     unreadable: np.ndarray
 
+
+Label = int | tuple[int, ...]
+"""Index of a class, or 0 and 1 for each class."""
 
 Batches = Generator[Batch, None, None]
 """Batches; `close()` (or `contextlib.closing`) ends the readers' threads or processes."""
@@ -95,13 +98,14 @@ def eval_batches(
     workers: int = 0,
     skip_unreadable: bool = False,
     share: Share = WHOLE,
+    flags: int | None = None,
 ) -> Batches:
     """Read each record once, in order, in batches of equal shape.
 
     Arguments and errors are those of `train_batches`; with skip_unreadable, an unreadable image has
-    weight 0, like the padding of the last batch.
+    weight 0, like the padding of the last batch. With flags, a label is so many numbers of 0 and 1.
     """
-    read = _EvalReader(source, preprocessing, skip_unreadable)
+    read = _EvalReader(source, preprocessing, skip_unreadable, flags)
     count = -(-len(source) // batch_size)
     examples = _rows(grain.MapDataset.range(count * batch_size).map(read), batch_size, share)
     batches = examples.batch(batch_size // share.processes)
@@ -159,7 +163,7 @@ class _TrainReader:
         image = self.dataset.augment(image, size, rng, interpolation)
         return _example(np.asarray(image), label, 1, unreadable)
 
-    def _read(self, index: int) -> tuple[Image.Image, int, int]:
+    def _read(self, index: int) -> tuple[Image.Image, Label, int]:
         """Read the first readable record from `index` on: (image, label, bad index or -1)."""
         source = self.dataset.train
         for tried in range(len(source)):
@@ -179,6 +183,7 @@ class _EvalReader:
     source: Source
     preprocessing: Preprocessing
     skip_unreadable: bool
+    flags: int | None = None
 
     def __call__(self, place: int) -> Batch:
         if place >= len(self.source):
@@ -193,10 +198,11 @@ class _EvalReader:
 
     def _blank(self, unreadable: int) -> Batch:
         size = self.preprocessing.image_size
-        return _example(np.zeros((size, size, 3), np.uint8), 0, 0, unreadable)
+        label = 0 if self.flags is None else (0,) * self.flags
+        return _example(np.zeros((size, size, 3), np.uint8), label, 0, unreadable)
 
 
-def _load(source: Source, index: int) -> tuple[Image.Image, int]:
+def _load(source: Source, index: int) -> tuple[Image.Image, Label]:
     record = source[index]
     try:
         return read_image(record.encoded, record.name), record.label
@@ -204,7 +210,7 @@ def _load(source: Source, index: int) -> tuple[Image.Image, int]:
         raise UnreadableImageError(str(error)) from None
 
 
-def _example(image: np.ndarray, label: int, weight: int, unreadable: int) -> Batch:
+def _example(image: np.ndarray, label: Label, weight: int, unreadable: int) -> Batch:
     return Batch(
         image=image,
         label=np.asarray(label, np.int32),

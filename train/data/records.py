@@ -23,12 +23,12 @@ class Record(NamedTuple):
 
     Attributes:
       encoded: content of its image file.
-      label: index of its class.
+      label: index of its class; of an image with several labels, 0 or 1 for each class.
       name: path, or dataset/split/index, for messages.
     """
 
     encoded: bytes
-    label: int
+    label: int | tuple[int, ...]
     name: str
 
 
@@ -44,7 +44,7 @@ class Source(Protocol):
         """Read one record; several threads may call this at once."""
 
     def labels(self) -> np.ndarray:
-        """Return the label of each record; may read all of them."""
+        """Return the labels of all records, [n] or [n, classes]; may read all of them."""
 
     def listing(self) -> Iterable[str]:
         """Name the records as far as that needs no reading, wherever the data lies."""
@@ -61,6 +61,7 @@ class Selection:
       seed: decides which images are held out.
       labels: CSV files with the classes of images that lie in no class folder.
       label_columns: their columns of files and classes; () to find them.
+      multi_label: whether an image may have several labels.
     """
 
     splits: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -68,6 +69,7 @@ class Selection:
     seed: int = 0
     labels: tuple[str, ...] = ()
     label_columns: tuple[str, ...] = ()
+    multi_label: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +86,7 @@ class Dataset:
         weights to start from override the rest. None: the network's.
       workers: processes that should read it; None: the number for photographs.
       notes: lines for the user: how it was split, what was left out.
+      multi_label: whether an image may have several labels.
     """
 
     name: str
@@ -95,3 +98,4 @@ class Dataset:
     preset: Preprocessing | None = None
     workers: int | None = None
     notes: tuple[str, ...] = ()
+    multi_label: bool = False

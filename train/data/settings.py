@@ -31,6 +31,10 @@ class DataSettings:
     or without its suffix, and its class."""
     label_columns: tuple[str, ...] = ()
     """Columns of --labels with the file and with the class; by default they are found."""
+    multi_label: bool = False
+    """Images may have several labels, from --labels: cells such as cat|dog, a row for each label,
+    or a column of 0 and 1 for each class. The loss is --loss bce; `map` is the mean average
+    precision."""
     class_weights: Literal["balanced"] | None = None
     """Weigh the loss of each training image by the inverse of the size of its class."""
     train_size: int | None = None
@@ -67,8 +71,11 @@ class DataSettings:
         self._check_augmentation()
         if len(self.label_columns) not in (0, 2):
             raise InputError("--label-columns takes two names: of the file and of the class")
-        if self.label_columns and not self.labels:
-            raise InputError("--label-columns needs --labels FILE.csv")
+        for name in ("label_columns", "multi_label"):
+            if getattr(self, name) and not self.labels:
+                raise InputError(f"--{name.replace('_', '-')} needs --labels FILE.csv")
+        if self.multi_label and self.class_weights:
+            raise InputError("--class-weights does not apply to --multi-label: leave one out")
 
     def _check_augmentation(self) -> None:
         magnitudes = {"randaugment": range(31), "augmix": range(1, 11)}
@@ -101,4 +108,5 @@ class DataSettings:
             seed=seed,
             labels=self.labels,
             label_columns=self.label_columns,
+            multi_label=self.multi_label,
         )

@@ -103,16 +103,15 @@ class TfdsSource:
 
     def __getitem__(self, index: int) -> Record:
         """Read one record; InputError if its label is outside the classes."""
-        record = self._read(index)
-        if not 0 <= record.label < self._classes:
-            raise InputError(
-                f"{record.name} has label {record.label}; accepted: 0 to {self._classes - 1}"
-            )
-        return record
+        encoded, label = self._read(index)
+        name = f"{self.name}/{index}"
+        if not 0 <= label < self._classes:
+            raise InputError(f"{name} has label {label}; accepted: 0 to {self._classes - 1}")
+        return Record(encoded, label, name)
 
     def labels(self) -> np.ndarray:
         """Read the label of each record."""
-        return np.array([self._read(index).label for index in range(len(self))])
+        return np.array([self._read(index)[1] for index in range(len(self))])
 
     def listing(self) -> Iterable[str]:
         """Name the split: its version of TFDS fixes the records."""
@@ -120,12 +119,12 @@ class TfdsSource:
 
     def is_labelled(self) -> bool:
         """Tell whether the split has labels; otherwise TFDS has -1 in every record."""
-        return self._read(0).label != -1
+        return self._read(0)[1] != -1
 
-    def _read(self, index: int) -> Record:
+    def _read(self, index: int) -> tuple[bytes, int]:
         skip = {"image": tfds.decode.SkipDecoding()}
         example = self._features.deserialize_example_np(self._records[index], decoders=skip)
-        return Record(example["image"], int(example["label"]), f"{self.name}/{index}")
+        return example["image"], int(example["label"])
 
 
 def _open_records(builder: Any, split: str) -> Any:
