@@ -1,7 +1,9 @@
 """`python -m train`: train or evaluate a network."""
 
+import logging
 import os
 import sys
+import types
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +23,7 @@ def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
         with reading_arguments(prog):
             config = read_config(arguments, prog)
         _keep_compiled_programs()
+        _hide_tracebacks_of_stores()
         if config.plan:
             from train.plan import plan
 
@@ -33,6 +36,24 @@ def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
 
     with exiting_on_ctrl_c(prog):
         return run(prog, command)
+
+
+def _hide_tracebacks_of_stores() -> None:
+    """Leave a full disk's errors to who waits for the checkpoint.
+
+    Orbax logs the tracebacks of its threads as well, and its store those of writes that end after
+    another one has failed.
+    """
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    show = sys.excepthook
+
+    def show_others(
+        kind: type[BaseException], error: BaseException, trace: types.TracebackType | None
+    ) -> None:
+        if str(error) != "Event loop is closed":
+            show(kind, error, trace)
+
+    sys.excepthook = show_others
 
 
 def _keep_compiled_programs() -> None:

@@ -59,9 +59,13 @@ def make_optimizer(
     Raises:
       InputError: a scale of the learning rate that cannot be read.
     """
-    clip = [optax.clip_by_global_norm(config.clip)] if config.clip else []
-    scale = [scale_rates(config.lr_scale, steps_per_epoch)] if config.lr_scale else []
-    return optax.chain(*clip, _make_update(config, schedule), *scale)
+    parts = [_make_update(config, schedule)]
+    if config.clip:
+        parts.insert(0, optax.clip_by_global_norm(config.clip))
+    if config.lr_scale:
+        parts.append(scale_rates(config.lr_scale, steps_per_epoch))
+    # Alone it is not in a chain of one: the checkpoints of version 0.1 have none.
+    return optax.chain(*parts) if len(parts) > 1 else parts[0]
 
 
 def _make_update(config: Config, schedule: optax.Schedule) -> optax.GradientTransformation:

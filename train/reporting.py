@@ -20,6 +20,7 @@ from train.checkpoints import Checkpoints, Progress
 from train.pictures import plot_curves
 from train.setup import Run
 from train.step import Metrics, TrainState
+from train.tensorboard import EventFile
 
 Line = dict[str, Any]
 """One line of metrics.jsonl."""
@@ -61,15 +62,11 @@ class Reporter:
           progress: its position.
           total_steps: steps of the whole run.
         """
-        from tensorboardX import SummaryWriter  # slow to import, and only runs need it
-
         self.directory = directory
         self.metrics = directory / "metrics.jsonl"
         _truncate(self.metrics, progress)
         self._file = self.metrics.open("a")
-        self._board = SummaryWriter(
-            str(directory / "tensorboard"), purge_step=progress.step + 1 if progress.step else None
-        )
+        self._board = EventFile(directory / "tensorboard", progress.step + 1)
         self._bar = tqdm(
             total=total_steps,
             initial=progress.step,
@@ -92,9 +89,12 @@ class Reporter:
         """Append to metrics.jsonl and TensorBoard."""
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
-        for name, value in line.items():
-            if name not in ("step", "split", "epoch"):
-                self._board.add_scalar(f"{line['split']}/{name}", value, line["step"])
+        numbers = {
+            f"{line['split']}/{name}": value
+            for name, value in line.items()
+            if name not in ("step", "split", "epoch")
+        }
+        self._board.add(line["step"], numbers)
 
     def end_steps(self) -> None:
         """Close the progress bar; later lines appear below it."""

@@ -218,6 +218,15 @@ def test_a_bad_file_stops_the_run_names_it_and_keeps_what_was_learnt(workers, ca
     assert max(saved, default=0) == max(trained, default=0)
 
 
+def test_a_bad_validation_image_keeps_what_the_epoch_has_learnt(capsys):
+    Path("flowers/val/rose/0.jpg").write_bytes(b"no image")
+    assert main([*FLAGS, "--steps", "4", "--output", "run"]) == 1
+    assert "rose/0.jpg" in capsys.readouterr().err
+    assert [path.name for path in Path("run/checkpoints").iterdir()] == ["3"]
+    assert main(["--resume", "--output", "run", "--on-bad-image", "skip"]) == 0
+    assert "1 unreadable images skipped" in capsys.readouterr().out
+
+
 def test_bad_files_can_be_skipped_and_are_counted(capsys):
     for name in ("train/rose/3.jpg", "val/tulip/0.jpg"):
         Path("flowers", name).write_bytes(b"not an image")

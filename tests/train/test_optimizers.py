@@ -144,6 +144,19 @@ def test_gradients_are_clipped_by_their_norm_as_torchs():
     np.testing.assert_allclose(ours, torchs, rtol=1e-5)
 
 
+def test_checkpoints_of_version_0_1_fit():
+    """Their optimizer states are in no chain of one."""
+    decay, schedule = optax.add_decayed_weights(0.0), optax.constant_schedule(0.1)
+    for name, expected in {
+        "sgd": optax.chain(decay, optax.sgd(schedule, 0.9)),
+        "adamw": optax.adamw(schedule),
+    }.items():
+        given = make_optimizer(Config(optimizer=name), schedule, 10).init(PARAMS)
+        names = [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(given)]
+        like = jax.tree.leaves_with_path(expected.init(PARAMS))
+        assert names == [jax.tree_util.keystr(path) for path, _ in like]
+
+
 def test_rates_are_scaled_by_name_and_for_some_epochs():
     settings = {"optimizer": "adam", "lr_scale": ("conv/.*=0@0.2", "norm/scale=0.5")}
     plain, scaled = (

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import chex
 import jax
 import numpy as np
 import pytest
+from tensorboardX.proto.event_pb2 import Event
 
 import train.loop
 from flaxmobile import load_metadata, load_weights, registry
@@ -49,6 +51,15 @@ def lines(directory, split="train"):
     return [line for line in map(json.loads, text.splitlines()) if line["split"] == split]
 
 
+def read_events(path):
+    """The records of an event file: a length, its checksum, the bytes and theirs."""
+    data = path.read_bytes()
+    while data:
+        (length,) = struct.unpack_from("<Q", data)
+        yield Event.FromString(data[12 : 12 + length])
+        data = data[16 + length :]
+
+
 def losses(directory, split="train"):
     return {line["step"]: line["loss"] for line in lines(directory, split)}
 
@@ -77,7 +88,16 @@ def test_a_run_writes_what_the_contract_lists(uninterrupted):
     assert [line["step"] for line in lines(uninterrupted, "test")] == [20]
     assert [line["epoch"] for line in train if line["step"] in (9, 10, 20)] == [1, 2, 3]
     assert (uninterrupted / "curves.png").read_bytes().startswith(b"\x89PNG")
-    assert any((uninterrupted / "tensorboard").iterdir())
+    (events,) = (uninterrupted / "tensorboard").iterdir()
+    records = list(read_events(events))
+    assert records[0].file_version == "brain.Event:2"
+    scalars = {
+        (record.step, value.tag): value.simple_value
+        for record in records
+        for value in record.summary.value
+    }
+    assert scalars[1, "train/loss"] == pytest.approx(train[0]["loss"])
+    assert (STEPS, "test/accuracy") in scalars
     settings = json.loads((uninterrupted / "config.json").read_text())
     assert settings["settings"]["steps"] == STEPS
     model, variables = load_weights(uninterrupted / "best")
@@ -270,6 +290,26 @@ def test_a_signal_ends_at_once_what_has_nothing_to_lose():
     words = [sys.executable, "-c", AT_ONCE]
     done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=ROOT, timeout=60)
     assert (done.returncode, done.stdout) == (143, "stopped; continue\n"), done.stderr
+
+
+def test_a_full_disk_is_one_line_and_the_run_goes_on_once_there_is_room(tmp_path):
+    """The files may have 20 KB each, less than a checkpoint or the picture of the curves."""
+    limited = "ulimit -f 20; trap '' XFSZ; exec \"$@\""
+    command = [sys.executable, "-m", "tests.train.tiny", *FLAGS, "--steps", "3"]
+    done = subprocess.run(
+        ["bash", "-c", limited, "bash", *command, "--output", "run"],
+        capture_output=True, text=True, check=False, timeout=300,
+        env={
+            **os.environ, "XLA_FLAGS": "", "PYTHONPATH": str(ROOT),
+            "JAX_ENABLE_COMPILATION_CACHE": "false",  # it would warn
+        },
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.count("error: ") == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "File too large" in done.stderr.splitlines()[-1]
+    assert main(["--resume", "--output", "run"]) == 0
+    assert list(losses("run")) == [1, 2, 3]
 
 
 INTERRUPTED = """
