@@ -6,15 +6,17 @@ Imported before JAX is, so that it must not import JAX.
 from importlib.metadata import version
 from typing import Any
 
-FLAGS = ["--xla_force_host_platform_device_count=8", "--xla_backend_optimization_level=0"]
+QUICK = ["--xla_backend_optimization_level=0"]
 THOROUGH: dict[str, Any] = {"xla_backend_optimization_level": 3}
 """Compiler options of a user, for programs that are measured."""
+OPTIMIZED = {"xla_backend_optimization_level": 1}
+"""For programs that compute longer than they are compiled."""
 
 if tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 11):  # later ones have no choice of it
     # The older emitters make a kernel in a third of the time. YNNPACK's sums are wrong behind them,
     # Inception-ResNet-v2's gradients by 40 percent, so that it makes products alone.
     products = "individual_dot,individual_convolution"
-    FLAGS += [
+    QUICK += [
         "--xla_cpu_use_fusion_emitters=false",
         f"--xla_cpu_experimental_ynn_fusion_type={products}",
     ]
@@ -23,3 +25,5 @@ if tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 11):  # later ones ha
         "xla_cpu_use_fusion_emitters": True,
         "xla_cpu_experimental_ynn_fusion_type": ",".join(fusions),
     }
+
+FLAGS = ["--xla_force_host_platform_device_count=8", *QUICK]

@@ -30,12 +30,15 @@ from convert.rule import Rule
 from flaxmobile import create_model
 from flaxmobile.layers import AUX_LOGITS, Network
 from tests.networks import abstract
-from tests.xla import THOROUGH
+from tests.xla import OPTIMIZED, THOROUGH
 
 NUM_CLASSES = 10
 
 FULL_SIZE = 224
 """From here on, programs are compiled as users compile them."""
+
+WIDE = 3_000_000
+"""Parameters from which on a training step in float64, in plain loops, takes half a minute."""
 
 Names = Callable[[str], str]
 """Our path of a module -> the reference's name of it."""
@@ -210,7 +213,8 @@ def assert_training_step_agrees(
     expected_loss.backward()
     with jax.enable_x64(True):
         model = pair.flax.clone(dtype=np.float64)
-        step = jax.jit(partial(our_step, model))
+        wide = sum(leaf.size for leaf in jax.tree.leaves(pair.variables)) >= WIDE
+        step = jax.jit(partial(our_step, model), compiler_options=OPTIMIZED if wide else None)
         loss, changes = step(cast(pair.variables, np.float64), images, labels)
     found = pair.back(changes)
     assert_close(loss, expected_loss.item(), tolerance, "loss")

@@ -20,6 +20,7 @@ from tensorboardX.proto.event_pb2 import Event
 import train.loop
 from flaxmobile import load_metadata, load_weights, registry
 from tests.train.tiny import SPEC
+from tests.xla import QUICK
 from train.__main__ import main
 from train.output import owning
 
@@ -40,7 +41,7 @@ def run_command(*flags, status=0, **environment):
     done = subprocess.run(
         [sys.executable, "-m", "tests.train.tiny", *FLAGS, *map(str, flags)],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=600,
-        env={**os.environ, "XLA_FLAGS": "", "PYTHONPATH": str(ROOT), **environment},
+        env={**os.environ, "XLA_FLAGS": " ".join(QUICK), "PYTHONPATH": str(ROOT), **environment},
     )  # fmt: skip
     assert done.returncode == status, done.stdout
     return done.stdout
