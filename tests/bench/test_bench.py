@@ -31,7 +31,7 @@ def job(candidate="flaxmobile", task="inference", model="mobilenet_v2", **option
 def training_job():
     """In float64, on maps of more than one pixel: smaller networks amplify rounding."""
     options = {"alpha": 0.35, "dtype": "float64"}
-    return Job("flaxmobile", "train", "mobilenet_v2", options, 4, 64, 2)
+    return Job("flaxmobile", "train", "mobilenet_v2", options, 4, 40, 2)
 
 
 def test_plain_flax_takes_the_same_training_step():
