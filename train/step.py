@@ -190,8 +190,10 @@ def _loss(
     trained: Tree,
 ) -> tuple[Array, tuple[Metrics, Tree]]:
     """Return the loss of a batch, and the hits in it and the statistics of its normalizations."""
-    # Without momentum the network's new statistics are those of the batch alone.
-    logits, updates = objective.model.clone(norm_momentum=0.0).apply(
+    model = objective.model
+    if objective.norm_warmup:  # without momentum the new statistics are those of the batch alone
+        model = model.clone(norm_momentum=0.0)
+    logits, updates = model.apply(
         {"params": {**trained, **frozen}, "batch_stats": state.batch_stats},
         objective.preprocessing.normalize(pixels),
         train=True,
@@ -239,9 +241,10 @@ def _split(objective: Objective, params: Tree) -> tuple[Tree, Tree]:
 
 
 def _average(objective: Objective, state: TrainState, statistics: Tree) -> Tree:
-    """Move the running statistics towards those of the batch."""
-    momentum = objective.model.norm_momentum
-    decay = _warm_up(momentum, state.step) if objective.norm_warmup else momentum
+    """Move the running statistics towards those of the batch, unless the network has done it."""
+    if not objective.norm_warmup:
+        return statistics
+    decay = _warm_up(objective.model.norm_momentum, state.step)
     # In this form the statistics of a frozen backbone stay as they are to the bit.
     return jax.tree.map(
         lambda old, new: old + (1 - decay) * (new - old), state.batch_stats, statistics

@@ -18,4 +18,5 @@ def sgd(model: Network) -> Objective:
         preprocessing=_AS_THEY_ARE,
         optimizer=optax.sgd(LEARNING_RATE, MOMENTUM),
         schedule=optax.constant_schedule(LEARNING_RATE),
+        norm_warmup=False,  # the peers have none
     )
