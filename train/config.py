@@ -142,6 +142,11 @@ class Config(DataSettings, OptimizationSettings, HostSettings):
             raise InputError("--eval-only needs --init-from WEIGHTS, or --output RUN")
         if self.best_by == "map" and not self.multi_label:
             raise InputError("--best-by map needs --multi-label")
+        if self.output and "://" in self.output:
+            raise InputError(
+                f"--output is {self.output}; accepted: a directory. A bucket can be mounted as "
+                "one, with gcsfuse for example"
+            )
         if self.resume and not self.output:
             raise InputError("--resume needs --output: the directory of the run to continue")
 
