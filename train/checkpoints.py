@@ -12,7 +12,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
 from flaxmobile.errors import InputError, first_line
-from flaxmobile.trees import PyTree, as_tuples
+from flaxmobile.trees import PyTree, as_tuples, named_leaves
 from train import hosts
 
 
@@ -175,9 +175,8 @@ class _KeepBest(policies.PreservationPolicy):
 
 def _checksums(state: PyTree) -> dict[str, int]:
     """Compute the CRC-32 of each array: Orbax's formats have none that is checked."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
     return {
-        jax.tree_util.keystr(path): zlib.crc32(np.asarray(leaf).tobytes()) for path, leaf in leaves
+        name: zlib.crc32(np.asarray(leaf).tobytes()) for name, leaf in named_leaves(state).items()
     }
 
 

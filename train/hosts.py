@@ -123,11 +123,16 @@ def wait_for_all() -> None:
     first_says(None)
 
 
-def check_same(settings: dict[str, Any]) -> None:
-    """Raise InputError if another process has other settings or another version."""
+def check_same(settings: HostSettings) -> None:
+    """Raise InputError if another process has other settings or another version.
+
+    Where a host has its data, and how many processes read them, is its own affair.
+    """
     if jax.process_count() == 1:
         return
-    facts = json.dumps([settings, installed_versions(("flaxmobile", "jax", "flax"))])
+    own = ("process_index", "data_dir", "workers")
+    common = {name: v for name, v in dataclasses.asdict(settings).items() if name not in own}
+    facts = json.dumps([common, installed_versions(("flaxmobile", "jax", "flax"))])
     digest = np.frombuffer(hashlib.sha256(facts.encode()).digest(), np.uint8)
     digests = np.asarray(multihost_utils.process_allgather(digest))
     different = np.flatnonzero((digests != digests[0]).any(1)).tolist()

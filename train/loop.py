@@ -33,7 +33,7 @@ def train(config: Config) -> int:
     run_in_calling_thread()  # before the next line starts JAX's backend
     if jax.default_backend() == "cpu":
         keep_freed_memory()
-    hosts.check_same(config.to_json())
+    hosts.check_same(config)
     run = prepare(config)
     if config.eval_only and run.weights:
         _, variables = run.weights.load()

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from flaxmobile.errors import InputError
-from flaxmobile.trees import PyTree
+from flaxmobile.trees import PyTree, named_leaves
 from train.config import Config
 
 
@@ -133,7 +133,7 @@ def scale_rates(texts: Sequence[str], steps_per_epoch: int) -> optax.GradientTra
     scales = [_read_scale(text, steps_per_epoch) for text in texts]
 
     def init(params: PyTree) -> optax.ScaleByScheduleState:
-        names = [name for name, _ in _named(params)]
+        names = list(named_leaves(params))
         for scale, text in zip(scales, texts, strict=True):
             if not any(scale.pattern.fullmatch(name) for name in names):
                 tops = ", ".join(dict.fromkeys(name.partition("/")[0] for name in names))
@@ -144,7 +144,7 @@ def scale_rates(texts: Sequence[str], steps_per_epoch: int) -> optax.GradientTra
 
     def update(updates: PyTree, state: Any, params: PyTree = None) -> tuple[PyTree, Any]:
         del params
-        factors = [_factor(scales, name, state.count) for name, _ in _named(updates)]
+        factors = [_factor(scales, name, state.count) for name in named_leaves(updates)]
         leaves, structure = jax.tree.flatten(updates)
         scaled = [
             leaf if factor is None else leaf * factor
@@ -178,11 +178,6 @@ def _read_scale(text: str, steps_per_epoch: int) -> _Scale:
         f"--lr-scale is {text!r}; accepted: PATTERN=FACTOR or PATTERN=FACTOR@EPOCHS, such as "
         "'stage[1-3].*=0.1'"
     )
-
-
-def _named(params: PyTree) -> list[tuple[str, Any]]:
-    leaves, _ = jax.tree_util.tree_flatten_with_path(params)
-    return [(jax.tree_util.keystr(path, simple=True, separator="/"), leaf) for path, leaf in leaves]
 
 
 def _kernels(params: Any) -> Any:

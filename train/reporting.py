@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from flaxmobile.errors import InputError
 from flaxmobile.files import written_at_once
-from flaxmobile.trees import PyTree
+from flaxmobile.trees import PyTree, named_leaves
 from train import hosts
 from train.checkpoints import Checkpoints, Progress
 from train.pictures import plot_curves
@@ -234,12 +234,7 @@ class StepLines:
 
 def _first_nonfinite(params: PyTree, most: int = 3) -> str:
     """Name the first parameters that are not finite, in a sentence."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(params)
-    names = [
-        jax.tree_util.keystr(path, simple=True, separator="/")
-        for path, leaf in leaves
-        if not np.isfinite(leaf).all()
-    ]
+    names = [name for name, leaf in named_leaves(params).items() if not np.isfinite(leaf).all()]
     if not names:
         return "All parameters are finite. "
     more = f" and {len(names) - most} more" if len(names) > most else ""

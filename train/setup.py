@@ -14,18 +14,15 @@ from convert.published.loading import Weights, open_any_weights
 from flaxmobile.errors import InputError
 from flaxmobile.layers import Network
 from flaxmobile.preprocessing import Preprocessing
-from flaxmobile.registry import as_dtype, create_model, get_spec
+from flaxmobile.registry import create_model, get_spec
 from flaxmobile.trees import Tree
 from flaxmobile.variables import replace_heads
 from flaxmobile.weights import Metadata
 from train.config import Config, load_record
 from train.data import Dataset, open_dataset
 from train.data.augmentation import make_augmentation
-from train.data.balance import balanced_weights
 from train.data.workers import default_workers
-from train.losses import Loss, Teacher
-from train.mixing import Mixing
-from train.optimizers import make_optimizer, make_schedule
+from train.objective import make_objective
 from train.parallel import Parallel, make_parallel
 from train.recipes import get_recipe, recipe_for
 from train.step import Objective, TrainState, create_state
@@ -137,7 +134,7 @@ def prepare(config: Config, devices: Sequence[jax.Device] | None = None) -> Run:
             "sigmoid" if dataset.multi_label else None,
         ),
         parallel=parallel,
-        objective=_objective(
+        objective=make_objective(
             config, dataset, model, preprocessing, parallel, teacher, steps_per_epoch, total_steps
         ),
         steps_per_epoch=steps_per_epoch,
@@ -164,45 +161,6 @@ def _warnings(config: Config, dataset: Dataset) -> Iterator[str]:
         )
 
 
-def _objective(
-    config: Config,
-    dataset: Dataset,
-    model: Network,
-    preprocessing: Preprocessing,
-    parallel: Parallel,
-    teacher: Weights | None,
-    steps_per_epoch: int,
-    total_steps: int,
-) -> Objective:
-    schedule = make_schedule(config, steps_per_epoch, total_steps)
-    weights = None
-    if config.class_weights == "balanced":
-        weights = balanced_weights(dataset.train.labels(), len(dataset.class_names))
-    return Objective(
-        model=model.clone(
-            axis_name=parallel.axis_name,
-            frozen_norm=config.freeze_backbone,
-            remat=config.remat,
-        ),
-        preprocessing=preprocessing,
-        optimizer=make_optimizer(config, schedule, steps_per_epoch),
-        schedule=schedule,
-        trained=get_spec(config.model).network.heads if config.freeze_backbone else None,
-        loss=Loss(
-            "bce" if config.multi_label else config.loss,
-            config.label_smoothing,
-            weights,
-            config.multi_label,
-        ),
-        ema_decay=config.ema_decay,
-        norm_warmup=config.norm_warmup,
-        mixing=Mixing(config.mixup, config.cutmix),
-        accumulate=config.accumulate,
-        teacher=_teacher(config, teacher) if teacher else None,
-        skip_nonfinite=config.skip_nonfinite > 0,
-    )
-
-
 def _check_batch(config: Config, parallel: Parallel) -> None:
     """Refuse a batch whose share on each device cannot be split into parts or pairs."""
     share = config.batch_size // parallel.count
@@ -217,12 +175,6 @@ def _check_batch(config: Config, parallel: Parallel) -> None:
             f"--mixup and --cutmix mix pairs of images: take a --batch-size that "
             f"{2 * parallel.count} divides, not {config.batch_size}"
         )
-
-
-def _teacher(config: Config, weights: Weights) -> Teacher:
-    model = weights.model.clone(dtype=as_dtype(config.dtype))
-    preprocessing = weights.metadata.preprocessing
-    return Teacher(model, preprocessing, config.distill_temperature, config.distill_weight)
 
 
 def _open_teacher(config: Config, dataset: Dataset) -> Weights | None:

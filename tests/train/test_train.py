@@ -281,7 +281,7 @@ from train.signals import StopSignals
 with StopSignals("stopped; continue") as signals:
     threading.Timer(1, os.kill, (os.getpid(), signal.SIGTERM)).start()
     try:
-        sum(iter(lambda: 1, 0))  # C code in which Python handles no signal: it compiles, say
+        sum(iter(lambda: 1, 0))  # a loop that looks at no signal, as a compiler does
     finally:
         print("too late")
 """
