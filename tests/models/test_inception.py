@@ -1,7 +1,7 @@
 """Inception V1, V2 and V3: structure, flavours, auxiliary classifiers, options."""
 
 import json
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import jax
@@ -14,6 +14,7 @@ from flaxmobile import InputError, create_backbone, create_model, summarize
 from flaxmobile.layers import AUX_LOGITS, to_symmetric_range
 from flaxmobile.models import inception_v1
 from tests.networks import abstract, random_variables, small_model
+from tests.xla import THOROUGH
 
 ORACLES = json.loads((Path(__file__).parents[1] / "data" / "oracles.json").read_text())
 NAMES = ("inception_v1", "inception_v2", "inception_v3")
@@ -147,7 +148,8 @@ def test_auxiliary_logits_are_for_training_alone(name):
     def run(model, train):
         mutable = [AUX_LOGITS, "batch_stats"] if train else [AUX_LOGITS]
         rngs = {"dropout": jax.random.key(0)}
-        return jax.jit(lambda v: model.apply(v, x, train, mutable=mutable, rngs=rngs))(variables)
+        apply = partial(model.apply, train=train, mutable=mutable, rngs=rngs)
+        return jax.jit(apply, compiler_options=THOROUGH)(variables, x)
 
     logits, updates = run(model, train=True)
     sown = jax.tree.leaves(updates[AUX_LOGITS])

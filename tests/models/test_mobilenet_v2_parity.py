@@ -25,6 +25,7 @@ from tests.models.parity import (
     statistics_of,
     to_torch,
 )
+from tests.xla import THOROUGH
 
 every_width = pytest.mark.parametrize(
     ("alpha", "size"), [(0.35, 96), (0.5, 96), (1.0, 224), (1.4, 96)]
@@ -101,7 +102,9 @@ def test_statistics_in_float32_agree_with_torchs_in_float64(alpha, size):
     with torch.no_grad():
         network(to_torch(images.astype(np.float64)))
     _, model, variables, back = pair(alpha)
-    forward = jax.jit(partial(model.apply, train=True, mutable=["batch_stats"]))
+    forward = jax.jit(
+        partial(model.apply, train=True, mutable=["batch_stats"]), compiler_options=THOROUGH
+    )
     _, updates = forward(variables, images)
     assert_all_close(back({**variables, **updates}), statistics_of(network), 1e-5)
 
