@@ -1,11 +1,15 @@
 """Files and directories that appear complete or not at all."""
 
+import atexit
 import contextlib
 import os
 import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+_QUIET = 1.0  # seconds without a late write after which a failed draft counts as gone
+_LONGEST = 10.0  # seconds after which it is left
 
 
 @contextlib.contextmanager
@@ -27,12 +31,13 @@ def written_at_once(path: Path, *, new: bool = False) -> Iterator[Path]:
             draft.rename(path)
         else:
             _replace(path, draft)
-    except OSError as error:
-        if error.filename is not None:
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename is not None:
             error.filename = str(error.filename).replace(str(draft), str(path))
-        raise
-    finally:
+        if draft.is_dir():
+            _remove_for_good(draft)
         _remove(draft)
+        raise
 
 
 def _replace(path: Path, draft: Path) -> None:
@@ -46,12 +51,23 @@ def _replace(path: Path, draft: Path) -> None:
 
 
 def _remove(draft: Path) -> None:
-    """Remove a draft; a store's threads may go on writing into it for a moment."""
-    for _ in range(50):
-        if draft.is_dir():
-            shutil.rmtree(draft, ignore_errors=True)
-        else:
-            draft.unlink(missing_ok=True)
-        if not draft.exists():
-            return
-        time.sleep(0.05)
+    if draft.is_dir():
+        shutil.rmtree(draft, ignore_errors=True)
+    else:
+        draft.unlink(missing_ok=True)
+
+
+def _remove_for_good(draft: Path) -> None:
+    """Remove a draft whose writing failed.
+
+    The threads of a store are not stopped by the failure of one of them: a late one makes its
+    directory again. So the draft has to be away for a while.
+    """
+    seen = time.monotonic()
+    end = seen + _LONGEST
+    while time.monotonic() < min(seen + _QUIET, end):
+        if draft.exists():
+            _remove(draft)
+            seen = time.monotonic()
+        time.sleep(0.02)
+    atexit.register(_remove, draft)

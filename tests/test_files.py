@@ -1,10 +1,11 @@
 """Files and directories that appear complete or not at all."""
 
 import errno
+import threading
+import time
 
 import pytest
 
-from flaxmobile import files
 from flaxmobile.files import written_at_once
 
 
@@ -54,28 +55,17 @@ def test_errors_name_the_path_and_not_the_draft(tmp_path):
     assert raised.value.filename == str(path)
 
 
-def test_a_draft_is_removed_though_threads_still_write_into_it(tmp_path, monkeypatch):
-    left = ["0", "1", "2"]
-    drafts = []
+def test_a_draft_is_removed_though_threads_still_write_into_it(tmp_path):
+    def write_late(draft):
+        for name in ("0", "1", "2"):
+            time.sleep(0.3)
+            draft.mkdir(exist_ok=True)
+            (draft / name).touch()
 
-    def others_write(_seconds=0.0):
-        if left:
-            drafts[0].mkdir(exist_ok=True)
-            (drafts[0] / left.pop()).touch()
-
-    monkeypatch.setattr(files.time, "sleep", others_write)
-    monkeypatch.setattr(files.shutil, "rmtree", _then(files.shutil.rmtree, others_write))
     with pytest.raises(ValueError, match="full"), written_at_once(tmp_path / "a") as draft:
-        drafts.append(draft)
         draft.mkdir()
+        thread = threading.Thread(target=write_late, args=(draft,))
+        thread.start()
         raise ValueError("full")
-    assert not left
+    thread.join()
     assert not list(tmp_path.iterdir())
-
-
-def _then(function, also):
-    def both(*args, **kwargs):
-        function(*args, **kwargs)
-        also()
-
-    return both
