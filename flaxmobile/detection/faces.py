@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from flaxmobile.detection.boxes import overlap
 from flaxmobile.errors import InputError
 from flaxmobile.models.blazeface import ANCHORS, VARIANTS, BlazeFace
 
@@ -136,15 +137,6 @@ def _blend_one(
 
     _, faces = jax.lax.scan(take, scores >= score_threshold, None, length=max_faces)
     return faces
-
-
-def overlap(box: Array, boxes: Array) -> Array:
-    """Intersection over union of a box [4] with others [n, 4]: [n]."""
-    low = jnp.maximum(box[None, :2], boxes[:, :2])
-    high = jnp.minimum(box[None, 2:], boxes[:, 2:])
-    common = jnp.prod(jnp.maximum(high - low, 0), -1)
-    area = jnp.prod(box[2:] - box[:2]) + jnp.prod(boxes[:, 2:] - boxes[:, :2], -1)
-    return common / jnp.maximum(area - common, jnp.finfo(boxes.dtype).tiny)
 
 
 def detect_faces(

@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from flaxmobile import create_backbone, create_model, detect_faces, detection
+from flaxmobile import create_backbone, create_model, detect_faces
 from flaxmobile.detection import Faces, blend, decode, make_anchors
+from flaxmobile.detection import faces as faces_module
 from flaxmobile.errors import InputError
 from flaxmobile.models.blazeface import VARIANTS
 from tests.networks import abstract
@@ -159,9 +160,9 @@ def planted(monkeypatch):
         return {"boxes": boxes + 0 * images.sum(), "scores": scores + 0 * images.sum()}
 
     monkeypatch.setattr(type(model), "apply", apply)
-    detection._detect.clear_cache()
+    faces_module._detect.clear_cache()
     yield model, seen
-    detection._detect.clear_cache()
+    faces_module._detect.clear_cache()
 
 
 @pytest.mark.parametrize(
@@ -190,17 +191,17 @@ def test_the_detector_is_compiled_once_whatever_the_images_size(planted):
     model, seen = planted
     for size in (32, 50, 200):
         detect_faces(model, {}, np.zeros((size, 40, 3), np.uint8), score_threshold=size / 400)
-    assert len(seen) == detection._detect._cache_size() == 1
+    assert len(seen) == faces_module._detect._cache_size() == 1
     assert seen[0].shape == (1, 128, 128, 3)
 
 
 def letterboxed(image):
     """What the network sees of an image, by way of a model that gives it back."""
-    pixels = detection._check_image(image)
+    pixels = faces_module._check_image(image)
     height, width, _ = pixels.shape
     scale = 128 / max(height, width)
     corner = np.asarray([128 - height * scale, 128 - width * scale], np.float32) / 2
-    return np.asarray(detection._letterbox(pixels, jnp.full(2, scale, jnp.float32), corner))[0]
+    return np.asarray(faces_module._letterbox(pixels, jnp.full(2, scale, jnp.float32), corner))[0]
 
 
 def test_the_network_sees_the_image_in_a_black_square():
