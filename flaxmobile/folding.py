@@ -7,7 +7,7 @@ import numpy as np
 
 from flaxmobile.errors import InputError
 from flaxmobile.layers import Network
-from flaxmobile.variables import abstract_variables, check_variables
+from flaxmobile.variables import abstract_variables, check_variables, widen
 
 Tree = dict[str, Any]
 
@@ -17,7 +17,8 @@ def fold_batch_norm(model: Network, variables: Tree) -> tuple[Network, Tree]:
 
     Args:
       model: a classifier or backbone.
-      variables: its variables, {"params": …, "batch_stats": …}.
+      variables: its variables, {"params": …, "batch_stats": …}; other collections, such as sown
+        logits, are left out. Numbers in bfloat16 are widened to float32.
 
     Returns:
       A model with `folded=True` and its variables, {"params": …}: the same outputs up to float
@@ -34,6 +35,7 @@ def fold_batch_norm(model: Network, variables: Tree) -> tuple[Network, Tree]:
         raise InputError(
             f"variables hold {sorted(variables)}; accepted: {collections} of this model"
         )
+    variables = widen({name: variables[name] for name in expected})
     check_variables(expected, variables, "the given tree")
     params = _fold(variables["params"], variables.get("batch_stats", {}), model.norm_epsilon)
     return model.clone(folded=True), {"params": params}

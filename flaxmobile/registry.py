@@ -39,13 +39,14 @@ def get_spec(name: str) -> Spec:
     return SPECS[resolve_name(name)]
 
 
-def create_model(name: str, **options: Any) -> Network:
+def create_model(name: str, /, **options: Any) -> Network:
     """Build a classifier.
 
     Args:
       name: a name of `list_models()` or an alias such as "v2".
       **options: fields of the network's class, such as `alpha`, `num_classes`, `dtype` (a type or
-        its name), `padding`, `output_stride`.
+        its name), `padding`, `output_stride`; `flaxmobile info NAME` explains all of them. `name`
+        is Flax's own: the name as a submodule, inside your module.
 
     Returns:
       A Flax module: `model.init(key, images)` and `model.apply(variables, images, train=False)`
@@ -59,6 +60,7 @@ def create_model(name: str, **options: Any) -> Network:
 
 def create_backbone(
     name: str,
+    /,
     *,
     out_strides: Sequence[int] | None = None,
     output_stride: int | None = None,
@@ -81,13 +83,15 @@ def create_backbone(
       A Flax module that maps images [n, h, w, 3] to {stride or tap: features}, where features are
       [n, ceil(h / stride), ceil(w / stride), c].
 
+      Its `channels` are {stride or tap: c}.
+
     Raises:
       InputError: an unknown name or option, a stride that the network cannot give, or a tap in no
         block of the network. A tap of a unit that its block does not have raises when the network
         runs.
     """
     if output_stride is None:
-        output_stride = max(_build(name, options).output_strides)
+        output_stride = max(_build(name, options, parent=None).output_strides)
     _check_type("output_stride", _plain(output_stride), int)
     if out_strides is None:
         offered = get_spec(name).network.endpoint_strides
@@ -112,6 +116,9 @@ def options_of(model: Network) -> dict[str, Any]:
 
 def _build(name: str, options: dict[str, Any], **extra: Any) -> Network:
     spec, offered = get_spec(name), model_options(name)
+    options, submodule = dict(options), options.get("name")
+    options.pop("name", None)
+    _check_type("name", submodule, str | None)
     if asked := {"pretrained", "weights"} & options.keys():
         raise InputError(
             f"create_model has no option {asked.pop()}; for published weights call "
@@ -121,13 +128,12 @@ def _build(name: str, options: dict[str, Any], **extra: Any) -> Network:
         if option not in offered:
             raise unknown(f"option of {resolve_name(name)}", option, offered)
     types_by_name = typing.get_type_hints(spec.network)
-    values = dict(options)
-    values["dtype"] = as_dtype(values.get("dtype", jnp.float32))
+    values = {**options, "dtype": as_dtype(options.get("dtype", jnp.float32))}
     for option, value in values.items():
         if option != "dtype":
             values[option] = _plain(value)
             _check_type(option, values[option], types_by_name[option])
-    network = spec.network(**values, **extra)
+    network = spec.network(**values, **extra, name=submodule)
     network.check()
     return network
 
@@ -144,7 +150,9 @@ def as_dtype(dtype: Any) -> jnp.dtype:
 
 
 def _plain(value: Any) -> Any:
-    """Turn lists, which Flax cannot hash, into tuples, and NumPy's scalars into Python's."""
+    """Turn lists and NumPy's arrays, which Flax cannot hash, into tuples of Python's numbers."""
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
     if isinstance(value, list | tuple):
         return tuple(map(_plain, value))
     return value.item() if isinstance(value, np.generic) else value

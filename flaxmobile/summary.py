@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from flaxmobile.layers import BatchNorm, Conv, Network
+from flaxmobile.registry import create_model
+from flaxmobile.sizes import ImageSize, as_height_and_width, as_image_size, size_text
 from flaxmobile.table import RULE, format_table
 
 
@@ -35,11 +37,11 @@ class Summary:
     """Counts for one image at inference; `print` shows them as a table.
 
     Attributes:
-      image_size: side of the input in pixels.
+      image_size: side of the input in pixels, or (height, width).
       rows: one per convolution, normalization and dense layer, in the order of execution.
     """
 
-    image_size: int
+    image_size: ImageSize
     rows: tuple[Row, ...]
 
     @property
@@ -68,8 +70,10 @@ class Summary:
             shape, macs = "×".join(map(str, row.output)), f"{row.macs:,}" if row.macs else ""
             rows.append((row.path, row.kind, shape, f"{row.params:,}", macs, share))
         total = ("total", "", "", f"{self.params:,}", f"{self.macs:,}", "100.0%")
-        size = f"{self.image_size}×{self.image_size}"
-        share = f"1×1 convolutions do {self.pointwise_share:.1%} of the multiply-adds at {size}"
+        share = (
+            f"1×1 convolutions do {self.pointwise_share:.1%} of the multiply-adds at "
+            f"{size_text(self.image_size)}"
+        )
         return format_table([*rows, RULE, total], right=range(2, 6)) + "\n" + share
 
     def to_json(self) -> dict[str, Any]:
@@ -83,18 +87,21 @@ class Summary:
         }
 
 
-def summarize(model: Network, image_size: int = 224) -> Summary:
+def summarize(model: Network | str, image_size: ImageSize = 224) -> Summary:
     """Count parameters and multiply-adds of a classifier or backbone.
 
     Nothing is computed or allocated: the network is only traced.
 
     Args:
-      model: from `create_model` or `create_backbone`.
-      image_size: side of the square input in pixels.
+      model: from `create_model` or `create_backbone`, or a name of `list_models()`.
+      image_size: side of the input in pixels, or (height, width).
 
     Raises:
-      InputError: the image is smaller than the network's minimum.
+      InputError: no such network, or the image is smaller than the network's minimum.
     """
+    if isinstance(model, str):
+        model = create_model(model)
+    height, width = as_height_and_width(image_size)
     rows: list[Row] = []
 
     def record(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
@@ -106,7 +113,7 @@ def summarize(model: Network, image_size: int = 224) -> Summary:
         return output
 
     model = model.countable()
-    images = jax.ShapeDtypeStruct((1, image_size, image_size, model.in_channels), jnp.float32)
+    images = jax.ShapeDtypeStruct((1, height, width, model.in_channels), jnp.float32)
     with nn.intercept_methods(record):
         variables = jax.eval_shape(model.init, jax.random.key(0), images)
         made = executed = list(rows)
@@ -116,7 +123,7 @@ def summarize(model: Network, image_size: int = 224) -> Summary:
             executed = rows
     paths = {row.path for row in executed}
     return Summary(
-        image_size,
+        as_image_size(image_size),
         tuple(row if row.path in paths else row._replace(macs=0) for row in made),
     )
 

@@ -7,11 +7,36 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
+from jax import Array
 
 from flaxmobile.errors import InputError
 from flaxmobile.layers import Network
+from flaxmobile.sizes import ImageSize, as_height_and_width
 
 Tree = dict[str, Any]
+
+
+def init(model: Network, key: Array, image_size: ImageSize | None = None) -> Tree:
+    """Initialize a network's variables, compiled: much faster than `model.init` op by op.
+
+    Args:
+      model: a classifier or backbone. It is compiled once for each size of image.
+      key: random key, such as jax.random.key(0).
+      image_size: side of the images in pixels, or (height, width); by default the smallest that
+        the network takes. No shape of a variable depends on it.
+
+    Returns:
+      {"params": …, "batch_stats": …}, float32.
+
+    Raises:
+      InputError: the images are smaller than the network's minimum.
+    """
+    return _init(model, key, as_height_and_width(image_size or model.min_image_size))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def _init(model: Network, key: Array, size: tuple[int, int]) -> Tree:
+    return dict(model.init(key, jnp.zeros((1, *size, model.in_channels))))
 
 
 def abstract_variables(model: Network) -> Tree:
@@ -25,6 +50,17 @@ def _trace(model: Network) -> Tree:
     side = model.min_image_size
     images = jax.ShapeDtypeStruct((1, side, side, model.in_channels), jnp.float32)
     return dict(jax.eval_shape(model.init, jax.random.key(0), images))
+
+
+def widen(variables: Tree) -> Tree:
+    """Return variables as NumPy's arrays, bfloat16 and float16 as float32, which is exact."""
+
+    def as_array(leaf: Any) -> np.ndarray:
+        array = np.asarray(leaf)
+        narrow = jnp.issubdtype(array.dtype, jnp.floating) and array.dtype.itemsize < 4
+        return array.astype(np.float32) if narrow else array
+
+    return jax.tree.map(as_array, variables)
 
 
 def check_variables(expected: Tree, found: Tree, where: str) -> None:

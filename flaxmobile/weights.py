@@ -20,7 +20,7 @@ from flaxmobile.outputs import OUTPUTS, default_output
 from flaxmobile.preprocessing import Preprocessing
 from flaxmobile.registry import as_dtype, create_model, resolve_name
 from flaxmobile.trees import Tree
-from flaxmobile.variables import abstract_variables, check_variables
+from flaxmobile.variables import abstract_variables, check_variables, widen
 from flaxmobile.versions import __version__
 
 _DESCRIPTION = "model.json"
@@ -115,7 +115,7 @@ def save_weights(
       directory: where; its parents are made.
       model_name: registered name or alias.
       options: options of `create_model`, `num_classes` among them.
-      variables: {"params": …, "batch_stats": …} of that model.
+      variables: {"params": …, "batch_stats": …} of that model; bfloat16 is stored as float32.
       metadata: preprocessing, class names and source.
       overwrite: replace a directory that exists.
 
@@ -130,7 +130,7 @@ def save_weights(
     names = metadata.class_names
     if names is not None and len(names) != model.num_classes:
         raise InputError(f"{len(names)} class names were given for {model.num_classes} classes")
-    variables = jax.tree.map(np.asarray, variables)
+    variables = widen(variables)
     check_variables(abstract_variables(model), variables, "the given tree")
     description = {
         "format": _FORMAT,

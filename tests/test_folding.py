@@ -2,6 +2,7 @@ from functools import cache
 
 import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.core import freeze
@@ -177,3 +178,13 @@ def test_variables_of_another_width_are_refused():
     other = random_variables(small_model(alpha=0.5))
     with pytest.raises(flaxmobile.InputError, match="stage2_block1"):
         flaxmobile.fold_batch_norm(small_model(), other)
+
+
+def test_bfloat16_is_folded_in_float32_and_sown_collections_are_left_out():
+    model = small_model()
+    variables = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), random_variables(model))
+    _, found = flaxmobile.fold_batch_norm(model, {**variables, "aux_logits": {"a": (1.0,)}})
+    wide = jax.tree.map(lambda leaf: leaf.astype(np.float32), variables)
+    _, expected = flaxmobile.fold_batch_norm(model, wide)
+    chex.assert_trees_all_equal(found, expected)
+    assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {np.dtype("float32")}

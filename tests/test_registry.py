@@ -5,6 +5,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
+from flax import linen as nn
 
 import flaxmobile
 from flaxmobile import registry
@@ -14,6 +16,8 @@ from tests.networks import (
     random_variables,
     short_backbone,
     short_model,
+    small_backbone,
+    small_model,
 )
 
 MODELS = flaxmobile.list_models()
@@ -310,4 +314,47 @@ def test_numpy_scalars_are_numbers():
     assert json.loads(json.dumps({name: found[name] for name in options}))
     backbone = flaxmobile.create_backbone("v2", out_strides=np.asarray([4, 8]).tolist())
     assert backbone.out_strides == (4, 8)
-    assert flaxmobile.create_backbone("v2", out_strides=list(np.asarray([4, 8]))) == backbone
+    for strides in (np.asarray([4, 8]), list(np.asarray([4, 8]))):
+        assert flaxmobile.create_backbone("v2", out_strides=strides) == backbone
+
+
+class Segmenter(nn.Module):
+    """A module of a user's own."""
+
+    @nn.compact
+    def __call__(self, images):
+        backbone = flaxmobile.create_backbone("v2", out_strides=(8, 16), name="backbone")
+        features = backbone(images)
+        return nn.Dense(backbone.channels[8], name="head")(features[8])
+
+
+def test_a_submodule_may_have_a_name_and_says_its_channels():
+    images = jax.ShapeDtypeStruct((1, 32, 32, 3), np.float32)
+    params = jax.eval_shape(Segmenter().init, jax.random.key(0), images)["params"]
+    assert set(params) == {"backbone", "head"}
+    assert flaxmobile.create_model("v2", name="net").name == "net"
+
+
+def test_channels_are_those_of_the_maps():
+    backbone = small_backbone(out_strides=(4, 32), taps=("stage6_block1/expand",))
+    expected = {name: each.shape[-1] for name, each in _output(backbone).items()}
+    assert backbone.channels == expected
+    with pytest.raises(flaxmobile.InputError, match="a classifier has no maps"):
+        _ = small_model().channels
+
+
+@pytest.mark.parametrize("kind", [list, torch.tensor])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_images_that_are_no_arrays_are_refused(kind, compiled):
+    model = short_model()
+    variables = random_variables(model)
+    call = flaxmobile.jit_inference(model) if compiled else model.apply
+    with pytest.raises(flaxmobile.InputError, match=r"images are of type .*Preprocessing"):
+        call(variables, kind([[[[0.5]]]]))
+
+
+def test_train_must_be_static():
+    model = short_model()
+    images = np.zeros((1, 32, 32, 3), np.float32)
+    with pytest.raises(flaxmobile.InputError, match='static_argnames="train"'):
+        jax.jit(model.apply)(random_variables(model), images, train=True)

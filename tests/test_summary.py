@@ -5,6 +5,7 @@ import math
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import flaxmobile
@@ -155,3 +156,20 @@ def test_json_has_the_totals_and_a_row_per_layer():
 def test_too_small_an_image_is_refused():
     with pytest.raises(flaxmobile.InputError, match=r"\[1, 31, 31, 3\].*at least 32"):
         flaxmobile.summarize(small_model(), 31)
+
+
+def test_a_name_is_summarized_like_its_network():
+    assert flaxmobile.summarize("v2") == _v2()
+
+
+def test_an_image_may_have_two_sides():
+    wide = flaxmobile.summarize(small_model(), (64, np.int64(32)))
+    assert (wide.image_size, wide.rows[0].output[:2]) == ((64, 32), (32, 16))
+    assert str(wide).endswith("at 64×32")
+    assert flaxmobile.summarize(small_model(), np.int64(32)).to_json()["image_size"] == 32
+
+
+@pytest.mark.parametrize("size", [0, (64, -1), 64.0, "64", (64, 64, 3)])
+def test_other_sizes_are_refused(size):
+    with pytest.raises(flaxmobile.InputError, match=r"image_size is .*accepted: the side"):
+        flaxmobile.summarize(small_model(), size)

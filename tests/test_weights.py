@@ -259,6 +259,13 @@ def test_a_file_without_a_sum_is_refused(directory):
         load_weights(directory)
 
 
+def test_bfloat16_is_stored_as_float32(tmp_path, variables):
+    narrow = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), variables)
+    save_weights(tmp_path / "w", "v2", OPTIONS, narrow)
+    _, loaded = load_weights(tmp_path / "w")
+    assert _bytes(loaded) == _bytes(jax.tree.map(lambda leaf: leaf.astype(np.float32), narrow))
+
+
 def _without_a_parameter(tree):
     del tree["params"]["stage2_block1"]["expand"]["conv"]["kernel"]
 
@@ -273,7 +280,7 @@ def _with_another_shape(tree):
 
 def _with_another_dtype(tree):
     classifier = tree["params"]["classifier"]
-    classifier["bias"] = classifier["bias"].astype(np.float16)
+    classifier["bias"] = classifier["bias"].astype(np.int32)
 
 
 def _without_statistics(tree):
@@ -289,7 +296,7 @@ MISTAKES = pytest.mark.parametrize(
             _with_another_shape,
             r"batch_stats/head/norm/mean is float32\[1, 1280\], the model has float32\[1280\]",
         ),
-        (_with_another_dtype, r"classifier/bias is float16\[5\], the model has float32\[5\]"),
+        (_with_another_dtype, r"classifier/bias is int32\[5\], the model has float32\[5\]"),
         (_without_statistics, "batch_stats/head/norm/mean is missing"),
     ],
 )

@@ -16,6 +16,7 @@ from flaxmobile.inference.parts import apply_in_parts
 from flaxmobile.inference.shares import call_in_threads, count_shares, join_shares
 from flaxmobile.layers import Network
 from flaxmobile.layers.chunks import Outputs, slice_images
+from flaxmobile.layers.network import check_is_array
 from flaxmobile.ops.meshes import partition_by_compiler
 
 
@@ -71,6 +72,7 @@ def _compile(model: Network, unpack: Callable[[Any], Any]) -> Callable[[Any, Arr
     compiled_shapes = set()
 
     def call(variables: Any, images: ArrayLike) -> Outputs:
+        check_is_array(images)
         if is_traced(variables, images):
             return nested(variables, images)  # JAX uses the outermost jit's options
         shares = 1 if model.native else count_shares(images)

@@ -1,10 +1,13 @@
 """Base classes of all networks: options, their checks, and the classifier."""
 
 import contextlib
+import functools
 import math
 from typing import Any, ClassVar
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax import Array
 
@@ -52,6 +55,17 @@ class Network(Backbone):
         """Whether the output is logits [n, num_classes]."""
         return self.num_classes > 0 and not self.is_backbone
 
+    @property
+    def channels(self) -> dict[int | str, int]:
+        """Channels of a backbone's maps by stride or tap, without running it.
+
+        Raises:
+          InputError: the network is a classifier, which gives no maps.
+        """
+        if not self.is_backbone:
+            raise InputError("a classifier has no maps; accepted: a backbone (create_backbone)")
+        return dict(_trace_channels(self.clone(parent=None, name=None)))
+
     def countable(self) -> "Network":
         """Return a form of the network that calls each layer once, for `summarize`."""
         return self
@@ -81,6 +95,7 @@ class Network(Backbone):
 
     def check_images(self, images: Array) -> Array:
         """Raise InputError unless images are [n, h, w, in_channels], large enough; cast them."""
+        check_is_array(images)
         least, channels = self.min_image_size, self.in_channels
         if images.ndim != 4 or images.shape[3] != channels or min(images.shape[1:3]) < least:
             raise InputError(
@@ -98,6 +113,7 @@ class Network(Backbone):
     def __call__(self, images: Array, train: bool = False) -> Any:
         """Map images [n, h, w, in_channels] to logits [n, num_classes], or to {stride: map}."""
         self.check()
+        _check_train(train)
         with native_forms() if self.native else contextlib.nullcontext():
             maps = self.walk(self.check_images(images), train)
             if self.is_backbone:
@@ -141,6 +157,34 @@ class Network(Backbone):
         """Sow the logits [n, num_classes] of an auxiliary classifier, for the training step."""
         if not self.is_initializing():
             self.sow(AUX_LOGITS, name, logits)
+
+
+@functools.lru_cache(maxsize=64)
+def _trace_channels(backbone: Network) -> dict[int | str, int]:
+    side = backbone.min_image_size
+    images = jax.ShapeDtypeStruct((1, side, side, backbone.in_channels), jnp.float32)
+    maps, _ = jax.eval_shape(backbone.init_with_output, jax.random.key(0), images)
+    return {name: each.shape[-1] for name, each in maps.items()}
+
+
+def check_is_array(images: Any) -> None:
+    """Raise InputError unless images are an array of NumPy or JAX."""
+    if not isinstance(images, np.ndarray | Array):
+        kind = f"{type(images).__module__}.{type(images).__name__}".removeprefix("builtins.")
+        raise InputError(
+            f"images are of type {kind}; accepted: an array of NumPy or JAX, floating point "
+            "[n, h, w, c], normalized as the weights expect (see flaxmobile.Preprocessing)"
+        )
+
+
+def _check_train(train: Any) -> None:
+    try:
+        bool(train)
+    except jax.errors.TracerBoolConversionError:
+        raise InputError(
+            "train is traced by jit; accepted: True or False when it compiles, such as by "
+            'jax.jit(model.apply, static_argnames="train")'
+        ) from None
 
 
 class ScaledNetwork(Network):

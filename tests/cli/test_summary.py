@@ -28,7 +28,7 @@ def test_json_is_the_librarys_for_the_given_width_size_and_classes(capsys):
         (["v2", "--alpha", "nan"], "alpha is nan; accepted: "),
         (["v2", "--num-classes", "-1"], "num_classes is -1; accepted: 0 or more"),
         (["v2", "--image-size", "31"], "[1, 31, 31, 3]; accepted: "),
-        (["v2", "--image-size", "-1"], "[1, -1, -1, 3]; accepted: "),
+        (["v2", "--image-size", "-1"], "image_size is -1; accepted: "),
     ],
 )
 def test_a_value_that_the_network_does_not_offer_is_one_line_and_status_2(argv, message, capsys):
