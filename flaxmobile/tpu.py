@@ -8,7 +8,7 @@ import importlib.util
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flaxmobile.errors import InputError, first_line
 
@@ -36,8 +36,12 @@ def set_up_without_chip() -> None:
         _set_defaults(SETTINGS)
 
 
-def topology_devices(name: str) -> list["jax.Device"]:
+def topology_devices(name: str, slices: int = 1) -> list["jax.Device"]:
     """Return the chips of a TPU topology, such as v5e:2x2, as compilation targets.
+
+    Args:
+      name: the topology of a slice.
+      slices: number of such slices.
 
     Raises:
       InputError: libtpu is not installed, or it does not know the topology.
@@ -48,13 +52,17 @@ def topology_devices(name: str) -> list["jax.Device"]:
     _set_defaults({**SETTINGS, "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"})
     from jax.experimental import topologies
 
+    options: dict[str, Any] = {} if slices == 1 else {"num_slices": slices}
+    if name.startswith("v4:"):  # both cores of a chip as one device, as on Cloud TPU
+        options["chip_config_name"] = "megacore"
     try:
-        return list(topologies.get_topology_desc(platform="tpu", topology_name=name).devices)
+        topology = topologies.get_topology_desc(platform="tpu", topology_name=name, **options)
     except Exception as error:
         raise InputError(
             f"libtpu cannot compile for topology {name!r} ({first_line(error)}); examples of "
             "topologies: v5e:2x2, v6e:4x4, v5p:2x2x1"
         ) from None
+    return list(topology.devices)
 
 
 @contextlib.contextmanager

@@ -19,11 +19,16 @@ from train.data.settings import DataSettings
 from train.hosts import HostSettings
 from train.optimization import OptimizationSettings
 from train.recipes import check_recipe, get_recipe, list_recipes, recipe_for, scale_to_batch
+from train.slices import PlanSettings
+
+_OF_ONE_CALL = (
+    "output", "resume", "eval_only", "plan", "plan_slices", "plan_batch", "coordinator",
+    "process_count", "process_index",
+)  # fmt: skip
 
 _FREE_ON_RESUME = (
-    "output", "resume", "eval_only", "workers", "log_every", "data_dir", "plan", "epochs", "steps",
-    "checkpoint_every", "remat", "dataset", "labels", "keep", "patience", "on_bad_image",
-    "skip_nonfinite", "coordinator", "process_count", "process_index",
+    *_OF_ONE_CALL, "workers", "log_every", "data_dir", "epochs", "steps", "checkpoint_every",
+    "remat", "dataset", "labels", "keep", "patience", "on_bad_image", "skip_nonfinite",
 )  # fmt: skip
 """Settings that may change when a run is resumed; a new length also changes the schedule. Data may
 have moved: `train.output` compares the images."""
@@ -34,13 +39,9 @@ _RECIPE_HELP = (
     f"By default digits for digits. {list_recipes()}."
 )
 
-_OF_ONE_CALL = (
-    "output", "resume", "eval_only", "plan", "coordinator", "process_count", "process_index",
-)  # fmt: skip
-
 
 @dataclasses.dataclass(frozen=True)
-class Config(DataSettings, OptimizationSettings, HostSettings):
+class Config(DataSettings, OptimizationSettings, HostSettings, PlanSettings):
     """Train a network.
 
     Without other flags it trains on the embedded handwritten digits.
@@ -86,9 +87,6 @@ class Config(DataSettings, OptimizationSettings, HostSettings):
     run yet, begin one, so that a restarted job can repeat its command."""
     eval_only: bool = False
     """Evaluate the weights of --init-from, or the best ones of the run in --output, and stop."""
-    plan: str | None = None
-    """Compile the step for a TPU topology such as v5e:2x2, print memory and operations per chip,
-    and stop. Needs no TPU."""
     workers: int | None = None
     """Processes that load images; 0 uses threads instead. By default 0 for digits and on up to two
     cores, otherwise one per core, at most 16."""
@@ -127,6 +125,7 @@ class Config(DataSettings, OptimizationSettings, HostSettings):
             if not fine:
                 raise InputError(f"--{flag(name)} is {getattr(self, name)}; accepted: {values}")
         self.check_hosts()
+        self.check_plan(self.dataset)
         self.check_data()
         self.check_optimization()
         network = create_model(self.model, **self.network_options)

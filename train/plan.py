@@ -1,43 +1,136 @@
-"""Memory and operations of a training step on a TPU slice, without the TPU: `--plan v5e:2x2`."""
+"""Whether and how fast a network trains on TPUs that need not be there: `--plan v5e:4x4`."""
 
+import dataclasses
+import math
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from flaxmobile.errors import first_line
 from flaxmobile.tpu import no_program_cache, topology_devices
 from train.config import Config
 from train.parallel import Parallel
-from train.setup import prepare
+from train.roofline import Cost, Memory, largest_batch, least_times, read_cost, read_memory
+from train.setup import Run, prepare
+from train.slices import Slice, parse_slice
 from train.step import Objective, abstract_state
+
+_PADDING = 8
+"""TPUs pad the batch of a chip to a multiple of this."""
 
 
 def plan(config: Config) -> int:
-    """Compile the training step for a topology and print memory and operations per chip.
+    """Compile the training step for a slice, and print memory, cost and the least time.
+
+    Returns:
+      The exit status: 0 if it fits, otherwise 1.
 
     Raises:
-      InputError: libtpu is not installed, or does not know the topology.
+      InputError: libtpu is not installed, or it does not know the slice.
     """
-    devices = topology_devices(str(config.plan))
-    run = prepare(config, devices)
-    size = run.train_preprocessing.image_size
-    shape = (config.batch_size, size, size, 3)
-    compiled = compile_train_step(run.parallel, run.objective, shape)
-    memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
-    per_chip = config.batch_size // len(devices)
-    rows = {
-        "images per chip and step": f"{per_chip}",
-        "parameters and state": f"{memory.argument_size_in_bytes / 2**20:.1f} MiB",
-        "temporary memory": f"{memory.temp_size_in_bytes / 2**20:.1f} MiB",
-        "operations per image": f"{cost['flops'] / per_chip / 1e9:.3f} GFLOP",
-        "memory traffic per image": f"{cost['bytes accessed'] / per_chip / 1e6:.1f} MB",
-    }
+    slices = parse_slice(str(config.plan), config.plan_slices)
+    devices = topology_devices(slices.topology, slices.count)
+    step = math.lcm(_PADDING, 2 * config.accumulate)
+    images = config.plan_batch
+    if images == "auto":
+        images = max(1, config.batch_size // (len(devices) * step)) * step
+    batch = config.batch_size if images is None else images * len(devices)
+    run = prepare(dataclasses.replace(config, batch_size=batch), devices)
+    images = batch // len(devices)
+    planner = Planner(run)
+    if config.plan_batch == "auto":
+        found = largest_batch(planner.measure, slices.chip.memory, images, step)
+        images = found or images
+    compiled = planner.compile(images)
+    fits = compiled is not None and read_memory(compiled).total <= slices.chip.memory
     print(
-        f"{run.config.model} compiles for {config.plan} ({len(devices)} chips, {config.parallel})"
+        f"{config.model} {'fits' if fits else 'does not fit'} on {slices} ({len(devices)} chips, "
+        f"{config.parallel}) with {images} images per chip"
+        + (f": {planner.refusal}" if compiled is None else "")
     )
-    for name, value in rows.items():
-        print(f"  {name:<26}{value:>14}")
-    return 0
+    if compiled is not None:
+        cost = read_cost(compiled, slices, config.accumulate)
+        total = config.epochs * len(run.dataset.train)
+        if config.steps:
+            total = config.steps * config.batch_size
+        rows = (
+            *_memory_rows(read_memory(compiled), slices),
+            *_cost_rows(cost, slices, images),
+            *_time_rows(cost, slices, images, total),
+        )
+        for name, value in rows:
+            print(f"  {name:<28}{value}")
+    return 0 if fits else 1
+
+
+class Planner:
+    """Compiles the training step of a run for chips that need not exist.
+
+    Attributes:
+      refusal: why the compiler refused a program.
+    """
+
+    def __init__(self, run: Run) -> None:
+        """Plan a run that is prepared for these chips; the batch may be another one."""
+        self.refusal = ""
+        self._run = run
+        self._compiled: dict[int, Any] = {}
+
+    def compile(self, images: int) -> Any | None:
+        """Compile the step for so many images per chip, once; None where it does not fit."""
+        if images not in self._compiled:
+            size = self._run.train_preprocessing.image_size
+            shape = (images * self._run.parallel.count, size, size, 3)
+            try:
+                compiled = compile_train_step(self._run.parallel, self._run.objective, shape)
+            except jax.errors.JaxRuntimeError as error:
+                if "RESOURCE_EXHAUSTED" not in str(error):
+                    raise
+                compiled, self.refusal = None, first_line(error)
+            self._compiled[images] = compiled
+        return self._compiled[images]
+
+    def measure(self, images: int) -> float:
+        """Return the bytes that the step needs on a chip; infinite where it does not fit."""
+        compiled = self.compile(images)
+        return math.inf if compiled is None else read_memory(compiled).total
+
+
+def _memory_rows(memory: Memory, slices: Slice) -> Iterator[tuple[str, str]]:
+    total, chip = memory.total / 2**20, slices.chip.memory / 2**20
+    yield "memory per chip", f"{total:,.1f} of {chip:,.0f} MiB ({total / chip:.1%})"
+    yield "  state and batch", f"{memory.state / 2**20:,.1f} MiB"
+    yield "  temporary", f"{memory.temporary / 2**20:,.1f} MiB"
+    yield "  program", f"{memory.code / 2**20:,.1f} MiB"
+
+
+def _cost_rows(cost: Cost, slices: Slice, images: int) -> Iterator[tuple[str, str]]:
+    yield "operations per image", f"{cost.flops / images / 1e9:.3f} GFLOP"
+    yield "memory traffic per image", f"{cost.traffic / images / 1e6:.1f} MB"
+    yield "sent to chips per step", f"{cost.links / 1e6:.1f} MB in {cost.exchanges} collectives"
+    if slices.count > 1:
+        yield "sent to slices per step", f"{cost.network / 1e6:.1f} MB"
+
+
+def _time_rows(cost: Cost, slices: Slice, images: int, total: int) -> Iterator[tuple[str, str]]:
+    """Say how long a step and a run over so many images take at least."""
+    chip, times = slices.chip, least_times(cost, slices)
+    bound = max(times, key=lambda part: times[part])
+    speed = images * slices.chips * slices.count / times[bound]
+    peaks = [
+        f"{chip.flops / 1e12:g} TFLOP/s in bfloat16",
+        f"memory {chip.bandwidth / 1e9:g} GB/s",
+        f"to chips {chip.links / 1e9:g} GB/s",
+    ]
+    if slices.count > 1:
+        network = f"{chip.network / 1e9:g} GB/s" if chip.network else "not published, left out"
+        peaks.append(f"to slices {network}")
+    yield "time per step, at least", f"{times[bound] * 1e3:.3f} ms, bound by {bound}"
+    yield "images per second, at most", f"{speed:,.0f}"
+    yield "hours of the run, at least", f"{total / speed / 3600:.2f}, {total:,} images"
+    yield "peaks of a chip", ", ".join(peaks)
 
 
 def compile_train_step(parallel: Parallel, objective: Objective, shape: tuple[int, ...]) -> Any:

@@ -1,10 +1,14 @@
 """The training step compiles for TPUs that are not there, under jit and under pmap."""
 
+import dataclasses
+
 import pytest
 
 from flaxmobile import registry
 from tests.train.tiny import SPEC
+from train import roofline
 from train.__main__ import main
+from train.slices import CHIPS
 
 pytestmark = [
     pytest.mark.xdist_group("libtpu"),  # one process at a time may load libtpu
@@ -20,16 +24,63 @@ def tiny(monkeypatch):
     monkeypatch.setitem(registry.SPECS, "tiny", SPEC)
 
 
+def numbers(output):
+    """First number of each row."""
+    rows = (line.removeprefix("  ") for line in output.splitlines()[1:])
+    return {row[:28].strip(): float(row[28:].split()[0].replace(",", "")) for row in rows}
+
+
 @pytest.mark.parametrize(("parallel", "model"), [("jit", []), ("pmap", []), ("jit", V2)])
 def test_plan_compiles_the_training_step_for_a_tpu_slice(parallel, model, capsys):
     flags = [*FLAGS, *model, "--dtype", "bfloat16", "--plan", "v5e:2x2", "--parallel", parallel]
     assert main(flags) == 0
     output = capsys.readouterr().out
-    assert "compiles for v5e:2x2 (4 chips" in output
-    numbers = {line[:28].strip(): float(line[28:].split()[0]) for line in output.splitlines()[1:]}
-    assert numbers["images per chip and step"] == 2
-    assert numbers["parameters and state"] > 0
-    assert numbers["memory traffic per image"] > 0
+    assert f"fits on v5e:2x2 (4 chips, {parallel}) with 2 images per chip" in output
+    found = numbers(output)
+    assert 0 < found["memory per chip"] < 2**14
+    assert found["memory traffic per image"] > 0
+    milliseconds = 2 * found["memory traffic per image"] / 819  # of two images, at 819 GB/s
+    assert found["time per step, at least"] == pytest.approx(milliseconds, rel=0.1)
+    speed = found["images per second, at most"]
+    assert speed == pytest.approx(8000 / milliseconds, rel=0.1)
+    assert found["hours of the run, at least"] == pytest.approx(16 * 1257 / speed / 3600, abs=0.01)
+
+
+@pytest.mark.parametrize(("topology", "chips"), [("v4:2x2x1", 4), ("v6e:16x16", 256)])
+def test_every_kind_of_chip_and_many_of_them_compile(topology, chips, capsys):
+    flags = [*FLAGS, "--plan", topology, "--plan-batch", "8", "--dataset", "sizes:4000x5"]
+    assert main(flags) == 0
+    assert f"fits on {topology} ({chips} chips, jit) with 8 images per chip" in (
+        capsys.readouterr().out
+    )
+
+
+def test_slices_exchange_over_the_network(capsys):
+    assert main([*FLAGS, "--plan", "v5p:2x2x1", "--plan-slices", "2"]) == 0
+    output = capsys.readouterr().out
+    assert "fits on 2 slices of v5p:2x2x1 (8 chips, jit) with 1 images per chip" in output
+    assert "to slices 6.25 GB/s" in output
+    assert "sent to slices per step" in numbers(output)
+
+
+def test_the_largest_batch_is_one_that_the_compiler_accepts(capsys, monkeypatch):
+    """With a limit of 8 MiB, so that it is small, and one compilation more than the first."""
+    small = dataclasses.replace(CHIPS["v5e"], memory=8 * 2**20)
+    monkeypatch.setitem(CHIPS, "v5e", small)
+    monkeypatch.setattr(roofline, "COMPILATIONS", 3)
+    assert main([*FLAGS, "--plan", "v5e:2x2", "--plan-batch", "auto"]) == 0
+    output = capsys.readouterr().out
+    images = int(output.partition("with ")[2].split()[0])
+    assert images > 8
+    assert images % 8 == 0
+    assert numbers(output)["memory per chip"] <= 8
+
+
+def test_a_batch_that_does_not_fit_is_said(capsys):
+    assert main([*FLAGS, "--plan", "v5e:2x2", "--plan-batch", str(2**21)]) == 1
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("tiny does not fit on v5e:2x2")
+    assert "exceed" in line
 
 
 def test_planning_twice_does_not_read_a_cached_tpu_program(capsys):
@@ -40,10 +91,10 @@ def test_planning_twice_does_not_read_a_cached_tpu_program(capsys):
     assert capsys.readouterr().out == first
 
 
-def test_unknown_topology_gives_one_line(capsys):
-    assert main([*FLAGS, "--plan", "v99:2x2"]) == 1
+def test_a_slice_that_libtpu_does_not_know_gives_one_line(capsys):
+    assert main([*FLAGS, "--plan", "v5e:3x3"]) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert "topology 'v99:2x2'" in error
+    assert "topology 'v5e:3x3'" in error
     assert "v5e:2x2" in error
 
 

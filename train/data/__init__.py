@@ -7,6 +7,7 @@ from train.data.folders import open_folder
 from train.data.hub import open_hub
 from train.data.idx import open_idx
 from train.data.records import Dataset, Selection
+from train.data.stand_in import open_stand_in
 
 __all__ = ["Dataset", "Selection", "open_dataset"]
 
@@ -19,8 +20,8 @@ def open_dataset(
     Args:
       name: "digits" (embedded), "folder:PATH" (class folders in PATH, or under PATH/train, and
         PATH/val and PATH/test where there are such; flat folders with a table of labels), "idx:DIR"
-        (the files of MNIST and its like), "hf:OWNER/DATASET" (of the Hugging Face Hub), or the name
-        of a TFDS data set.
+        (the files of MNIST and its like), "hf:OWNER/DATASET" (of the Hugging Face Hub),
+        "sizes:IMAGESxCLASSES" (no data, to plan a run), or the name of a TFDS data set.
       data_dir: directory of TFDS's data; by default TFDS's own.
       selection: what is used for which split; by default what the data set says.
 
@@ -33,6 +34,9 @@ def open_dataset(
     if name.startswith("idx:"):
         _refuse(selection, name, "splits", "labels")
         return open_idx(name, Path(name.removeprefix("idx:")).expanduser(), selection)
+    if name.startswith("sizes:"):
+        _refuse(selection, name, "val_split", "splits", "labels")
+        return open_stand_in(name)
     if name.startswith("hf:"):
         _refuse(selection, name, "labels")
         return open_hub(name, data_dir, selection)
