@@ -65,7 +65,7 @@ def convert_back(directory: Path, source: str = "auto", library: str = "torch") 
     return OriginWeights(
         model_name=name,
         model=model,
-        image_size=metadata.preprocessing.image_size,
+        image_size=metadata.preprocessing.side,
         origin=origin,
         tensors=engine.from_flax(rule, model, variables),
         version=rule.version,

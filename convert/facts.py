@@ -88,7 +88,7 @@ def _output(stated: str | None, num_classes: int) -> str:
 def _resized(preset: Preprocessing, stated: dict[str, Any]) -> dict[str, Any]:
     """Add the shorter side for another size of the crop, in the proportion of the preset."""
     if "image_size" in stated and "resize_size" not in stated and preset.resize_size:
-        stated["resize_size"] = round(stated["image_size"] * preset.resize_size / preset.image_size)
+        stated["resize_size"] = round(stated["image_size"] * preset.resize_size / preset.side)
     return stated
 
 

@@ -188,7 +188,7 @@ def _prepared(paths: Sequence[Path], preprocessing: Preprocessing) -> Iterator[n
 
     At these sizes networks differ that pad their strided layers differently.
     """
-    side = preprocessing.image_size
+    side = preprocessing.side
     odd, wide = side + 1 - side % 2, side + _WIDER
     larger = dataclasses.replace(preprocessing, image_size=wide, resize_size=wide)
     image = larger(open_image(paths[0]))

@@ -42,11 +42,11 @@ def predict_images(
         model, variables = fold_batch_norm(model, variables)
 
     infer, activation = jit_inference(model, variables), OUTPUTS[output]
-    size, side = min(batch_size, len(paths)), preprocessing.image_size
+    size, shape = min(batch_size, len(paths)), (*preprocessing.height_and_width, 3)
     rows = []
     for start in range(0, len(paths), size):
         chunk = paths[start : start + size]
-        images = np.zeros((size, side, side, 3), np.float32)  # the last batch is filled with zeros
+        images = np.zeros((size, *shape), np.float32)  # the last batch is filled with zeros
         for i, path in enumerate(chunk):
             images[i] = preprocessing(open_image(path))
         rows.append(np.asarray(activation(infer(images)))[: len(chunk)])

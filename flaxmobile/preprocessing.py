@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from flaxmobile.errors import InputError, unknown
+from flaxmobile.errors import InputError, check_value, unknown
 from flaxmobile.imagenet import IMAGENET_MEAN, IMAGENET_STD
+from flaxmobile.sizes import ImageSize, as_height_and_width, as_image_size, size_text
 from flaxmobile.trees import as_tuples
 
 if TYPE_CHECKING:
@@ -51,16 +52,16 @@ class Preprocessing:
     Follows torchvision's `Resize` and `CenterCrop` on PIL images pixel by pixel.
 
     Attributes:
-      image_size: side of the square crop in pixels.
-      resize_size: length of the shorter side before the crop; by default image_size / 0.875, as
-        224 out of 256.
+      image_size: side of the square crop in pixels, or its (height, width).
+      resize_size: length of the shorter side before the crop; by default the crop's longer side
+        / 0.875, as 224 out of 256.
       mean, std: of pixels in 0..1, per channel in the network's order; 0 and 1 / 255 leave pixels
         in 0..255.
       interpolation: "bilinear", "bicubic" or "nearest", antialiased as PIL does it.
       channel_order: "RGB", or "BGR" for networks whose first channel is blue.
     """
 
-    image_size: int = 224
+    image_size: ImageSize = 224
     resize_size: int | None = None
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
@@ -72,12 +73,11 @@ class Preprocessing:
             raise unknown("interpolation", self.interpolation, INTERPOLATIONS)
         if self.channel_order not in CHANNEL_ORDERS:
             raise unknown("channel_order", self.channel_order, CHANNEL_ORDERS)
-        sizes = (self.image_size, self.image_size if self.resize_size is None else self.resize_size)
-        if not all(isinstance(size, int) and size >= 1 for size in sizes):
-            raise InputError(
-                f"image_size {self.image_size} and resize_size {self.resize_size} must be whole "
-                "numbers of at least 1"
-            )
+        object.__setattr__(self, "image_size", as_image_size(self.image_size))
+        if self.resize_size is not None:
+            shorter, longer = as_height_and_width(self.resize_size, "resize_size")
+            check_value("resize_size", self.resize_size, shorter == longer, "the shorter side")
+            object.__setattr__(self, "resize_size", shorter)
         numbers = len(self.mean) == len(self.std) == 3 and all(
             isinstance(number, int | float) and math.isfinite(number)
             for number in (*self.mean, *self.std)
@@ -86,14 +86,31 @@ class Preprocessing:
             raise InputError(f"mean {self.mean} and std {self.std} must be 3 numbers, std above 0")
 
     @property
+    def height_and_width(self) -> tuple[int, int]:
+        """Height and width of the crop in pixels."""
+        return as_height_and_width(self.image_size)
+
+    @property
+    def side(self) -> int:
+        """Side of the square crop, for what takes squares only.
+
+        Raises:
+          InputError: height and width differ.
+        """
+        height, width = self.height_and_width
+        check_value("image_size", self.image_size, height == width, "here, a square")
+        return height
+
+    @property
     def shorter_side(self) -> int:
         """Length of the shorter side before the crop, in pixels."""
-        return self.resize_size or round(self.image_size / 0.875)
+        return self.resize_size or round(max(self.height_and_width) / 0.875)
 
     def crop(self, image: Image.Image) -> Image.Image:
-        """Resize and centre-crop to image_size × image_size."""
-        resized = resize_shorter(image, self.shorter_side, self.interpolation, self.image_size)
-        return center_crop(resized, self.image_size)
+        """Resize and centre-crop to image_size."""
+        size = self.height_and_width
+        resized = resize_shorter(image, self.shorter_side, self.interpolation, max(size))
+        return center_crop(resized, size)
 
     def normalize(self, pixels: Pixels) -> Pixels:
         """Map RGB pixels [..., 3] in 0..255 to float32 in the network's channel order and scale.
@@ -107,16 +124,16 @@ class Preprocessing:
         return (pixels.astype(np.float32) / np.float32(255) - mean) / std
 
     def __call__(self, image: Image.Image) -> np.ndarray:
-        """Turn an RGB image into float32 [image_size, image_size, 3]."""
+        """Turn an RGB image into float32 [h, w, 3]."""
         return self.normalize(np.asarray(self.crop(image)))
 
     def describe(self) -> str:
         """Say in one line what is done to an image, the range of the pixels included."""
-        side, shorter = self.image_size, self.shorter_side
+        size, shorter = self.height_and_width, self.shorter_side
         order = "" if self.channel_order == "RGB" else f", {self.channel_order}"
         return (
-            f"shorter side to {shorter} ({self.interpolation}), centre {side}×{side}, pixels "
-            f"{self._range()}{order}"
+            f"shorter side to {shorter} ({self.interpolation}), centre {size_text(size)}, "
+            f"pixels {self._range()}{order}"
         )
 
     def _range(self) -> str:
@@ -212,8 +229,8 @@ def resize_shorter(
       image: of any shape.
       size: shorter side of the result in pixels.
       interpolation: a name of INTERPOLATIONS.
-      crop: side of the centre crop that is taken later. Of a result that is much longer, only the
-        middle is computed: 1×30,000 pixels scaled as a whole would take 6 GB.
+      crop: longer side of the centre crop that is taken later. Of a result that is much longer,
+        only the middle is computed: 1×30,000 pixels scaled as a whole would take 6 GB.
     """
     width, height = image.size
     short, long = min(width, height), max(width, height)
@@ -231,14 +248,14 @@ def resize_shorter(
     return image.resize((crop, size), resampling, (start, 0, end, height))
 
 
-def center_crop(image: Image.Image, size: int) -> Image.Image:
-    """Cut out the central size × size pixels, black where the image is smaller."""
-    width, height = image.size
-    if width < size or height < size:
+def center_crop(image: Image.Image, size: ImageSize) -> Image.Image:
+    """Cut out the central pixels, a square or (height, width), black where the image is smaller."""
+    (height, width), (w, h) = as_height_and_width(size), image.size
+    if w < width or h < height:
         # torchvision pads first, the odd pixel at the right and bottom
-        left, top = max(0, (size - width) // 2), max(0, (size - height) // 2)
-        padded = Image.new(image.mode, (max(size, width), max(size, height)))
+        left, top = max(0, (width - w) // 2), max(0, (height - h) // 2)
+        padded = Image.new(image.mode, (max(width, w), max(height, h)))
         padded.paste(image, (left, top))
-        image, (width, height) = padded, padded.size
-    left, top = round((width - size) / 2), round((height - size) / 2)
-    return image.crop((left, top, left + size, top + size))
+        image, (w, h) = padded, padded.size
+    left, top = round((w - width) / 2), round((h - height) / 2)
+    return image.crop((left, top, left + width, top + height))

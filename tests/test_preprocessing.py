@@ -314,7 +314,7 @@ def test_json_brings_the_same_numbers_back():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"image_size": 0}, "image_size 0"),
+        ({"image_size": 0}, "image_size is 0"),
         ({"resize_size": -1}, "resize_size"),
         ({"interpolation": "bilinaer"}, "'bilinaer'.*mean 'bilinear'.*accepted: bilinear, bicubic"),
         ({"channel_order": "BRG"}, "'BRG'.*accepted: RGB, BGR"),
@@ -352,3 +352,16 @@ def test_an_image_of_30000_pixels_a_side_is_named(tmp_path):
     path.write_bytes(b"BM" + struct.pack("<IHHI", 54, 0, 0, 54) + info)
     with pytest.raises(InputError, match=r"huge\.bmp cannot be read .*900000000 pixels"):
         open_image(path)
+
+
+@pytest.mark.parametrize("size", [(40, 24), (24, 40), (90, 30)])
+def test_a_crop_of_two_sides_is_torchvisions(size):
+    image = Image.fromarray(_noise(70, 91))
+    ours = Preprocessing(image_size=(np.int64(size[0]), size[1]), resize_size=np.int64(48))
+    expected = np.asarray(v2.CenterCrop(list(size))(v2.Resize(48)(image)))
+    assert (np.asarray(ours.crop(image)) == expected).all()
+    assert f"centre {size[0]}×{size[1]}" in ours.describe()
+    assert Preprocessing.from_json(json.loads(json.dumps(ours.to_json()))) == ours
+    assert Preprocessing(size).shorter_side == round(max(size) / 0.875)
+    with pytest.raises(InputError, match="accepted: here, a square"):
+        _ = ours.side

@@ -74,7 +74,7 @@ class Teacher:
 
     def logits(self, variables: Any, pixels: Array) -> Array:
         """Compute the teacher's logits for RGB pixels [n, h, w, 3] in 0..255."""
-        size = self.preprocessing.image_size
+        size = self.preprocessing.side
         shape = (pixels.shape[0], size, size, pixels.shape[-1])
         if pixels.shape != shape:
             pixels = jax.image.resize(pixels.astype(jnp.float32), shape, "linear")

@@ -116,7 +116,7 @@ def owning(output: Path) -> Iterator[None]:
 def _record(run: Run) -> dict[str, Any]:
     return {
         "settings": run.config.to_json(),
-        "image_size": run.preprocessing.image_size,
+        "image_size": run.preprocessing.side,
         "preprocessing": run.preprocessing.to_json(),
         "model_options": run.options,
         "steps_per_epoch": run.steps_per_epoch,

@@ -81,7 +81,7 @@ class Planner:
     def compile(self, images: int) -> Any | None:
         """Compile the step for so many images per chip, once; None where it does not fit."""
         if images not in self._compiled:
-            size = self._run.train_preprocessing.image_size
+            size = self._run.train_preprocessing.side
             shape = (images * self._run.parallel.count, size, size, 3)
             try:
                 compiled = compile_train_step(self._run.parallel, self._run.objective, shape)

@@ -29,8 +29,8 @@ Line = dict[str, Any]
 def describe(run: Run, output: Path, state: TrainState, first_step: int) -> str:
     """Describe a run: network, data and what is unusual about it, length and directory."""
     params = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-    data, size = run.dataset, run.preprocessing.image_size
-    preferred = data.preset.image_size if data.preset else size
+    data, size = run.dataset, run.preprocessing.side
+    preferred = data.preset.side if data.preset else size
     raised = ""
     if size == run.objective.model.min_image_size > preferred:
         raised = f" (raised from {preferred}: {run.config.model} takes no less)"

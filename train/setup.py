@@ -68,7 +68,7 @@ class Run:
     @property
     def train_preprocessing(self) -> Preprocessing:
         """Preprocessing of its training images, which may have another size."""
-        size = self.config.train_size or self.preprocessing.image_size
+        size = self.config.train_size or self.preprocessing.side
         return dataclasses.replace(self.preprocessing, image_size=size, resize_size=None)
 
     def epoch(self, step: int) -> int:
@@ -115,7 +115,7 @@ def prepare(config: Config, devices: Sequence[jax.Device] | None = None) -> Run:
         preprocessing = Preprocessing.from_json(record["preprocessing"])
     else:
         preprocessing = _preprocessing(config, dataset, weights, model.min_image_size)
-    config = dataclasses.replace(config, image_size=preprocessing.image_size)
+    config = dataclasses.replace(config, image_size=preprocessing.side)
     augment = make_augmentation(config, dataset, preprocessing)
     dataset = dataclasses.replace(dataset, augment=augment)
     steps_per_epoch = max(1, len(dataset.train) // config.batch_size)
@@ -198,7 +198,7 @@ def initial_state(run: Run) -> TrainState:
       InputError: the weights are damaged.
     """
     model = run.objective.model.clone(axis_name=None)
-    size = run.preprocessing.image_size
+    size = run.preprocessing.side
     key = jax.random.key(run.config.seed)
     # Compiled, so that XLA drops the forward pass, which the parameters do not depend on.
     fresh = jax.jit(lambda key: model.init(key, jnp.zeros((1, size, size, 3))))(key)
@@ -262,6 +262,6 @@ def _preprocessing(
     if weights:
         base = weights.metadata.preprocessing
     sizes = dataset.preset or base
-    size = config.image_size or max(least, sizes.image_size)
-    resize = sizes.resize_size and math.ceil(size * sizes.resize_size / sizes.image_size)
+    size = config.image_size or max(least, sizes.side)
+    resize = sizes.resize_size and math.ceil(size * sizes.resize_size / sizes.side)
     return dataclasses.replace(base, image_size=size, resize_size=resize)

@@ -114,7 +114,7 @@ def _config(
     """Describe the weights in timm's format, and, under "flaxmobile", completely."""
     model, metadata = weights.model, weights.metadata
     preset = metadata.preprocessing
-    side = preset.image_size
+    side = preset.side
     modules = {} if rule is None else dict(rule.modules(model))
     layers = {
         "first_conv": next(iter(modules.values()), None),
@@ -148,6 +148,6 @@ def _config(
 
 def _crop_pct(preset: Preprocessing) -> float:
     """Return the share of the image that timm crops: it rounds size / share down."""
-    share = preset.image_size / preset.shorter_side
-    whole = math.floor(preset.image_size / share) == preset.shorter_side
+    share = preset.side / preset.shorter_side
+    whole = math.floor(preset.side / share) == preset.shorter_side
     return share if whole else math.nextafter(share, 0.0)

@@ -18,6 +18,7 @@ from flaxmobile.folding import fold_batch_norm
 from flaxmobile.layers import Network
 from flaxmobile.models.blazeface import BlazeFace
 from flaxmobile.outputs import OUTPUTS, default_output
+from flaxmobile.sizes import size_text
 from flaxmobile.trees import Tree
 from flaxmobile.versions import __version__
 from flaxmobile.weights import Metadata
@@ -104,7 +105,7 @@ def build_program(
       model: a classifier, backbone or detector.
       variables: of the model.
       metadata: of the weights.
-      image_size: side of the images; by default that of the preprocessing.
+      image_size: side of the images; by default the size of the preprocessing.
       batch_size: number of images; None for any.
       raw_images: take uint8 images in RGB, and normalize them inside.
       probabilities: apply the activation of `metadata.output` to logits.
@@ -118,7 +119,8 @@ def build_program(
         model, variables = fold_batch_norm(model, variables)
     model = model.clone(**options)
     metadata = _with_names_of(model, _resized(metadata, image_size))
-    size, answer = metadata.preprocessing.image_size, _answer(model, metadata, probabilities)
+    size = metadata.preprocessing.height_and_width
+    answer = _answer(model, metadata, probabilities)
     _check(model, size, batch_size, raw_images)
     if quantize == "float16":
         _check_float16(variables)
@@ -129,7 +131,7 @@ def build_program(
 
     (n,) = jax.export.symbolic_shape("n") if batch_size is None else (batch_size,)
     dtype = jnp.uint8 if raw_images else jnp.float32
-    images = jax.ShapeDtypeStruct((n, size, size, model.in_channels), dtype)
+    images = jax.ShapeDtypeStruct((n, *size, model.in_channels), dtype)
     return Program(function, images, type(model).__name__, metadata, answer, quantize)
 
 
@@ -138,7 +140,7 @@ def _resized(metadata: Metadata, image_size: int | None) -> Metadata:
     own = metadata.preprocessing
     if image_size in (None, own.image_size):
         return metadata
-    resize = own.resize_size and math.ceil(image_size * own.resize_size / own.image_size)
+    resize = own.resize_size and math.ceil(image_size * own.resize_size / own.side)
     sized = dataclasses.replace(own, image_size=image_size, resize_size=resize)
     return dataclasses.replace(metadata, preprocessing=sized)
 
@@ -161,9 +163,10 @@ def _answer(model: Network, metadata: Metadata, probabilities: bool) -> str:
     return metadata.output or default_output(model.num_classes)
 
 
-def _check(model: Network, size: int, batch_size: int | None, raw_images: bool) -> None:
-    if size < model.min_image_size:
-        raise InputError(f"image_size is {size}; the network needs {model.min_image_size} or more")
+def _check(model: Network, size: tuple[int, int], batch_size: int | None, raw_images: bool) -> None:
+    text = size_text(size)
+    if min(size) < model.min_image_size:
+        raise InputError(f"image_size is {text}; the network needs {model.min_image_size} or more")
     if batch_size is not None and batch_size < 1:
         raise InputError(
             f"batch_size is {batch_size}; accepted: 1 or more, or any number of images"
@@ -171,8 +174,8 @@ def _check(model: Network, size: int, batch_size: int | None, raw_images: bool) 
     if raw_images and model.in_channels != 3:
         raise InputError(f"raw images are RGB, and the network takes {model.in_channels} channels")
     detects = isinstance(model, BlazeFace) and model.detector and not model.is_backbone
-    if detects and size != model.table.image_size:
-        raise InputError(f"image_size is {size}; the detector takes {model.table.image_size}")
+    if detects and set(size) != {model.table.image_size}:
+        raise InputError(f"image_size is {text}; the detector takes {model.table.image_size}")
 
 
 def _check_float16(variables: Tree) -> None:
@@ -183,12 +186,12 @@ def _check_float16(variables: Tree) -> None:
         )
 
 
-def _named(model: Network, outputs: Any, size: int, answer: str) -> dict[str, Array]:
+def _named(model: Network, outputs: Any, size: tuple[int, int], answer: str) -> dict[str, Array]:
     if model.is_backbone:
         return {f"stride{k}" if isinstance(k, int) else k: x for k, x in outputs.items()}
     if isinstance(outputs, Mapping):  # BlazeFace's regressors and scores
-        anchors = make_anchors(size, model.table.anchors)
-        return decode(dict(outputs), anchors, size)._asdict()
+        anchors = make_anchors(size[0], model.table.anchors)
+        return decode(dict(outputs), anchors, size[0])._asdict()
     if not model.gives_logits:
         return {"features": outputs}
     return {"logits" if answer == "none" else "probabilities": OUTPUTS[answer](outputs)}

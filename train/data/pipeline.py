@@ -159,7 +159,7 @@ class _TrainReader:
 
     def __call__(self, index: int, rng: np.random.Generator) -> Batch:
         image, label, unreadable = self._read(index)
-        size, interpolation = self.preprocessing.image_size, self.preprocessing.interpolation
+        size, interpolation = self.preprocessing.side, self.preprocessing.interpolation
         image = self.dataset.augment(image, size, rng, interpolation)
         return _example(np.asarray(image), label, 1, unreadable)
 
@@ -197,7 +197,7 @@ class _EvalReader:
         return _example(np.asarray(self.preprocessing.crop(image)), label, 1, -1)
 
     def _blank(self, unreadable: int) -> Batch:
-        size = self.preprocessing.image_size
+        size = self.preprocessing.side
         label = 0 if self.flags is None else (0,) * self.flags
         return _example(np.zeros((size, size, 3), np.uint8), label, 0, unreadable)
 
