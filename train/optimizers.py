@@ -40,8 +40,7 @@ def make_schedule(config: Config, steps_per_epoch: int, total_steps: int) -> opt
     if warmup == 0:
         return main
     # The first step has rate peak / warmup: at rate 0 it would be wasted.
-    rise = optax.linear_schedule(peak / warmup, peak, max(1, warmup - 1))
-    return optax.join_schedules([rise, main], [warmup])
+    return optax.join_schedules([lambda step: peak * (step + 1) / warmup, main], [warmup])
 
 
 def _from_first_step(schedule: optax.Schedule, warmup: int) -> optax.Schedule:

@@ -7,6 +7,14 @@ import numpy as np
 import optax
 import pytest
 import torch
+from torch.optim.lr_scheduler import (
+    ConstantLR,
+    CosineAnnealingLR,
+    LambdaLR,
+    LinearLR,
+    MultiStepLR,
+    SequentialLR,
+)
 
 from flaxmobile.errors import InputError
 from train.config import Config
@@ -54,6 +62,39 @@ def test_warmup_rises_linearly_to_the_peak(schedule):
 def test_drops_are_counted_from_the_first_step_of_the_run():
     settings = {"schedule": "exponential", "decay_rate": 0.5, "decay_epochs": 2.0}
     assert rates([19, 20], warmup_epochs=1.0, **settings) == [1, 0.5]
+
+
+STEPS, WARMUP = 100, 10
+TORCH_SCHEDULES = {
+    "constant": lambda optimizer, rest: ConstantLR(optimizer, 1.0, 1),
+    "cosine": lambda optimizer, rest: CosineAnnealingLR(optimizer, rest),
+    "linear": lambda optimizer, rest: LinearLR(optimizer, 1.0, 0.0, rest),
+    "exponential": lambda optimizer, rest: LambdaLR(
+        optimizer, lambda step: 0.5 ** ((step + STEPS - rest) // 25)
+    ),
+    "step": lambda optimizer, rest: MultiStepLR(
+        optimizer, [30 - (STEPS - rest), 80 - (STEPS - rest)], 0.5
+    ),
+}
+
+
+@pytest.mark.parametrize("warmup", [0, WARMUP])
+@pytest.mark.parametrize("schedule", TORCH_SCHEDULES)
+def test_a_whole_run_has_the_rates_of_torchs_schedulers(schedule, warmup):
+    settings = {"decay_rate": 0.5, "decay_epochs": 2.5, "milestones": (3.0, 8.0)}
+    ours = rates(range(STEPS), schedule=schedule, warmup_epochs=warmup / 10, **settings)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 1.0)
+    main = TORCH_SCHEDULES[schedule](optimizer, STEPS - warmup)
+    scheduler = main
+    if warmup:
+        rise = LinearLR(optimizer, 1 / warmup, 1.0, warmup - 1)
+        scheduler = SequentialLR(optimizer, [rise, main], [warmup])
+    theirs = []
+    for _ in range(STEPS):
+        theirs.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-7)
 
 
 PARAMS = {
