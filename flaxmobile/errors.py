@@ -18,10 +18,43 @@ def first_line(error: BaseException) -> str:
     return text.splitlines()[0] if text else repr(error)
 
 
+SYNONYMS = {
+    "arch": ("model",),
+    "bs": ("batch-size",),
+    "checkpoint": ("weights", "init-from"),
+    "cifar": ("cifar10",),
+    "dataset-dir": ("data-dir",),
+    "drop": ("dropout-rate",),
+    "drop-rate": ("dropout-rate",),
+    "fp16": ("float16",),
+    "half": ("float16",),
+    "imagenet": ("imagenet2012",),
+    "imagenet1k": ("imagenet2012",),
+    "in-chans": ("in-channels",),
+    "inception": ("inception-v3",),
+    "lr": ("learning-rate",),
+    "mobilenet": ("mobilenet-v2",),
+    "mobilenetv3": ("mobilenet-v3-large",),
+    "n-epochs": ("epochs",),
+    "pretrained": ("init-from", "weights"),
+    "topk": ("top",),
+    "wd": ("weight-decay",),
+    "width-mult": ("alpha",),
+    "width-multiplier": ("alpha",),
+}
+"""Word of other libraries -> the names that it has here, the best first."""
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
-    """Return `` (did you mean 'x'?)`` for the valid name closest to `name`, or nothing."""
-    matches = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.5)
-    return f" (did you mean {matches[0]!r}?)" if matches else ""
+    """Return `` (did you mean 'x'?)`` for the valid name that means or resembles `name`, if any."""
+    by_word = {_word(each): each for each in valid}
+    meant = [word for word in SYNONYMS.get(_word(name), ()) if word in by_word]
+    matches = meant or difflib.get_close_matches(_word(name), by_word, n=1, cutoff=0.6)
+    return f" (did you mean {by_word[matches[0]]!r}?)" if matches else ""
+
+
+def _word(name: str) -> str:
+    return name.lstrip("-").replace("_", "-").lower()
 
 
 def unknown(kind: str, name: object, valid: Iterable[str]) -> InputError:

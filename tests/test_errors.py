@@ -1,6 +1,6 @@
 import pytest
 
-from flaxmobile.errors import first_line
+from flaxmobile.errors import first_line, nearest
 
 
 @pytest.mark.parametrize(
@@ -14,3 +14,24 @@ from flaxmobile.errors import first_line
 )
 def test_first_line_is_never_empty(error, line):
     assert first_line(error) == line
+
+
+@pytest.mark.parametrize(
+    ("given", "valid", "hint"),
+    [
+        ("--lr", ["--plan", "--learning-rate"], "--learning-rate"),
+        ("--bs", ["--best-by", "--batch-size"], "--batch-size"),
+        ("--wd", ["--seed", "--weight-decay"], "--weight-decay"),
+        ("--pretrained", ["--weights"], "--weights"),
+        ("--pretrained", ["--weights", "--init-from"], "--init-from"),
+        ("in_chans", ["in_channels"], "in_channels"),
+        ("mobilenet", ["mobilenext", "mobilenet_v2"], "mobilenet_v2"),
+        ("imagenet", ["imagenette", "imagenet2012"], "imagenet2012"),
+        ("V2", ["v1", "v2"], "v2"),
+        ("alhpa", ["alpha", "padding"], "alpha"),
+        ("resnet50", ["mnasnet", "mobilenet_v2"], None),
+        ("--lr", ["--plan"], None),
+    ],
+)
+def test_a_hint_is_what_the_word_means_elsewhere_or_resembles(given, valid, hint):
+    assert nearest(given, valid) == (f" (did you mean {hint!r}?)" if hint else "")

@@ -23,7 +23,7 @@ def test_json_is_the_librarys_for_the_given_width_size_and_classes(capsys):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["v9"], "unknown model 'v9' (did you mean 'v"),
+        (["v9"], "unknown model 'v9'; accepted: "),
         (["v2", "--alpha", "0"], "alpha is 0.0; accepted: "),
         (["v2", "--alpha", "nan"], "alpha is nan; accepted: "),
         (["v2", "--num-classes", "-1"], "num_classes is -1; accepted: 0 or more"),
