@@ -31,7 +31,7 @@ FLOORS = (
     ("models",),
     ("specs",),
     ("registry", "inference"),
-    ("variables", "detection", "dilation_search", "summary"),
+    ("variables", "detection", "dilation_search", "summary", "descriptions"),
     ("folding", "weights"),
     ("prediction", "exporters"),
     ("convert",),

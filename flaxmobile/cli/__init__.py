@@ -14,6 +14,7 @@ from flaxmobile.versions import __version__
 
 COMMANDS = {
     "list": "show every network, or with --pretrained all published weights",
+    "info": "explain a network: paper, figures, every option",
     "summary": "count a network's parameters and multiply-adds, layer by layer",
     "predict": "classify images with a weights directory",
     "export": "write a network for phones, ONNX Runtime, JAX or TensorFlow Serving",
@@ -21,6 +22,7 @@ COMMANDS = {
     "convert": "convert published weights (also: python -m convert)",
     "push": "upload a weights directory to the Hugging Face Hub",
     "bench": "measure networks side by side with their peers",
+    "doctor": "show versions, devices and extras, and test the numbers of this installation",
 }
 """Subcommand -> what it does."""
 

@@ -52,7 +52,7 @@ def _describe(name: str) -> dict[str, Any]:
 
 
 def _table(networks: Sequence[dict[str, Any]]) -> str:
-    header = ("name", "aliases", "year", "parameters", "multiply-adds", "size", "top-1", "paper")
+    header = ("name", "aliases", "year", "params", "multiply-adds", "size", "top-1")
     rows = [
         (
             network["name"],
@@ -62,11 +62,11 @@ def _table(networks: Sequence[dict[str, Any]]) -> str:
             f"{network['macs'] / 1e6:.1f} M",
             f"{network['image_size']}×{network['image_size']}",
             "" if network["top1"] is None else f"{network['top1']:.1f}%",
-            network["paper"],
         )
         for network in networks
     ]
-    return format_table([header, RULE, *rows], right=range(2, 7))
+    table = format_table([header, RULE, *rows], right=range(2, 7))
+    return f"{table}\n\n`flaxmobile info NAME`: its paper and every option"
 
 
 def _describe_weights(entry: Entry) -> dict[str, Any]:
@@ -85,20 +85,17 @@ def _describe_weights(entry: Entry) -> dict[str, Any]:
 
 
 def _table_of_weights(weights: Sequence[dict[str, Any]]) -> str:
-    header = ("name", "network", "parameters", "top-1", "licence", "size", "resized to", "by")
+    header = ("name", "params", "top-1", "licence")
     rows = [
         (
             each["name"],
-            each["model"],
             f"{each['params'] / 1e6:.2f} M",
             "" if each["top1"] is None else f"{each['top1']:.1f}%",
             each["licence"],
-            f"{preset['image_size']}×{preset['image_size']}",
-            str(preset["resize_size"]),
-            preset["interpolation"],
         )
         for each in weights
-        for preset in (each["preprocessing"],)
     ]
     sources = ", ".join(dict.fromkeys(each["top1_source"] for each in weights if each["top1"]))
-    return format_table([header, RULE, *rows], right=(2, 3, 5, 6)) + f"\n\ntop-1 from: {sources}"
+    table = format_table([header, RULE, *rows], right=(1, 2))
+    notes = f"top-1 from: {sources}\n--json also has network, preprocessing and address"
+    return f"{table}\n\n{notes}"

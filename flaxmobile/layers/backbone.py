@@ -38,10 +38,13 @@ class Backbone(nn.Module):
 
     Attributes:
       padding: "symmetric" (PyTorch) or "same" (TensorFlow and Keras).
-      norm_momentum, norm_epsilon: see `BatchNorm`.
+      norm_momentum: weight of the old running statistics in an update (1 - PyTorch's momentum).
+      norm_epsilon: added to the variance by each normalization.
       output_stride: input size over the size of the last feature map: 8, 16 or 32. Strides beyond
         it become dilation, as in DeepLab (Chen et al. 2017, section 3.1).
-      frozen_norm, folded, axis_name: see `ConvNorm`.
+      frozen_norm: use the running statistics in training too, and leave them as they are.
+      folded: every normalization is folded into a kernel and a bias, see `fold_batch_norm`.
+      axis_name: the `jax.pmap` axis over which statistics of the batch are averaged.
       dtype: type of the arithmetic; parameters are float32.
       out_strides: strides of the feature maps to return; deeper blocks are not built.
       taps: names of further maps to return: "stage6_block1", the output of a block, or

@@ -187,7 +187,7 @@ class BlazeFace(Network):
       detector: return {"boxes": [n, anchors, 16], "scores": [n, anchors]}, the raw regressors and
         score logits of `flaxmobile.detection`, instead of logits of classes.
       variant: "paper", "mediapipe" or "mediapipe_back".
-      shortcut: see `BlazeBlock`.
+      shortcut: "pad" (max pooling and zero channels), or "projection" (a 1×1 convolution for them).
       The others: see `Network`.
     """
 

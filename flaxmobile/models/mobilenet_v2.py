@@ -158,7 +158,9 @@ class MobileNetV2(ScaledNetwork):
     """Table 2 of the paper, at any width.
 
     Attributes:
-      shortcut, linear: the paper's ablations, see `InvertedResidual`.
+      shortcut: "bottleneck", or one of the ablations "expansion", "projection" and "none" (figure
+        6b).
+      linear: leave projections without activation, the paper's choice (figure 6a).
       split: parts of every block's expanded tensor in inference, see `SplitInvertedResidual`; a
         common divisor of their channels.
       depth: multiplier of the number of blocks in every stage but the first and the last, above 0;

@@ -200,7 +200,8 @@ class MobileNetV3(ScaledNetwork):
       hidden_layer: has the dense layer before the classifier.
       reduced_tail: half of the channels in the last stage and after it.
       minimalistic: ReLU and 3×3 kernels everywhere, no squeeze-excite (TF-slim's variant).
-      squeeze_first: see `SqueezedInvertedResidual`.
+      squeeze_first: squeeze-excite stands before the depthwise convolution's activation in blocks
+        that expand (d-li14).
       dilated: the whole last stage is dilated (torchvision); by `output_stride` only, the first
         block keeps its dilation. Needs output_stride 16.
       The others: see `ScaledNetwork`.

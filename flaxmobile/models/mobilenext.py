@@ -164,7 +164,7 @@ class MobileNeXt(ScaledNetwork):
 
     Attributes:
       alpha: width multiplier, above 0; the paper has 0.35, 0.5, 0.75, 1.0 and 1.4.
-      identity_tensor_multiplier: see `Sandglass`; 0 to 1.
+      identity_tensor_multiplier: share of a block's channels that have the shortcut, 0 to 1.
       The others: see `Network`.
     """
 

@@ -146,7 +146,7 @@ class Xception(ScaledNetwork):
     Attributes:
       alpha: width multiplier, above 0; no layer is thinner than 16 channels.
       middle_blocks: how often the middle flow is repeated.
-      order: see `SeparableConv`.
+      order: "depthwise_first" (TensorFlow's), or "pointwise_first", an extreme Inception module.
       The others: see `Network`. `output_stride` is 32.
     """
 

@@ -44,7 +44,7 @@ def test_every_subcommand_documents_its_flags(name, capsys):
     assert stop.value.code == 0
     printed = capsys.readouterr().out
     assert f"usage: flaxmobile {name}" in printed
-    assert "(default: " in printed
+    assert "(default: " in printed or name in ("info", "doctor")  # which have no flags
 
 
 def test_unknown_subcommand_is_one_line_with_the_nearest(capsys):
