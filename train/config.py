@@ -20,15 +20,17 @@ from train.hosts import HostSettings
 from train.optimization import OptimizationSettings
 from train.recipes import check_recipe, get_recipe, list_recipes, recipe_for, scale_to_batch
 from train.slices import PlanSettings
+from train.tracking import Tracker, check_tracker
 
 _OF_ONE_CALL = (
     "output", "resume", "eval_only", "plan", "plan_slices", "plan_batch", "coordinator",
-    "process_count", "process_index",
+    "process_count", "process_index", "profile",
 )  # fmt: skip
 
 _FREE_ON_RESUME = (
     *_OF_ONE_CALL, "workers", "log_every", "data_dir", "epochs", "steps", "checkpoint_every",
     "remat", "dataset", "labels", "keep", "patience", "on_bad_image", "skip_nonfinite",
+    "track",
 )  # fmt: skip
 """Settings that may change when a run is resumed; a new length also changes the schedule. Data may
 have moved: `train.output` compares the images."""
@@ -95,6 +97,11 @@ class Config(DataSettings, OptimizationSettings, HostSettings, PlanSettings):
     many."""
     log_every: int = 10
     """Steps between two lines of metrics.jsonl."""
+    track: Tracker | None = None
+    """Send the numbers of metrics.jsonl to an experiment tracker as well: Weights & Biases or
+    Trackio."""
+    profile: int | None = None
+    """Trace so many steps, into profile/ of the run."""
     skip_nonfinite: int = 0
     """Steps in a row that may be skipped because their loss or a gradient is not finite, before the
     run stops."""
@@ -116,6 +123,7 @@ class Config(DataSettings, OptimizationSettings, HostSettings, PlanSettings):
             "skip_nonfinite": (self.skip_nonfinite >= 0, "0 and more"),
             "patience": (self.patience is None or self.patience >= 1, "1 and more"),
             "keep": (self.keep >= 1, "1 and more"),
+            "profile": (self.profile is None or self.profile >= 1, "1 and more"),
             "workers": (self.workers is None or self.workers >= 0, "0 and more"),
             "log_every": (self.log_every >= 1, "1 and more"),
             "checkpoint_every": (self.checkpoint_every >= 1, "1 and more"),
@@ -141,6 +149,8 @@ class Config(DataSettings, OptimizationSettings, HostSettings, PlanSettings):
             raise InputError("--eval-only needs --init-from WEIGHTS, or --output RUN")
         if self.best_by == "map" and not self.multi_label:
             raise InputError("--best-by map needs --multi-label")
+        if self.track:
+            check_tracker(self.track)
         if self.output and "://" in self.output:
             raise InputError(
                 f"--output is {self.output}; accepted: a directory. A bucket can be mounted as "

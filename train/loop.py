@@ -17,6 +17,7 @@ from train.config import Config
 from train.data.pipeline import Batches, train_batches
 from train.evaluation import evaluate, report_test
 from train.output import check_output, data_changes, make_output, owning, update_output
+from train.profiling import Profile
 from train.reporting import Reporter, StepLines, describe, open_reporter
 from train.results import write_results
 from train.setup import Run, initial_state, prepare
@@ -55,7 +56,7 @@ def train(config: Config) -> int:
         if exists and hosts.is_first():
             update_output(run, output)
         state = state or initial_state(run)
-        with open_reporter(output, progress, run.total_steps) as reporter:
+        with open_reporter(run, output, progress) as reporter:
             if config.resume and not exists:
                 notes.append(f"there is no run in {output} to continue: a new one begins")
             notes.append(describe(run, output, state, progress.step))
@@ -130,12 +131,15 @@ class Trainer:
         # The run may have ended between the last step of an epoch and its validation.
         if run.ends_epoch(progress.step) and progress.validated < progress.step:
             self.validate()
-        with closing(self.batches()) as batches:
+        profile = Profile(self.output / "profile", run.config.profile, self.reporter.say)
+        with closing(self.batches()) as batches, profile:
             for batch in islice(batches, run.total_steps - progress.step):
                 if self.has_stopped_improving():
                     break
                 images, labels = put(batch["image"]), put(batch["label"])
-                self.state, metrics = self.train_step(self.state, images, labels, key)
+                with profile.step(progress.step + 1):
+                    self.state, metrics = self.train_step(self.state, images, labels, key)
+                profile.end_step(metrics)
                 self.signals.nothing_to_lose = False
                 self.unreadable.update(batch["unreadable"][batch["unreadable"] >= 0].tolist())
                 self.lines.flush()  # reports the step before while this one runs

@@ -18,9 +18,11 @@ from flaxmobile.trees import PyTree, named_leaves
 from train import hosts
 from train.checkpoints import Checkpoints, Progress
 from train.pictures import plot_curves
+from train.progress import open_progress
 from train.setup import Run
 from train.step import Metrics, TrainState
 from train.tensorboard import EventFile
+from train.tracking import Tracking
 
 Line = dict[str, Any]
 """One line of metrics.jsonl."""
@@ -54,26 +56,28 @@ def describe(run: Run, output: Path, state: TrainState, first_step: int) -> str:
 class Reporter:
     """The reports in the directory of a run, and the progress bar."""
 
-    def __init__(self, directory: Path, progress: Progress, total_steps: int) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        progress: Progress,
+        total_steps: int,
+        tracking: Tracking | None = None,
+    ) -> None:
         """Begin at the run's position, and drop what an interrupted part wrote after it.
 
         Args:
           directory: the directory of the run.
           progress: its position.
           total_steps: steps of the whole run.
+          tracking: where else the numbers go.
         """
         self.directory = directory
         self.metrics = directory / "metrics.jsonl"
         _truncate(self.metrics, progress)
         self._file = self.metrics.open("a")
         self._board = EventFile(directory / "tensorboard", progress.step + 1)
-        self._bar = tqdm(
-            total=total_steps,
-            initial=progress.step,
-            unit="step",
-            mininterval=0.5 if sys.stderr.isatty() else 15,
-            dynamic_ncols=True,
-        )
+        self._bar = open_progress(total_steps, progress.step)
+        self._tracking = tracking
 
     def step(self, line: Line) -> None:
         """Show a finished training step: loss, accuracy, images per second, time left."""
@@ -95,6 +99,8 @@ class Reporter:
             if name not in ("step", "split", "epoch")
         }
         self._board.add(line["step"], numbers)
+        if self._tracking:
+            self._tracking.add(line["step"], numbers)
 
     def end_steps(self) -> None:
         """Close the progress bar; later lines appear below it."""
@@ -102,7 +108,7 @@ class Reporter:
 
     def say(self, text: str) -> None:
         """Print a line above the progress bar."""
-        self._bar.write(text, file=sys.stdout)
+        tqdm.write(text, file=sys.stdout)
         sys.stdout.flush()
 
     def plot(self) -> None:
@@ -116,6 +122,8 @@ class Reporter:
         self._bar.close()
         self._file.close()
         self._board.close()
+        if self._tracking:
+            self._tracking.close()
 
 
 class _Silent(Reporter):
@@ -143,9 +151,13 @@ class _Silent(Reporter):
         pass
 
 
-def open_reporter(directory: Path, progress: Progress, total_steps: int) -> Reporter:
+def open_reporter(run: Run, directory: Path, progress: Progress) -> Reporter:
     """Open the reports of a run in its first process; the others report nothing."""
-    return Reporter(directory, progress, total_steps) if hosts.is_first() else _Silent()
+    if not hosts.is_first():
+        return _Silent()
+    config = run.config
+    tracking = Tracking(config.track, directory, config.to_json()) if config.track else None
+    return Reporter(directory, progress, run.total_steps, tracking)
 
 
 class StepLines:
