@@ -17,6 +17,7 @@ from flaxmobile.registry import create_model as create_model
 from flaxmobile.registry import list_models as list_models
 from flaxmobile.summary import Summary as Summary
 from flaxmobile.summary import summarize as summarize
+from flaxmobile.tasks import create_segmenter as create_segmenter
 from flaxmobile.variables import init as init
 from flaxmobile.versions import __version__ as __version__
 from flaxmobile.weights import Metadata as Metadata

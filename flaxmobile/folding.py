@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 
 from flaxmobile.errors import InputError
-from flaxmobile.layers import Network
+from flaxmobile.layers import Model
 from flaxmobile.variables import abstract_variables, check_variables, widen
 
 Tree = dict[str, Any]
 
 
-def fold_batch_norm(model: Network, variables: Tree) -> tuple[Network, Tree]:
+def fold_batch_norm(model: Model, variables: Tree) -> tuple[Model, Tree]:
     """Fold every normalization into the convolution before it.
 
     Args:
@@ -37,7 +37,11 @@ def fold_batch_norm(model: Network, variables: Tree) -> tuple[Network, Tree]:
         )
     variables = widen({name: variables[name] for name in expected})
     check_variables(expected, variables, "the given tree")
-    params = _fold(variables["params"], variables.get("batch_stats", {}), model.norm_epsilon)
+    stats = variables.get("batch_stats", {})
+    params = {
+        name: _fold({name: group}, stats, model.epsilon_of(name))[name]
+        for name, group in variables["params"].items()
+    }
     return model.clone(folded=True), {"params": params}
 
 

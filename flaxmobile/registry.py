@@ -92,13 +92,13 @@ def create_backbone(
     """
     if output_stride is None:
         output_stride = max(_build(name, options, parent=None).output_strides)
-    _check_type("output_stride", _plain(output_stride), int)
+    check_type("output_stride", plain(output_stride), int)
     if out_strides is None:
         offered = get_spec(name).network.endpoint_strides
         out_strides = tuple(s for s in offered if s <= output_stride)
-    maps = {"out_strides": _plain(out_strides), "taps": _plain(taps)}
+    maps = {"out_strides": plain(out_strides), "taps": plain(taps)}
     for option, hint in (("out_strides", tuple[int, ...]), ("taps", tuple[str, ...])):
-        _check_type(option, maps[option], hint)
+        check_type(option, maps[option], hint)
     return _build(name, {**options, "output_stride": output_stride}, **maps)
 
 
@@ -118,7 +118,7 @@ def _build(name: str, options: dict[str, Any], **extra: Any) -> Network:
     spec, offered = get_spec(name), model_options(name)
     options, submodule = dict(options), options.get("name")
     options.pop("name", None)
-    _check_type("name", submodule, str | None)
+    check_type("name", submodule, str | None)
     if asked := {"pretrained", "weights"} & options.keys():
         raise InputError(
             f"create_model has no option {asked.pop()}; for published weights call "
@@ -131,8 +131,8 @@ def _build(name: str, options: dict[str, Any], **extra: Any) -> Network:
     values = {**options, "dtype": as_dtype(options.get("dtype", jnp.float32))}
     for option, value in values.items():
         if option != "dtype":
-            values[option] = _plain(value)
-            _check_type(option, values[option], types_by_name[option])
+            values[option] = plain(value)
+            check_type(option, values[option], types_by_name[option])
     network = spec.network(**values, **extra, name=submodule)
     network.check()
     return network
@@ -149,16 +149,16 @@ def as_dtype(dtype: Any) -> jnp.dtype:
     return found
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Turn lists and NumPy's arrays, which Flax cannot hash, into tuples of Python's numbers."""
     if isinstance(value, np.ndarray):
         value = value.tolist()
     if isinstance(value, list | tuple):
-        return tuple(map(_plain, value))
+        return tuple(map(plain, value))
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _check_type(option: str, value: Any, hint: Any) -> None:
+def check_type(option: str, value: Any, hint: Any) -> None:
     """Raise InputError unless a value, and each of its elements, has the type of an option."""
     accepted = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if not any(_has_type(value, kind) for kind in accepted):

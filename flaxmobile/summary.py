@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from flaxmobile.layers import BatchNorm, Conv, Network
+from flaxmobile.layers import BatchNorm, Conv, Model
 from flaxmobile.registry import create_model
 from flaxmobile.sizes import ImageSize, as_height_and_width, as_image_size, size_text
 from flaxmobile.table import RULE, format_table
@@ -87,7 +87,7 @@ class Summary:
         }
 
 
-def summarize(model: Network | str, image_size: ImageSize = 224) -> Summary:
+def summarize(model: Model | str, image_size: ImageSize = 224) -> Summary:
     """Count parameters and multiply-adds of a classifier or backbone.
 
     Nothing is computed or allocated: the network is only traced.

@@ -10,13 +10,13 @@ from flax import traverse_util
 from jax import Array
 
 from flaxmobile.errors import InputError
-from flaxmobile.layers import Network
+from flaxmobile.layers import Model
 from flaxmobile.sizes import ImageSize, as_height_and_width
 
 Tree = dict[str, Any]
 
 
-def init(model: Network, key: Array, image_size: ImageSize | None = None) -> Tree:
+def init(model: Model, key: Array, image_size: ImageSize | None = None) -> Tree:
     """Initialize a network's variables, compiled: much faster than `model.init` op by op.
 
     Args:
@@ -35,17 +35,17 @@ def init(model: Network, key: Array, image_size: ImageSize | None = None) -> Tre
 
 
 @functools.partial(jax.jit, static_argnums=(0, 2))
-def _init(model: Network, key: Array, size: tuple[int, int]) -> Tree:
+def _init(model: Model, key: Array, size: tuple[int, int]) -> Tree:
     return dict(model.init(key, jnp.zeros((1, *size, model.in_channels))))
 
 
-def abstract_variables(model: Network) -> Tree:
+def abstract_variables(model: Model) -> Tree:
     """Shapes and dtypes of a model's variables as `jax.ShapeDtypeStruct`, by tracing only."""
     return jax.tree.map(lambda leaf: leaf, _trace(model))  # a copy, which the caller may change
 
 
 @functools.lru_cache(maxsize=256)
-def _trace(model: Network) -> Tree:
+def _trace(model: Model) -> Tree:
     """Trace a network's initialization: a second for a deep one, so results are cached."""
     side = model.min_image_size
     images = jax.ShapeDtypeStruct((1, side, side, model.in_channels), jnp.float32)
@@ -81,7 +81,7 @@ def check_variables(expected: Tree, found: Tree, where: str) -> None:
         raise InputError(f"{where} does not fit the model: {'; '.join(problems)}")
 
 
-def heads_of(model: Network, variables: Tree) -> Tree:
+def heads_of(model: Model, variables: Tree) -> Tree:
     """Return the variables of a network's classifiers."""
     return {
         collection: {name: groups[name] for name in model.heads if name in groups}
@@ -89,13 +89,13 @@ def heads_of(model: Network, variables: Tree) -> Tree:
     }
 
 
-def replace_heads(model: Network, trained: Tree, fresh: Tree) -> Tree:
+def replace_heads(model: Model, trained: Tree, fresh: Tree) -> Tree:
     """Return a network's trained variables with the classifiers of fresh ones."""
     heads = heads_of(model, fresh)
     return {name: {**groups, **heads.get(name, {})} for name, groups in trained.items()}
 
 
-def adapt_input(model: Network, trained: Tree) -> Tree:
+def adapt_input(model: Model, trained: Tree) -> Tree:
     """Fit trained variables to a network whose images have another number of channels.
 
     The first kernel is summed over its input channels for one channel; for more it is repeated, and

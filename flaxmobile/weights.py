@@ -15,10 +15,11 @@ import orbax.checkpoint as ocp
 from flaxmobile.compat import make_checkpoint_handler
 from flaxmobile.errors import InputError, first_line, unknown
 from flaxmobile.files import written_at_once
-from flaxmobile.layers import Network
+from flaxmobile.layers import Model
 from flaxmobile.outputs import OUTPUTS, default_output
 from flaxmobile.preprocessing import Preprocessing
-from flaxmobile.registry import as_dtype, create_model, resolve_name
+from flaxmobile.registry import as_dtype
+from flaxmobile.tasks import build, resolve_name
 from flaxmobile.trees import Tree
 from flaxmobile.variables import abstract_variables, check_variables, widen
 from flaxmobile.versions import __version__
@@ -58,8 +59,8 @@ class WeightsDirectory:
 
     Attributes:
       path: the directory.
-      model_name: registered name of the network.
-      options: options of `create_model`, as model.json has them.
+      model_name: registered name of the network, or of its head.
+      options: options of `flaxmobile.tasks.build`, as model.json has them.
       model: the network.
       metadata: preprocessing, class names and source.
       sha256: file below path -> its SHA-256.
@@ -68,11 +69,11 @@ class WeightsDirectory:
     path: Path
     model_name: str
     options: Tree
-    model: Network
+    model: Model
     metadata: Metadata
     sha256: dict[str, str]
 
-    def load(self) -> tuple[Network, Tree]:
+    def load(self) -> tuple[Model, Tree]:
         """Read the variables, see `load_weights`."""
         self._check_files()
         expected = abstract_variables(self.model)
@@ -113,8 +114,8 @@ def save_weights(
 
     Args:
       directory: where; its parents are made.
-      model_name: registered name or alias.
-      options: options of `create_model`, `num_classes` among them.
+      model_name: registered name or alias, or for a segmenter its head's.
+      options: options of `create_model`, `num_classes` among them; for a head `backbone` too.
       variables: {"params": …, "batch_stats": …} of that model; bfloat16 is stored as float32.
       metadata: preprocessing, class names and source.
       overwrite: replace a directory that exists.
@@ -126,7 +127,7 @@ def save_weights(
     directory, metadata = Path(directory), metadata or Metadata()
     if directory.exists() and not overwrite:
         raise InputError(f"{directory} exists already; remove it or choose another directory")
-    model = create_model(model_name, **options)
+    model = build(model_name, **options)
     names = metadata.class_names
     if names is not None and len(names) != model.num_classes:
         raise InputError(f"{len(names)} class names were given for {model.num_classes} classes")
@@ -182,7 +183,7 @@ def open_weights(directory: str | os.PathLike[str]) -> WeightsDirectory:
     path = Path(directory)
     description = _read_description(path)
     try:
-        model = create_model(description["model"], **description["options"])
+        model = build(description["model"], **description["options"])
         names = description["class_names"]
         metadata = Metadata(
             Preprocessing.from_json(description["preprocessing"]),
@@ -202,7 +203,7 @@ def open_weights(directory: str | os.PathLike[str]) -> WeightsDirectory:
     )
 
 
-def load_weights(directory: str | os.PathLike[str]) -> tuple[Network, Tree]:
+def load_weights(directory: str | os.PathLike[str]) -> tuple[Model, Tree]:
     """Read a weights directory.
 
     Returns:

@@ -14,17 +14,17 @@ from flaxmobile.compiler import inference_options
 from flaxmobile.inference.packing import pack_vectors
 from flaxmobile.inference.parts import apply_in_parts
 from flaxmobile.inference.shares import call_in_threads, count_shares, join_shares
-from flaxmobile.layers import Network
+from flaxmobile.layers import Model
 from flaxmobile.layers.chunks import Outputs, slice_images
 from flaxmobile.layers.network import check_is_array
 from flaxmobile.ops.meshes import partition_by_compiler
 
 
 @overload
-def jit_inference(model: Network) -> Callable[[Any, ArrayLike], Outputs]: ...
+def jit_inference(model: Model) -> Callable[[Any, ArrayLike], Outputs]: ...
 @overload
-def jit_inference(model: Network, variables: Any) -> Callable[[ArrayLike], Outputs]: ...
-def jit_inference(model: Network, variables: Any = None) -> Callable[..., Outputs]:
+def jit_inference(model: Model, variables: Any) -> Callable[[ArrayLike], Outputs]: ...
+def jit_inference(model: Model, variables: Any = None) -> Callable[..., Outputs]:
     """Compile a network for inference.
 
     On a CPU each core takes a share of the batch. It runs four or eight images at a time, and fewer
@@ -47,7 +47,7 @@ def jit_inference(model: Network, variables: Any = None) -> Callable[..., Output
     return functools.partial(_compile(model, unpack), packed)
 
 
-def _compile(model: Network, unpack: Callable[[Any], Any]) -> Callable[[Any, ArrayLike], Outputs]:
+def _compile(model: Model, unpack: Callable[[Any], Any]) -> Callable[[Any, ArrayLike], Outputs]:
     """Compile a network for variables that `unpack` restores."""
 
     def infer(packed: Any, images: Array, start: ArrayLike = 0, count: int = 0) -> Outputs:

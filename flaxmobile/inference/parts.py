@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array, export
 from jax.typing import ArrayLike
 
-from flaxmobile.layers import Network
+from flaxmobile.layers import Model
 from flaxmobile.layers.chunks import Outputs, convolution_bytes, map_chunks, slice_images
 
 _IMAGES = (8, 4)
@@ -29,7 +29,7 @@ _MAP_BYTES_OF_SHARE = 3 * 2**20
 
 
 def apply_in_parts(
-    model: Network, count: int, variables: Any, images: Array, start: ArrayLike
+    model: Model, count: int, variables: Any, images: Array, start: ArrayLike
 ) -> Outputs:
     """Apply the network to images[start : start + count], some at a time, then to the remainder."""
     if export.is_symbolic_dim(count) or not count:  # unknown yet, or nothing to divide
@@ -48,7 +48,7 @@ def apply_in_parts(
     return jax.tree.map(lambda *parts: jnp.concatenate(parts), *outputs)
 
 
-def _images_together(model: Network, variables: Any, images: Array, count: int) -> int:
+def _images_together(model: Model, variables: Any, images: Array, count: int) -> int:
     """Choose how many of `count` images go through the network at a time."""
     for_small, for_large = _IMAGES
     if count <= for_large:

@@ -5,6 +5,7 @@ from flaxmobile.layers.attention import SqueezeExcite
 from flaxmobile.layers.backbone import Layer, MakeUnit
 from flaxmobile.layers.conv import Conv, ConvNorm
 from flaxmobile.layers.dropout import Dropout
+from flaxmobile.layers.headed import HeadedNetwork, Model
 from flaxmobile.layers.in_parts import bottleneck_in_parts
 from flaxmobile.layers.inputs import to_symmetric_range
 from flaxmobile.layers.network import AUX_LOGITS, Network, ScaledNetwork
@@ -24,10 +25,12 @@ __all__ = [
     "Conv",
     "ConvNorm",
     "Dropout",
+    "HeadedNetwork",
     "Layer",
     "MakeUnit",
     "Maps",
     "Max",
+    "Model",
     "Network",
     "Place",
     "ScaledNetwork",

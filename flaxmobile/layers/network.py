@@ -52,7 +52,7 @@ class Network(Backbone):
 
     @property
     def gives_logits(self) -> bool:
-        """Whether the output is logits [n, num_classes]."""
+        """Whether the output is logits [n, …, num_classes]."""
         return self.num_classes > 0 and not self.is_backbone
 
     @property
@@ -73,6 +73,10 @@ class Network(Backbone):
     def size_text(self) -> str:
         """Name the size of the network, for messages."""
         return f"{self.num_classes} classes"
+
+    def epsilon_of(self, group: str) -> float:
+        """Return the epsilon of the normalizations in a top-level group of parameters."""
+        return self.norm_epsilon
 
     def check(self) -> None:
         """Raise InputError for an option that the network does not offer."""

@@ -1,0 +1,149 @@
+"""Base class of networks for dense tasks: a head over the feature maps of a backbone."""
+
+import contextlib
+import dataclasses
+from functools import partial
+from typing import Any, ClassVar, Self
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import Array
+
+from flaxmobile.errors import check_value
+from flaxmobile.layers.conv import ConvNorm
+from flaxmobile.layers.network import AUX_LOGITS, Network
+from flaxmobile.ops import native_forms
+
+
+class HeadedNetwork(nn.Module):
+    """A head over the feature maps of a backbone.
+
+    A subclass says which maps it needs (`choose_maps`) and what it makes of them (`head`). The
+    backbone's variables are those of the classifier without its head, in the group `backbone`.
+    Options of the backbone, such as `dtype` and `folded`, are the head's too: `clone` takes them.
+
+    Attributes:
+      backbone: returns the maps that the head needs.
+      num_classes: classes of the answer, the background among them.
+      head_norm_momentum, head_norm_epsilon: of the head's normalizations, see `BatchNorm`.
+    """
+
+    backbone: Network
+    num_classes: int = 21
+    head_norm_momentum: float = 0.9
+    head_norm_epsilon: float = 1e-5
+
+    default_output_stride: ClassVar[int | None] = None
+    """Output stride of a backbone that can dilate, unless the user says another; None: its own."""
+    heads: ClassVar[tuple[str, ...]] = ()
+    """Top-level parameter groups that depend on the number of classes."""
+
+    @classmethod
+    def choose_maps(cls, network: Network) -> dict[str, Any]:
+        """Return `out_strides` and `taps` of the backbone that the head needs.
+
+        Args:
+          network: the backbone before the choice.
+
+        Raises:
+          InputError: the network has no such maps.
+        """
+        raise NotImplementedError
+
+    def head(self, maps: dict[Any, Array], images: Array, train: bool) -> Any:
+        """Map the backbone's maps, and the images that they come from, to the answer."""
+        raise NotImplementedError
+
+    @nn.compact
+    def __call__(self, images: Array, train: bool = False) -> Any:
+        """Map images [n, h, w, in_channels] to the answer of the head."""
+        self.check()
+        maps = self.backbone(images, train)
+        with native_forms() if self.native else contextlib.nullcontext():
+            return self.head(maps, images, train)
+
+    def check(self) -> None:
+        """Raise InputError for an option that the network does not offer."""
+        self.backbone.check()
+        momentum, epsilon = self.head_norm_momentum, self.head_norm_epsilon
+        check_value("num_classes", self.num_classes, self.num_classes >= 1, "1 or more")
+        check_value("head_norm_momentum", momentum, 0 <= momentum <= 1, "0 to 1")
+        check_value("head_norm_epsilon", epsilon, epsilon >= 0, "0 or more")
+
+    def clone(self, **changes: Any) -> Self:
+        """Return a copy with other options, of the head or of the backbone."""
+        own = {field.name for field in dataclasses.fields(self)}
+        passed_on = [name for name in changes if name not in own and not name.startswith("_")]
+        if passed_on:
+            options = {name: changes.pop(name) for name in passed_on}
+            changes["backbone"] = self.backbone.clone(**options)
+        return super().clone(**changes)
+
+    def countable(self) -> Self:
+        """Return a form of the network that calls each layer once, for `summarize`."""
+        return self.clone(backbone=self.backbone.countable())
+
+    def size_text(self) -> str:
+        """Name the size of the network, for messages."""
+        return f"{self.num_classes} classes"
+
+    def epsilon_of(self, group: str) -> float:
+        """Return the epsilon of the normalizations in a top-level group of parameters."""
+        return self.backbone.norm_epsilon if group == "backbone" else self.head_norm_epsilon
+
+    def unit(self) -> partial[ConvNorm]:
+        """Bind the options to `ConvNorm` once, for all layers of the head."""
+        return partial(
+            self.backbone.unit(),
+            norm_momentum=self.head_norm_momentum,
+            norm_epsilon=self.head_norm_epsilon,
+        )
+
+    def sow_auxiliary(self, name: str, logits: Array) -> None:
+        """Sow the logits of an auxiliary classifier, for the training step."""
+        if not self.is_initializing():
+            self.sow(AUX_LOGITS, name, logits)
+
+    @property
+    def aux_weight(self) -> float:
+        """Weight of each auxiliary classifier's loss."""
+        return 0.0
+
+    @property
+    def gives_logits(self) -> bool:
+        """Whether the output is logits [n, …, num_classes]."""
+        return False
+
+    @property
+    def is_backbone(self) -> bool:
+        """Whether the output is feature maps."""
+        return False
+
+    @property
+    def dtype(self) -> jnp.dtype:
+        """Type of the arithmetic."""
+        return jnp.dtype(self.backbone.dtype)
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the images."""
+        return self.backbone.in_channels
+
+    @property
+    def min_image_size(self) -> int:
+        """Least height and width of the images."""
+        return self.backbone.min_image_size
+
+    @property
+    def folded(self) -> bool:
+        """Whether the normalizations are folded into the convolutions."""
+        return self.backbone.folded
+
+    @property
+    def native(self) -> bool:
+        """Whether every operation has the form that an accelerator gets."""
+        return self.backbone.native
+
+
+Model = Network | HeadedNetwork
+"""A classifier or backbone, or a network for another task."""

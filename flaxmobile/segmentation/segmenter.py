@@ -1,0 +1,72 @@
+"""Base class of all segmenters."""
+
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from flaxmobile.errors import InputError, check_choice
+from flaxmobile.layers import Conv, HeadedNetwork, Network
+
+VARIANTS = ("torchvision", "paper")
+
+LOW_STRIDE = 8
+"""Stride of the map with the finer detail."""
+
+
+class Segmenter(HeadedNetwork):
+    """A head that classifies every pixel: images [n, h, w, c] to logits [n, h, w, num_classes].
+
+    Attributes:
+      variant: "torchvision" or "paper", see each head.
+      The others: see `HeadedNetwork`.
+    """
+
+    variant: str = "torchvision"
+
+    default_output_stride: ClassVar[int | None] = 16
+
+    @property
+    def gives_logits(self) -> bool:
+        """Whether the output is logits [n, …, num_classes]."""
+        return True
+
+    def check(self) -> None:
+        """Raise InputError for an option that the segmenter does not offer."""
+        super().check()
+        check_choice("variant", self.variant, VARIANTS)
+
+    @classmethod
+    def choose_maps(cls, network: Network) -> dict[str, Any]:
+        """Choose the first map of stride 8, as torchvision does, and the last of all."""
+        places = [place for place in network.places() if place.endpoint]
+        low = next((p.name for p in places if p.geometry.total == LOW_STRIDE), None)
+        if low is None:
+            raise InputError(
+                f"{type(network).__name__} has no feature map of stride {LOW_STRIDE}, which the "
+                "head needs; choose another backbone"
+            )
+        return {"out_strides": (network.output_stride,), "taps": (low,)}
+
+    def low_and_high(self, maps: dict[Any, Array]) -> tuple[Array, Array]:
+        """Return the map of stride 8 [n, h / 8, w / 8, c] and the last one."""
+        return maps[self.backbone.taps[0]], maps[self.backbone.output_stride]
+
+    def classifier(self, name: str, use_bias: bool = True) -> Conv:
+        """Make a 1×1 convolution to logits, computed in float32 or wider."""
+        dtype = jnp.promote_types(self.dtype, jnp.float32)
+        return Conv(self.num_classes, use_bias=use_bias, dtype=dtype, name=name)
+
+
+def resize(x: Array, like: Array) -> Array:
+    """Resize x [n, h, w, c] to the height and width of another array, by bilinear interpolation.
+
+    Centres of pixels are half a pixel from the edges and nothing is blurred first, as in PyTorch
+    with align_corners=False.
+    """
+    height, width = like.shape[1:3]
+    if x.shape[1:3] == (height, width):
+        return x
+    shape = (x.shape[0], height, width, x.shape[3])
+    return jax.image.resize(x, shape, "bilinear", antialias=False)

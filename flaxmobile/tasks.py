@@ -1,0 +1,106 @@
+"""Networks of every task by the name in model.json: classifiers, segmenters."""
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from flaxmobile import registry
+from flaxmobile.errors import InputError, unknown
+from flaxmobile.layers import HeadedNetwork, Model
+from flaxmobile.registry import check_type, create_backbone, create_model, plain
+from flaxmobile.segmentation import LRASPP, DeepLabV3, Segmenter
+from flaxmobile.specs import SPECS
+
+SEGMENTERS: Mapping[str, type[Segmenter]] = {"lraspp": LRASPP, "deeplab_v3": DeepLabV3}
+HEADS: Mapping[str, type[HeadedNetwork]] = {**SEGMENTERS}
+"""Name of a head -> its class."""
+
+_NOT_OPTIONS = ("parent", "name", "backbone")
+_Head = typing.TypeVar("_Head", bound=HeadedNetwork)
+
+
+def create_segmenter(head: str, backbone: str, /, *, num_classes: int, **options: Any) -> Segmenter:
+    """Build a network that gives a class to every pixel.
+
+    Args:
+      head: "lraspp" or "deeplab_v3".
+      backbone: a name of `list_models()` or an alias.
+      num_classes: classes, the background among them.
+      **options: fields of the head's class, such as `variant`, and options of the backbone, such as
+        `alpha`, `dtype` and `output_stride`, which is 16 by default. torchvision's networks have
+        `dilated=True`.
+
+    Returns:
+      A Flax module that maps images [n, h, w, 3] to logits [n, h, w, num_classes] in float32.
+
+    Raises:
+      InputError: an unknown head, backbone or option, a value that one of the two does not offer,
+        or a backbone without the maps that the head needs.
+    """
+    if head not in SEGMENTERS:
+        raise unknown("segmentation head", head, SEGMENTERS)
+    options = {"backbone": backbone, "num_classes": num_classes, **options}
+    return _create(head, SEGMENTERS[head], options)
+
+
+def build(name: str, /, **options: Any) -> Model:
+    """Build a classifier, or a network of another task, by its name in model.json.
+
+    Args:
+      name: a name of `list_models()`, an alias, or the name of a head.
+      **options: of `create_model`; for a head `backbone`, `num_classes` and others.
+
+    Raises:
+      InputError: as `create_model` and `create_segmenter`.
+    """
+    if name in HEADS:
+        return _create(name, HEADS[name], options)
+    return create_model(name, **options)
+
+
+def resolve_name(name: str) -> str:
+    """Return the registered name of a network or head for its name or alias."""
+    return name if name in HEADS else registry.resolve_name(name)
+
+
+def options_of(model: Model) -> dict[str, Any]:
+    """The values of a network's options, by name: those with which `build` makes it."""
+    if not isinstance(model, HeadedNetwork):
+        return registry.options_of(model)
+    backbone = registry.options_of(model.backbone)
+    own = {name: getattr(model, name) for name in _fields(type(model))}
+    name = next(name for name, spec in SPECS.items() if spec.network is type(model.backbone))
+    return {**backbone, **own, "backbone": name}
+
+
+def _create(name: str, head: type[_Head], options: dict[str, Any]) -> _Head:
+    """Build a head over a backbone; options that the head lacks are the backbone's."""
+    if not isinstance(options.get("backbone"), str):
+        raise InputError(
+            f"{name} has backbone {options.get('backbone')!r}; accepted: the name of a network"
+        )
+    hints, fields = typing.get_type_hints(head), _fields(head)
+    own = {option: plain(options[option]) for option in fields if option in options}
+    for option, value in own.items():
+        check_type(option, value, hints[option])
+    others = {option: value for option, value in options.items() if option not in own}
+    model_name, submodule = others.pop("backbone"), others.pop("name", None)
+    check_type("name", submodule, str | None)
+    offered = [*fields, *registry.model_options(model_name)]
+    for option in others:
+        if option not in offered:
+            raise unknown(
+                f"option of {name} on {registry.resolve_name(model_name)}", option, offered
+            )
+    if registry.get_spec(model_name).network.dilates:
+        others.setdefault("output_stride", head.default_output_stride)
+    network = create_backbone(model_name, **others)
+    model = head(network.clone(**head.choose_maps(network)), **own, name=submodule)
+    model.check()
+    return model
+
+
+def _fields(head: type[HeadedNetwork]) -> list[str]:
+    """Names of a head's own options."""
+    return [each.name for each in dataclasses.fields(head) if each.name not in _NOT_OPTIONS]

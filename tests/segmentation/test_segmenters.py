@@ -1,0 +1,119 @@
+"""Segmenters: sizes, shapes, and what they share with classifiers."""
+
+import jax
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+import flaxmobile
+from flaxmobile import InputError, create_segmenter
+from flaxmobile.tasks import SEGMENTERS, options_of
+from tests.networks import abstract, random_variables
+
+SMALL = {"alpha": 0.35, "num_classes": 5}
+
+
+def small(head="lraspp", backbone="v2", **options):
+    return create_segmenter(head, backbone, **{**SMALL, **options})
+
+
+def images_of(height=65, width=97, count=1):
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(count, height, width, 3)).astype(np.float32)
+
+
+@pytest.fixture(scope="module", params=SEGMENTERS)
+def pair(request):
+    """A small segmenter and its variables."""
+    model = small(request.param)
+    return model, random_variables(model)
+
+
+AUXILIARY_MACS = (40 * 10 * 9 + 10 * 21) * 65 * 65
+"""torchvision counts the auxiliary classifier, which is for training; `summarize` does not."""
+
+
+@pytest.mark.parametrize(
+    ("head", "params", "macs"),
+    [
+        ("lraspp", 3_221_538, 2_086_219_688),
+        ("deeplab_v3", 11_029_328, 10_452_447_938 - AUXILIARY_MACS),
+    ],
+)
+def test_sizes_are_torchvisions(head, params, macs):
+    model = create_segmenter(head, "v3", num_classes=21, dilated=True)
+    found = flaxmobile.summarize(model, 520)
+    assert (found.params, found.macs) == (params, macs)
+
+
+def test_size_of_deeplab_without_aspp_is_that_of_v2s_paper():
+    options = {"aspp": False, "variant": "paper", "auxiliary": False}
+    found = flaxmobile.summarize(create_segmenter("deeplab_v3", "v2", num_classes=21, **options))
+    assert round(found.params / 1e6, 2) == 2.11
+
+
+@pytest.mark.parametrize("name", flaxmobile.list_models())
+@pytest.mark.parametrize("head", SEGMENTERS)
+def test_every_network_can_be_the_backbone(head, name):
+    model = create_segmenter(head, name, num_classes=5)
+    images = jax.ShapeDtypeStruct((2, 97, 129, 3), np.float32)
+    logits = jax.eval_shape(model.apply, abstract(model), images)
+    assert (logits.shape, logits.dtype) == ((2, 97, 129, 5), np.float32)
+
+
+@pytest.mark.parametrize("variant", ["torchvision", "paper"])
+@pytest.mark.parametrize("size", [(784, 400), (97, 129)])
+def test_gate_of_the_paper_is_a_map_on_large_images(variant, size):
+    model = small(variant=variant)
+    images = jax.ShapeDtypeStruct((1, *size, 3), np.float32)
+    logits = jax.eval_shape(model.apply, abstract(model), images)
+    assert logits.shape == (1, *size, 5)
+
+
+def test_weights_of_a_classifier_fit_the_backbone(pair):
+    _, variables = pair
+    classifier = abstract(flaxmobile.create_model("v2", alpha=0.35))
+    for collection, groups in classifier.items():
+        own = variables[collection]["backbone"]
+        assert jax.tree.map(np.shape, own) == {
+            name: jax.tree.map(np.shape, groups[name]) for name in own
+        }
+
+
+def test_weights_directory_returns_the_same_network(pair, tmp_path):
+    model, variables = pair
+    options = options_of(model)
+    name = next(name for name, head in SEGMENTERS.items() if type(model) is head)
+    flaxmobile.save_weights(tmp_path / "w", name, options, variables)
+    loaded, same = flaxmobile.load_weights(tmp_path / "w")
+    assert loaded == model
+    jax.tree.map(np.testing.assert_array_equal, same, variables)
+
+
+def test_folding_and_compiled_inference_keep_the_outputs(pair):
+    model, variables = pair
+    images = images_of()
+    expected = np.asarray(jax.jit(model.apply)(variables, images))
+    folded, params = flaxmobile.fold_batch_norm(model, variables)
+    assert set(params) == {"params"}
+    assert folded.folded
+    found = flaxmobile.jit_inference(folded, params)(images)
+    assert_allclose(found, expected, atol=2e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"head": "unet"}, "unknown segmentation head 'unet'; accepted: lraspp, deeplab_v3"),
+        ({"backbone": "vgg"}, "unknown model 'vgg'"),
+        ({"num_classes": 0}, "num_classes is 0; accepted: 1 or more"),
+        ({"variant": "timm"}, "unknown variant 'timm'; accepted: torchvision, paper"),
+        ({"chanels": 64}, "unknown option of lraspp on mobilenet_v2 'chanels' .did you mean"),
+        ({"channels": "many"}, "channels is 'many'; accepted: int"),
+        ({"output_stride": 4}, "output_stride is 4; accepted: 8, 16, 32"),
+    ],
+)
+def test_wrong_option_is_one_line(options, message):
+    with pytest.raises(InputError, match=f"^{message}") as error:
+        small(**options)
+    assert "\n" not in str(error.value)
