@@ -1,5 +1,6 @@
 """`python -m train`: train or evaluate a network."""
 
+import contextlib
 import logging
 import os
 import sys
@@ -60,9 +61,14 @@ def _keep_compiled_programs() -> None:
     """Cache compiled programs on disk: a second run of the same network starts at once."""
     import jax
 
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(Path(base) / "flaxmobile" / "xla"))
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    with contextlib.suppress(OSError, RuntimeError):  # no home, or one that cannot be written
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        directory = Path(base) / "flaxmobile" / "xla"
+        directory.mkdir(parents=True, exist_ok=True)
+        if os.access(directory, os.W_OK):
+            jax.config.update("jax_compilation_cache_dir", str(directory))
 
 
 if __name__ == "__main__":

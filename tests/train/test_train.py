@@ -467,6 +467,14 @@ def test_help_documents_every_flag_with_its_default(capsys):
         assert f"(default: {default})" in text
 
 
+def test_without_a_home_that_can_be_written_no_program_is_cached(monkeypatch):
+    before = jax.config.jax_compilation_cache_dir
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/none")
+    assert main([*FLAGS, "--dataset", "folder:none"]) == 1
+    assert jax.config.jax_compilation_cache_dir == before
+
+
 def test_a_place_that_cannot_be_written_gives_one_line(capsys):
     assert main([*FLAGS, "--output", "/sys/run"]) == 1
     error = capsys.readouterr().err.strip()

@@ -1,7 +1,10 @@
 """The embedded data: 1,797 scans of handwritten digits, which come with scikit-learn."""
 
+import atexit
 import contextlib
+import functools
 import io
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +12,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from flaxmobile.errors import InputError
 from flaxmobile.preprocessing import Preprocessing
 from train.data.augment import augment_digit
 from train.data.records import Dataset
@@ -24,9 +28,19 @@ _PRESET = Preprocessing(64, 64, mean=(0.5,) * 3, std=(0.5,) * 3)
 
 
 def open_digits(data_dir: str | None) -> Dataset:
-    """Open the digits; the first call writes them to TFDS's directory."""
+    """Open the digits; the first call writes them to TFDS's directory.
+
+    Where the default one cannot be written, as without a home, they are written to a temporary one.
+    """
     with _silence():
-        builder = prepared_builder(Digits.name, data_dir)
+        if data_dir is None and str(tfds.core.constants.DATA_DIR).startswith("~"):
+            data_dir = _temporary_directory()  # there is no home: a folder "~" would appear
+        try:
+            builder = prepared_builder(Digits.name, data_dir)
+        except InputError as error:
+            if data_dir is not None or not isinstance(error.__cause__, OSError):
+                raise
+            builder = prepared_builder(Digits.name, _temporary_directory())
     train, validation, test = (TfdsSource(builder, split) for split in _TENTHS)
     return Dataset(
         name=Digits.name,
@@ -79,6 +93,14 @@ class Digits(tfds.core.GeneratorBasedBuilder):
         for index in indices.tolist():
             pixels = np.round(digits.images[index] * (255 / 16)).astype(np.uint8)
             yield index, {"image": _as_png(pixels), "label": int(digits.target[index])}
+
+
+@functools.cache
+def _temporary_directory() -> str:
+    """Make a directory that the end of the process removes."""
+    directory = tempfile.TemporaryDirectory(prefix="flaxmobile-")
+    atexit.register(directory.cleanup)
+    return directory.name
 
 
 def _as_png(pixels: np.ndarray) -> bytes:

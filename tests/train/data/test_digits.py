@@ -8,6 +8,7 @@ import textwrap
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 from PIL import Image
 from sklearn.datasets import load_digits
 
@@ -55,6 +56,14 @@ def test_digits_have_three_splits_of_ten_classes(digits):
     assert digits.class_names == tuple("0123456789")
     assert (digits.name, digits.augment, digits.workers) == ("digits", augment_digit, 0)
     assert digits.preset == Preprocessing(64, 64, (0.5,) * 3, (0.5,) * 3)
+
+
+@pytest.mark.parametrize("home", ["/proc/none", "~"])  # "~": there is no home
+def test_digits_need_no_home_that_can_be_written(home, digits, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tfds.core.constants, "DATA_DIR", f"{home}/tensorflow_datasets")
+    assert records(open_dataset("digits"), "test") == records(digits, "test")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("split", SIZES)
