@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 import tyro
 from tyro.conf import FlagCreatePairsOff
 
@@ -12,6 +13,9 @@ from convert.published.loading import open_any_weights
 from flaxmobile.command.flags import parse, reading_arguments
 from flaxmobile.errors import InputError
 from flaxmobile.exporters.exporting import check_request, export
+from flaxmobile.exporters.program import resized
+from flaxmobile.weights import Metadata
+from train.data.samples import sample_images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,8 +30,14 @@ class Config:
     format: Literal["litert", "onnx", "stablehlo", "saved_model"]
     """litert for phones (.tflite), onnx for ONNX Runtime, stablehlo for JAX without flaxmobile's
     networks, saved_model for TensorFlow Serving."""
-    quantize: Literal["float16"] | None = None
-    """Store weights in half the bytes; litert and onnx alone."""
+    quantize: Literal["float16", "int8"] | None = None
+    """float16 stores weights in half the bytes, for litert and onnx. int8 stores them in a quarter
+    and computes in int8, for litert; it needs --calibrate."""
+    calibrate: Annotated[str | None, tyro.conf.arg(metavar="FOLDER|DATASET")] = None
+    """Images that show the ranges of the activations for int8: a folder of images, or a data set as
+    training takes it, such as digits or folder:PATH."""
+    calibration_images: int = 200
+    """How many of them, evenly spaced. A range is the least and the largest number that occurs."""
     image_size: int | None = None
     """Side of the images in pixels; by default that of the weights."""
     batch_size: Annotated[str, tyro.conf.arg(metavar="N|dynamic")] = "1"
@@ -49,12 +59,31 @@ class Config:
             raise InputError(f"--batch-size is {self.batch_size}; accepted: 1 or more, or dynamic")
         return int(self.batch_size)
 
+    def check_calibration(self) -> None:
+        """Raise InputError unless int8 has images to calibrate with, and nothing else has."""
+        if (self.quantize == "int8") != (self.calibrate is not None):
+            raise InputError("--quantize int8 and --calibrate FOLDER|DATASET need each other")
+        if self.calibration_images < 1:
+            raise InputError(
+                f"--calibration-images is {self.calibration_images}; accepted: 1 or more"
+            )
+
+    def calibration(self, metadata: Metadata) -> np.ndarray | None:
+        """Return the images to calibrate with, as the file takes them."""
+        if self.calibrate is None:
+            return None
+        preprocessing = resized(metadata, self.image_size).preprocessing
+        images = sample_images(self.calibrate, preprocessing, self.calibration_images)
+        print(f"int8: ranges of {len(images)} images of {self.calibrate}, least to largest")
+        return images if self.raw_images else preprocessing.normalize(images)
+
 
 def main(prog: str, argv: Sequence[str]) -> None:
     """Write the file."""
     config = parse(Config, argv, prog)
     with reading_arguments(prog):
         batch_size = config.images
+        config.check_calibration()
     check_request(
         config.output, config.format, batch_size, config.quantize
     )  # before the weights are fetched
@@ -76,6 +105,7 @@ def main(prog: str, argv: Sequence[str]) -> None:
         raw_images=config.raw_images,
         probabilities=config.probabilities,
         quantize=config.quantize,
+        calibration=config.calibration(metadata),
     )
     files = [config.output, *(p for p in config.output.rglob("*") if p.is_file())]
     megabytes = sum(path.stat().st_size for path in files if path.is_file()) / 1e6

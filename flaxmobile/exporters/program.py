@@ -25,8 +25,8 @@ from flaxmobile.weights import Metadata
 
 IMAGES = "images"
 """Name of the input of every exported file."""
-QUANTIZE = ("float16",)
-"""Types in which a file can store weights."""
+QUANTIZE = ("float16", "int8")
+"""Types in which a file can store weights; int8 is that of its arithmetic too."""
 _FLOAT16_MOST = float(np.finfo(np.float16).max)
 
 
@@ -41,6 +41,8 @@ class Program:
       metadata: preprocessing of the images, names of the classes, source of the numbers.
       answer: activation that is part of the function, or "none".
       quantize: type in which the file stores weights, one of `QUANTIZE`; None for theirs.
+      calibration: images [k, h, w, c], as the function takes them, that show the ranges of its
+        numbers for int8.
     """
 
     function: Callable[[Array], dict[str, Array]]
@@ -49,6 +51,7 @@ class Program:
     metadata: Metadata
     answer: str
     quantize: str | None = None
+    calibration: np.ndarray | None = None
 
     @property
     def is_raw(self) -> bool:
@@ -93,6 +96,7 @@ def build_program(
     raw_images: bool = False,
     probabilities: bool = False,
     quantize: str | None = None,
+    calibration: np.ndarray | None = None,
     **options: Any,
 ) -> Program:
     """Make a function of images from a network: normalization folded, outputs named.
@@ -109,7 +113,7 @@ def build_program(
       batch_size: number of images; None for any.
       raw_images: take uint8 images in RGB, and normalize them inside.
       probabilities: apply the activation of `metadata.output` to logits.
-      quantize: see `Program`.
+      quantize, calibration: see `Program`.
       **options: fields of the model to set, such as `native=True`.
 
     Raises:
@@ -118,7 +122,7 @@ def build_program(
     if not model.folded:
         model, variables = fold_batch_norm(model, variables)
     model = model.clone(**options)
-    metadata = _with_names_of(model, _resized(metadata, image_size))
+    metadata = _with_names_of(model, resized(metadata, image_size))
     size = metadata.preprocessing.height_and_width
     answer = _answer(model, metadata, probabilities)
     _check(model, size, batch_size, raw_images)
@@ -132,10 +136,12 @@ def build_program(
     (n,) = jax.export.symbolic_shape("n") if batch_size is None else (batch_size,)
     dtype = jnp.uint8 if raw_images else jnp.float32
     images = jax.ShapeDtypeStruct((n, *size, model.in_channels), dtype)
-    return Program(function, images, type(model).__name__, metadata, answer, quantize)
+    shown = _check_calibration(calibration, images) if quantize == "int8" else None
+    network = type(model).__name__
+    return Program(function, images, network, metadata, answer, quantize, shown)
 
 
-def _resized(metadata: Metadata, image_size: int | None) -> Metadata:
+def resized(metadata: Metadata, image_size: int | None) -> Metadata:
     """Let images be of another size, cut out of what they are resized to in the same proportion."""
     own = metadata.preprocessing
     if image_size in (None, own.image_size):
@@ -184,6 +190,20 @@ def _check_float16(variables: Tree) -> None:
         raise InputError(
             f"float16 holds numbers up to {_FLOAT16_MOST:g}; the weights have {most:g}"
         )
+
+
+def _check_calibration(calibration: Any, images: jax.ShapeDtypeStruct) -> np.ndarray:
+    wanted = f"images [k, {', '.join(map(str, images.shape[1:]))}] in {images.dtype}"
+    if calibration is None:
+        raise InputError(
+            f"int8 needs images that show the ranges of the activations: calibration, {wanted}"
+        )
+    given = np.asarray(calibration)
+    if given.ndim != 4 or given.shape[1:] != images.shape[1:] or not len(given):
+        raise InputError(f"calibration has shape {list(given.shape)}; accepted: {wanted}")
+    if given.dtype != images.dtype:
+        raise InputError(f"calibration is in {given.dtype}; accepted: {wanted}")
+    return given
 
 
 def _named(model: Network, outputs: Any, size: tuple[int, int], answer: str) -> dict[str, Array]:

@@ -3,6 +3,7 @@ import json
 import numpy as np
 import onnx
 import pytest
+from PIL import Image
 
 from flaxmobile import cli, save_weights
 from tests.exporters.runtimes import run_onnx
@@ -60,3 +61,33 @@ def test_a_wrong_request_is_one_line(argv, status, message, export, tmp_path):
     assert (found, out, err.count("\n")) == (status, "", 1)
     assert message in err
     assert not list(tmp_path.iterdir())
+
+
+def test_int8_is_calibrated_by_a_folder_of_images(export, tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for shade in (0, 100, 255):
+        Image.new("RGB", (60, 50), (shade, 50, 9)).save(folder / f"{shade}.png")
+    argv = ("--format", "litert", "--quantize", "int8", "--calibrate", str(folder))
+    status, out, err = export(*argv, output=tmp_path / "v2.tflite")
+    assert status == 0, err
+    assert out.startswith(f"int8: ranges of 3 images of {folder}, least to largest\nwrote ")
+
+
+@pytest.mark.parametrize(
+    "argv, status, message",
+    [
+        (["--quantize", "int8"], 2, "--calibrate"),
+        (["--calibrate", "digits"], 2, "--quantize int8"),
+        (["--quantize", "int8", "--calibrate", "EMPTY"], 1, "EMPTY has no images"),
+        (["--quantize", "int8", "--calibrate", "nothing_here"], 1, "nothing_here"),
+        (["--quantize", "int8", "--calibrate", "digits", "--calibration-images", "0"], 2, "1 or"),
+    ],
+)
+def test_int8_without_images_is_one_line(argv, status, message, export, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "EMPTY").mkdir()
+    found, _, err = export("--format", "litert", *argv)
+    assert (found, err.count("\n")) == (status, 1)
+    assert message in err
+    assert not (tmp_path / "v2.onnx").exists()

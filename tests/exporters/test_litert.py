@@ -5,10 +5,12 @@ from collections import Counter
 import flatbuffers.table
 import numpy as np
 import pytest
+from ai_edge_litert.interpreter import Interpreter
 from flatbuffers import number_types
 
-from flaxmobile import export
+from flaxmobile import InputError, export
 from flaxmobile.exporters.litert.writing import operators
+from tests.exporters.runtimes import run_litert
 from tests.exporters.weights import NAMES
 from tests.networks import random_variables, short_backbone, short_model
 
@@ -92,3 +94,68 @@ def test_labels_and_preprocessing_are_files_inside_the_file(network, metadata, t
     assert said["raw_images"] is True
     images = read_metadata((tmp_path / "file").read_bytes()).first(3).first(2)
     assert not images.Offset(4 + 2 * 4)  # the file normalizes
+
+
+@pytest.fixture(scope="module")
+def in_integers(network, metadata, images, tmp_path_factory):
+    """The network in int8, and its float file, both for normalized images."""
+    folder = tmp_path_factory.mktemp("int8")
+    prepared = metadata.preprocessing.normalize(np.concatenate([images, 255 - images]))
+    settings = {"metadata": metadata, "batch_size": len(prepared)}
+    export(*network, folder / "float", **settings)
+    settings |= {"batch_size": 1, "quantize": "int8", "calibration": prepared}
+    export(*network, folder / "int8", **settings)
+    return folder, prepared
+
+
+def test_int8_files_compute_in_int8(in_integers):
+    folder, _ = in_integers
+    whole, parts = ((folder / name).read_bytes() for name in ("float", "int8"))
+    assert Counter(operators(parts)) == Counter(operators(whole))  # nothing is converted between
+    assert len(parts) < 0.4 * len(whole)  # a small network; its operators and text count
+    runner = Interpreter(model_content=parts).get_signature_runner()
+    assert runner.get_input_details()["images"]["dtype"] == np.int8
+    assert runner.get_output_details()["logits"]["dtype"] == np.int8
+
+
+def test_int8_logits_are_those_of_float_within_steps_of_their_scale(in_integers):
+    folder, prepared = in_integers
+    expected = run_litert(folder / "float", prepared)["logits"]
+    runner = Interpreter(model_path=str(folder / "int8")).get_signature_runner()
+    (scale, zero), (out_scale, out_zero) = (
+        details["quantization"]
+        for details in (runner.get_input_details()["images"], runner.get_output_details()["logits"])
+    )
+    integers = np.clip(np.rint(prepared / scale) + zero, -128, 127).astype(np.int8)
+    found = np.concatenate([runner(images=each[None])["logits"] for each in integers])
+    logits = (found.astype(np.float32) - out_zero) * out_scale
+    assert np.abs(logits - expected).max() < 0.1 * np.ptp(expected)
+
+
+def test_int8_takes_raw_images(network, metadata, images, tmp_path):
+    settings = {"raw_images": True, "probabilities": True, "metadata": metadata}
+    export(*network, tmp_path / "f", quantize="int8", calibration=images, **settings)
+    runner = Interpreter(model_path=str(tmp_path / "f")).get_signature_runner()
+    found = runner(images=images[:1])["probabilities"]
+    scale, zero = runner.get_output_details()["probabilities"]["quantization"]
+    assert runner.get_input_details()["images"]["dtype"] == np.uint8
+    np.testing.assert_allclose(((found.astype(int) - zero) * scale).sum(), 1, atol=5 * scale)
+
+
+@pytest.mark.parametrize(
+    "calibration, message",
+    [
+        (None, "int8 needs images"),
+        (np.zeros((2, 32, 32, 3), np.float32), r"shape \[2, 32, 32, 3\]; .*\[k, 48, 48, 3\]"),
+        (np.zeros((0, 48, 48, 3), np.float32), "shape"),
+        (np.zeros((2, 48, 48, 3), np.uint8), "uint8; accepted: .* float32"),
+    ],
+)
+def test_int8_needs_images_as_the_file_takes_them(
+    calibration, message, network, metadata, tmp_path
+):
+    with pytest.raises(InputError, match=message):
+        export(
+            *network, tmp_path / "f", quantize="int8", calibration=calibration, metadata=metadata
+        )
+    assert not list(tmp_path.iterdir())

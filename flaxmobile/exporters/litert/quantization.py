@@ -2,8 +2,15 @@
 
 import contextlib
 import io
+import warnings
+from collections.abc import Iterator
+from typing import Any
 
-from flaxmobile.errors import InputError
+import numpy as np
+
+from flaxmobile.cores import usable_cores
+from flaxmobile.errors import InputError, first_line
+from flaxmobile.exporters.program import IMAGES
 
 
 def halve_weights(flatbuffer: bytes) -> bytes:
@@ -12,13 +19,10 @@ def halve_weights(flatbuffer: bytes) -> bytes:
     Raises:
       InputError: ai-edge-quantizer is not installed.
     """
-    try:
-        from ai_edge_quantizer import qtyping, quantizer
-        from ai_edge_quantizer.algorithm_manager import AlgorithmName
-    except ImportError:
-        raise InputError(
-            "smaller LiteRT files need ai-edge-quantizer: pip install 'flaxmobile[quantize]'"
-        ) from None
+    quantizer = _library()
+    from ai_edge_quantizer import qtyping
+    from ai_edge_quantizer.algorithm_manager import AlgorithmName
+
     half = qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT)
     work = quantizer.Quantizer(flatbuffer)
     work.update_quantization_recipe(
@@ -31,6 +35,62 @@ def halve_weights(flatbuffer: bytes) -> bytes:
             explicit_dequantize=True,
         ),
     )
-    report = io.StringIO()  # its figures and progress
-    with contextlib.redirect_stdout(report), contextlib.redirect_stderr(report):
+    with _silence():
         return bytes(work.quantize().quantized_model)
+
+
+def to_integers(flatbuffer: bytes, signature: str, images: np.ndarray) -> bytes:
+    """Compute in int8, inputs and outputs included: a scale for each output channel of a kernel.
+
+    The range of every activation is the least and the largest number that the images give.
+
+    Args:
+      flatbuffer: of a .tflite file.
+      signature: name of its function.
+      images: [n, h, w, c], as the file takes them.
+
+    Raises:
+      InputError: ai-edge-quantizer is not installed, or cannot quantize the network.
+    """
+    quantizer = _library()
+    from ai_edge_quantizer import calibrator, recipe, recipe_manager
+    from ai_edge_quantizer.utils.qsv_utils import min_max_update
+
+    settings, manager = recipe.static_wi8_ai8(), recipe_manager.RecipeManager()
+    manager.load_quantization_recipe(settings)
+    data = [{IMAGES: image[None]} for image in images]
+    with _silence():
+        try:
+            # `Quantizer.calibrate` averages the ranges of the images, and cuts off what is wider.
+            ranges = calibrator.Calibrator(
+                flatbuffer, usable_cores(), qsv_update_func=min_max_update
+            )
+            ranges.calibrate({signature: data}, manager)
+            work = quantizer.Quantizer(flatbuffer, settings)
+            return bytes(work.quantize(ranges.get_model_qsvs()).quantized_model)
+        except (ValueError, RuntimeError) as error:
+            reason = first_line(error)
+            raise InputError(f"the network cannot be computed in int8: {reason}") from error
+
+
+def _library() -> Any:
+    try:
+        from ai_edge_quantizer import quantizer
+    except ImportError:
+        raise InputError(
+            "smaller LiteRT files need ai-edge-quantizer: pip install 'flaxmobile[quantize]'"
+        ) from None
+    return quantizer
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keep figures, progress, and a warning about the calibration's memory to the library."""
+    report = io.StringIO()
+    with (
+        contextlib.redirect_stdout(report),
+        contextlib.redirect_stderr(report),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        yield

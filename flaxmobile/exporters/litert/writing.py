@@ -10,7 +10,7 @@ import jax
 from flaxmobile.errors import InputError, first_line, shorten
 from flaxmobile.exporters.attachments import DESCRIPTION, attach, to_text
 from flaxmobile.exporters.litert.metadata import NAME, build_metadata
-from flaxmobile.exporters.litert.quantization import halve_weights
+from flaxmobile.exporters.litert.quantization import halve_weights, to_integers
 from flaxmobile.exporters.program import IMAGES, Program
 
 _LABELS = "labels.txt"
@@ -36,6 +36,8 @@ def write(program: Program, path: Path) -> None:
     _check_operators(flatbuffer)
     if program.quantize == "float16":
         flatbuffer = halve_weights(flatbuffer)
+    if program.calibration is not None:
+        flatbuffer = to_integers(flatbuffer, _SIGNATURE, program.calibration)
     path.write_bytes(flatbuffer)
     files = {DESCRIPTION: to_text(program.describe())}
     attach(path, files if names is None else {_LABELS: "\n".join(names) + "\n", **files})
