@@ -61,6 +61,7 @@ _TORCHVISION_NEW = {
     "auto_augment": "trivial",
     "random_erasing": 0.1,
     "train_size": 176,
+    "resize_size": 232,
     "repeated_augmentation": 4,
     "ema_decay": 0.999966,
 }
@@ -135,15 +136,21 @@ RECIPES = {
         ("mobilenet_v3_small",),
         "67.668",
     ),
+    "torchvision-imagenet1k-v2": Recipe(
+        _TORCHVISION_NEW,
+        "torchvision, issue 3995 and pull request 5560 (IMAGENET1K_V2)",
+        ("mobilenet_v2", "mobilenet_v3_large"),
+        "mobilenet_v2: 72.154, mobilenet_v3_large: 75.274",
+    ),
     "torchvision-shufflenet-v2": Recipe(
         _TORCHVISION_NEW,
-        "torchvision, pull request 5906; validation resizes to 232",
+        "torchvision, pull request 5906",
         ("shufflenet_v2",),
         "alpha 1.5: 72.996, 2.0: 76.230",
     ),
     "torchvision-mnasnet": Recipe(
         _TORCHVISION_NEW,
-        "torchvision, pull request 6019; validation resizes to 232",
+        "torchvision, pull request 6019",
         ("mnasnet",),
         "alpha 0.75: 71.180, 1.3: 76.506",
     ),

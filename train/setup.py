@@ -264,4 +264,8 @@ def _preprocessing(
     sizes = dataset.preset or base
     size = config.image_size or max(least, sizes.side)
     resize = sizes.resize_size and math.ceil(size * sizes.resize_size / sizes.side)
+    if config.resize_size is not None:
+        resize = config.resize_size
+        if resize < size:
+            raise InputError(f"--resize-size is {resize}; accepted: {size} (the image's) and more")
     return dataclasses.replace(base, image_size=size, resize_size=resize)

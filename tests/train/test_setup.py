@@ -91,3 +91,13 @@ def test_balanced_weights_are_those_of_the_training_images():
     assert len(weights) == 10
     assert 0.95 < min(weights) < max(weights) < 1.05  # the digits are as many of each
     assert prepared("v2").objective.loss.class_weights is None
+
+
+def test_evaluation_resizes_as_the_recipe_says(capsys):
+    data = ["--dataset", "sizes:40x5", "--plan", "v5e:2x2"]
+    assert prepared("v2", *data).preprocessing.resize_size is None
+    run = prepared("v2", *data, "--recipe", "torchvision-imagenet1k-v2")
+    assert (run.preprocessing.image_size, run.preprocessing.resize_size) == (224, 232)
+    assert run.train_preprocessing.image_size == 176
+    with pytest.raises(flaxmobile.InputError, match="--resize-size is 200; accepted: 224"):
+        prepared("v2", *data, "--resize-size", "200")

@@ -40,6 +40,9 @@ class DataSettings:
     train_size: int | None = None
     """Height and width of training images, where it is not --image-size: networks are often best
     at larger images than they were trained with (FixRes)."""
+    resize_size: int | None = None
+    """Short side to which images are resized for evaluation, before the central --image-size is
+    cropped; by default in the proportion of the data or of the network (256 to 224)."""
     min_crop: float = MIN_CROP
     """Least share of a photograph's area that a training crop keeps."""
     flip: bool = True
