@@ -13,7 +13,7 @@ from convert.verification import find_images
 from flaxmobile.command import flags, streams
 from flaxmobile.errors import InputError
 from flaxmobile.files import written_at_once
-from flaxmobile.registry import resolve_name
+from flaxmobile.tasks import resolve_name
 from flaxmobile.weights import save_weights
 
 PROG = "python -m convert"

@@ -14,8 +14,8 @@ from convert.references import build_reference
 from convert.rules.keras.blocks import places_of
 from convert.sources import write_tensors
 from flaxmobile.files import written_at_once
-from flaxmobile.layers import Network
-from flaxmobile.registry import options_of
+from flaxmobile.layers import Model
+from flaxmobile.tasks import options_of
 from flaxmobile.weights import open_weights
 
 
@@ -33,7 +33,7 @@ class OriginWeights(NamedTuple):
     """
 
     model_name: str
-    model: Network
+    model: Model
     image_size: int
     origin: str
     tensors: Mapping[str, np.ndarray]

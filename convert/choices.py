@@ -6,7 +6,7 @@ from convert.reading import Reading
 from convert.rule import Options, Rule
 from convert.targets import leaves_of
 from flaxmobile.errors import InputError
-from flaxmobile.registry import create_model
+from flaxmobile.tasks import build
 from flaxmobile.trees import Tree
 
 HEADLESS: Options = {"num_classes": 0}
@@ -47,7 +47,7 @@ def choose(
 
 def _is_shown(model_name: str, read: Options, change: Options) -> bool:
     """Say whether a change of the options changes the tensors that the network has."""
-    before, after = (create_model(model_name, **{**read, **each}) for each in ({}, change))
+    before, after = (build(model_name, **{**read, **each}) for each in ({}, change))
     return leaves_of(before) != leaves_of(after)
 
 
@@ -75,7 +75,7 @@ def check_asked(origin: str, name: str, rule: Rule, chosen: Options) -> None:
 def _without_replaced_layers(reading: Reading, read: Options) -> Tree:
     """Turn off the layers before the classifier whose width is not the origin's."""
     rule = reading.rule
-    model = rule.network(**read)
+    model = rule.make(**read)
     layers = dict(rule.modules(model))
     widths = {} if rule.widths is None else rule.widths(model)
     return {
@@ -104,7 +104,7 @@ def left_out(
     """
     rule, layout = reading.rule, reading.rule.layout
     placed = {layout.split(name)[0] for name in targets}
-    modules = dict(rule.modules(rule.network(**read)))
+    modules = dict(rule.modules(rule.make(**read)))
     removed = {layer for layer in modules.values() if layer not in placed}
     not_body = {*rule.removable, *rule.network.heads}
     body = {

@@ -15,6 +15,7 @@ from convert.sources import Selection
 from flaxmobile.command.options import read_options
 from flaxmobile.errors import InputError
 from flaxmobile.registry import create_model
+from flaxmobile.tasks import HEADS
 
 _SUFFIXES = {
     "torch": (".pth", ".pt", ".safetensors"),
@@ -154,7 +155,7 @@ class Config:
         given = read_options(self.options, alpha=self.alpha)
         if given.get("num_classes", 1) == 0:
             raise InputError("use --no-classifier instead of --options num_classes=0")
-        if self.model is not None:
+        if self.model is not None and self.model not in HEADS:  # a head's backbone is the file's
             create_model(self.model, **given)
         if scheme not in (None, "hf") and not self.source.startswith(("auto", str(scheme))):
             raise InputError(f"--source is {self.source}, --weights {self.weights}: leave one out")

@@ -23,7 +23,7 @@ from convert.rule import Options, Published
 from convert.rules import RULES
 from convert.sources import FOUND, Selection, read_source
 from flaxmobile.errors import InputError, shorten
-from flaxmobile.registry import resolve_name
+from flaxmobile.tasks import resolve_name
 from flaxmobile.weights import Metadata
 
 

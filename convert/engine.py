@@ -13,8 +13,8 @@ from convert.reading import Reading
 from convert.rule import Options, Rule
 from convert.targets import constants_of, leaves_of, targets_of
 from flaxmobile.errors import InputError
-from flaxmobile.layers import Network
-from flaxmobile.registry import create_model
+from flaxmobile.layers import Model
+from flaxmobile.tasks import build, options_of
 from flaxmobile.trees import Tree
 
 
@@ -33,7 +33,7 @@ class Filled(NamedTuple):
         the origin's network.
     """
 
-    model: Network
+    model: Model
     options: Tree
     variables: Tree
     used: tuple[str, ...]
@@ -59,7 +59,7 @@ def to_flax(reading: Reading, model_name: str, chosen: Options = MappingProxyTyp
     others = {name: value for name, value in chosen.items() if name != "alpha"}
     read, problems = reading.options(chosen.get("alpha"))
     options, refused = choose(reading, model_name, read, others)
-    model = create_model(model_name, **options)
+    model = build(model_name, **options)
     leaves = leaves_of(model)
     targets = targets_of(rule, model, leaves)
     excluded = left_out(reading, read, others, targets) if others else {}
@@ -99,7 +99,7 @@ def to_flax(reading: Reading, model_name: str, chosen: Options = MappingProxyTyp
     )
 
 
-def from_flax(rule: Rule, model: Network, variables: Tree) -> dict[str, np.ndarray]:
+def from_flax(rule: Rule, model: Model, variables: Tree) -> dict[str, np.ndarray]:
     """Turn a Flax network into the tensors of an origin, in its order.
 
     Args:
@@ -130,15 +130,15 @@ def from_flax(rule: Rule, model: Network, variables: Tree) -> dict[str, np.ndarr
     return tensors
 
 
-def obstacles(rule: Rule, model: Network) -> list[str]:
+def obstacles(rule: Rule, model: Model) -> list[str]:
     """List the options under which the origin has no such network."""
-    problems = []
+    problems, own = [], options_of(model)
     for option, values in _accepted(rule).items():
-        if option not in rule.asked and (value := getattr(model, option)) not in values:
+        if option not in rule.asked and (value := own[option]) not in values:
             listed = " or ".join(dict.fromkeys(map(repr, values)))
             problems.append(f"{option} is {value!r}, accepted: {listed}")
-    if model.dense_layers:
-        problems.append(f"dense_layers is {model.dense_layers!r}, accepted: ()")
+    if own["dense_layers"]:
+        problems.append(f"dense_layers is {own['dense_layers']!r}, accepted: ()")
     return problems
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from convert.formats.contents import NOTHING_SAID, Statements
 from convert.rule import Published, Rule
 from flaxmobile.errors import InputError
-from flaxmobile.layers import Network
+from flaxmobile.layers import Model
 from flaxmobile.outputs import OUTPUTS, default_output
 from flaxmobile.preprocessing import Preprocessing
 
@@ -32,7 +32,7 @@ class Facts(NamedTuple):
 
 
 def facts_about(
-    rule: Rule, model: Network, published: Published | None, said: Statements = NOTHING_SAID
+    rule: Rule, model: Model, published: Published | None, said: Statements = NOTHING_SAID
 ) -> Facts:
     """Return the facts about a file of a network's weights.
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from convert.formats.contents import Head, HeadLayer
 from convert.reading import Reading
 from convert.rule import Modules, Names
-from flaxmobile.layers import Network
+from flaxmobile.layers import Model
 
 _CLASSIFIER = "classifier"
 _LINEAR = "linear"
@@ -25,7 +25,7 @@ def adopt_head(reading: Reading, head: Head | None) -> Reading:
       layers, one after the other.
     """
     rule, layout = reading.rule, reading.rule.layout
-    modules = dict(rule.modules(rule.network(**{**rule.options, **rule.variants[0]})))
+    modules = dict(rule.modules(rule.make(**{**rule.options, **rule.variants[0]})))
     beside = {name: name for name in reading.outside if name not in reading.claims}
     whole = dataclasses.replace(
         reading,
@@ -85,7 +85,7 @@ def _are_dense(reading: Reading, layers: Sequence[HeadLayer]) -> bool:
 def _with_head(modules: Modules, names: dict[str, str]) -> Modules:
     """Name the layers of the head as the file does."""
 
-    def named(model: Network) -> Names:
+    def named(model: Model) -> Names:
         yield from (pair for pair in modules(model) if pair[0] != _CLASSIFIER)
         yield from names.items()
 

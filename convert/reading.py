@@ -10,7 +10,7 @@ import numpy as np
 
 from convert.prefixes import Prefix, find_prefixes
 from convert.rule import Options, Rule
-from flaxmobile.layers import Network
+from flaxmobile.layers import Model
 from flaxmobile.trees import Tree
 
 Arrays = Mapping[str, np.ndarray]
@@ -70,7 +70,7 @@ class Reading:
         reasons = {name: rule.layout.reason_to_ignore(name) for name in tensors}
         ignored = {name: reason for name, reason in reasons.items() if reason is not None}
         file = {name: tensor for name, tensor in tensors.items() if name not in ignored}
-        models = [rule.network(**{**rule.options, **each}) for each in rule.variants]
+        models = [rule.make(**{**rule.options, **each}) for each in rule.variants]
         readings = []
         for modules in (rule.modules, *rule.other_names):
             layers = [frozenset(layer for _, layer in modules(model)) for model in models]
@@ -128,7 +128,7 @@ class Reading:
             for variant, names in zip(rule.variants, differing, strict=True)
             if names == max(differing)  # names do not tell widths, and widths take time
         )
-        best = max(sized, key=lambda options: self._agreement(rule.network(**options)))
+        best = max(sized, key=lambda options: self._agreement(rule.make(**options)))
         problems = []
         if alpha is not None and best.get("alpha") != alpha:
             problems.append(
@@ -136,16 +136,17 @@ class Reading:
                 if "alpha" in best
                 else f"--alpha is {alpha}; the network has no width multiplier: leave the flag out"
             )
-        model = rule.network(**best)
+        model = rule.make(**best)
         read = {"num_classes": self.classes(model), "in_channels": self._image_channels(model)}
         return {**best, **{name: n for name, n in read.items() if n is not None}}, problems
 
-    def classes(self, model: Network) -> int | None:
+    def classes(self, model: Model) -> int | None:
         """Return the number of outputs of the classifier, if the file has one."""
-        classifier = dict(self.rule.modules(model)).get("classifier")
-        return None if classifier is None else self.channels("classifier", classifier)
+        modules = dict(self.rule.modules(model))
+        classifier = next((name for name in reversed(model.heads) if name in modules), None)
+        return None if classifier is None else self.channels(classifier, modules[classifier])
 
-    def _image_channels(self, model: Network) -> int | None:
+    def _image_channels(self, model: Model) -> int | None:
         """Return the channels of the images, where they are not 3: those of the first kernel."""
         layout, first = self.rule.layout, next(iter(dict(self.rule.modules(model)).values()))
         kernel = self.tensors.get(layout.join(first, layout.leaves["params/kernel"]))
@@ -161,7 +162,7 @@ class Reading:
         known = sum(layer in expected for layer in layers)
         return Fit(known, -len(expected - found), -len(found - expected) - len(outside))
 
-    def _agreement(self, model: Network) -> tuple[int, int]:
+    def _agreement(self, model: Model) -> tuple[int, int]:
         """Rank a network: first by how many names differ, then by how many widths agree."""
         layers = dict(self.rule.modules(model))
         fit = self._fit(frozenset(layers.values()))
@@ -176,9 +177,9 @@ class Reading:
             return options
 
         def expected(candidate: float) -> Mapping[str, int]:
-            return rule.widths(rule.network(**options, alpha=candidate)) if rule.widths else {}
+            return rule.widths(rule.make(**options, alpha=candidate)) if rule.widths else {}
 
-        layers = dict(rule.modules(rule.network(**options)))
+        layers = dict(rule.modules(rule.make(**options)))
         found = {module: self.channels(module, layers[module]) for module in expected(1.0)}
 
         def fitting(candidate: float) -> int:

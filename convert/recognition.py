@@ -114,7 +114,7 @@ def _by_classes(origins: list[str], readings: Mapping[str, Reading]) -> list[str
         rule = readings[origin].rule
         if rule.num_classes is None:
             return None
-        model = rule.network(**{**rule.options, **rule.variants[0]})
+        model = rule.make(**{**rule.options, **rule.variants[0]})
         return readings[origin].classes(model) == rule.num_classes
 
     found = {origin: agrees(origin) for origin in origins} if len(origins) > 1 else {}
@@ -147,6 +147,7 @@ def other_network(model: str, source: str, file: Source, prefix: str | None = No
     fits = {
         key: Reading.of(_named_as(rule, file.naming), tensors, prefix).fit
         for key, rule in RULES.items()
+        if rule.own_options.get("backbone") != model
     }
     best = max(fits, key=lambda key: fits[key])
     own = [fit for key, fit in fits.items() if key[1] == model and source in (key[0], "auto")]

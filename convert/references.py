@@ -106,6 +106,16 @@ def _inception_v3(models: Any, options: Options) -> Any:
     )
 
 
+def _segmenter(name: str) -> Callable[[Any, Options], Any]:
+    def build(models: Any, options: Options) -> Any:
+        auxiliary = {"aux_loss": options["auxiliary"]} if "auxiliary" in options else {}
+        make = getattr(models.segmentation, name)
+        classes = options["num_classes"]
+        return make(weights=None, weights_backbone=None, num_classes=classes, **auxiliary)
+
+    return build
+
+
 def _timm(origin: str, model: str) -> Callable[[Any, Options], Any]:
     def build(timm: Any, options: Options) -> Any:
         network = architecture_of(origin, model, options)
@@ -177,6 +187,8 @@ _BUILDERS: dict[tuple[str, str], Callable[..., Any]] = {
     ("torchvision", "shufflenet_v2"): _shufflenet_v2,
     ("torchvision", "inception_v1"): _inception_v1,
     ("torchvision", "inception_v3"): _inception_v3,
+    ("torchvision", "lraspp"): _segmenter("lraspp_mobilenet_v3_large"),
+    ("torchvision", "deeplab_v3"): _segmenter("deeplabv3_mobilenet_v3_large"),
     **{(each.origin, each.model): _timm(each.origin, each.model) for each in FAMILIES},
     **{("keras", model): _keras(model) for model in KERAS},
 }

@@ -7,11 +7,12 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from convert.imagenet import class_names
-from flaxmobile.layers import Network
+from flaxmobile.layers import Model
 from flaxmobile.preprocessing import Preprocessing
+from flaxmobile.tasks import build, head_name
 
 Options = Mapping[str, Any]
-"""Options of `flaxmobile.create_model`."""
+"""Options of `flaxmobile.tasks.build`."""
 NO_OPTIONS: Options = MappingProxyType({})
 Names = Iterable[tuple[str, str]]
 """Pairs of our path of a module and the origin's name of it."""
@@ -133,7 +134,7 @@ NORMALIZATION = "/norm"
 """End of our paths of normalizations."""
 
 
-def _multiplier_1(model: Network) -> int:
+def _multiplier_1(model: Model) -> int:
     return 1
 
 
@@ -171,7 +172,7 @@ class Rule(NamedTuple):
         which; the user says them for a file that is not a published one.
     """
 
-    network: type[Network]
+    network: type[Model]
     layout: Layout
     modules: Modules
     own_options: Options
@@ -196,6 +197,11 @@ class Rule(NamedTuple):
         """Options of `create_model` that all of the origin's networks have."""
         return {**PLAIN, **self.own_options}
 
+    def make(self, **options: Any) -> Any:
+        """Build the network with these options."""
+        name = head_name(self.network)
+        return self.network(**options) if name is None else build(name, **options)
+
     def folded(self) -> "Rule":
         """Return the rule for files in which normalization is folded into the convolutions."""
 
@@ -216,7 +222,7 @@ class Rule(NamedTuple):
         """Return the rule for files with numbers for names, in a layout, of networks in a row."""
         folded = self.folded()
 
-        def numbers(model: Network) -> Names:
+        def numbers(model: Model) -> Names:
             return ((ours, str(number)) for number, (ours, _) in enumerate(folded.modules(model)))
 
         return folded._replace(modules=numbers, other_names=(), layout=layout)
@@ -226,7 +232,7 @@ class Rule(NamedTuple):
         known = (each for each in self.published if each.sha256)
         return next((each for each in known if sha256.startswith(each.sha256)), None)
 
-    def preset(self, model: Network) -> Preprocessing:
+    def preset(self, model: Model) -> Preprocessing:
         """Return the origin's preset for a network whose file it did not publish."""
         if self.image_size is None:
             return self.preprocessing

@@ -6,7 +6,7 @@ import numpy as np
 from flax import traverse_util
 
 from convert.rule import Rule
-from flaxmobile.layers import Network
+from flaxmobile.layers import Model
 from flaxmobile.trees import Tree
 from flaxmobile.variables import abstract_variables
 
@@ -42,12 +42,12 @@ class Target(NamedTuple):
         return in_our_order.transpose(np.argsort(self.axes))
 
 
-def leaves_of(model: Network) -> Tree:
+def leaves_of(model: Model) -> Tree:
     """Map the path of every variable to its shape and dtype."""
     return traverse_util.flatten_dict(abstract_variables(model), sep="/")
 
 
-def targets_of(rule: Rule, model: Network, leaves: Tree) -> dict[str, Target]:
+def targets_of(rule: Rule, model: Model, leaves: Tree) -> dict[str, Target]:
     """Map the origin's name of each tensor to its target, in the origin's order."""
     modules = dict(rule.modules(model))
     order = {module: place for place, module in enumerate(modules)}

@@ -12,12 +12,12 @@ import numpy as np
 from convert.formats.torch import torch_state
 from convert.references import build_reference
 from flaxmobile.errors import InputError, first_line
-from flaxmobile.layers import Network
+from flaxmobile.layers import Model
 from flaxmobile.preprocessing import Preprocessing, open_image
-from flaxmobile.registry import options_of
+from flaxmobile.tasks import options_of
 
 Logits = Callable[[np.ndarray], np.ndarray]
-"""Prepared images [n, h, w, 3] -> logits [n, classes]."""
+"""Prepared images [n, h, w, 3] -> logits [n, classes], of a segmenter [n, h, w, classes]."""
 
 TOLERANCE = 1e-3
 """Largest difference, as a share of the largest logit: ten times that of float32 sums in another
@@ -74,7 +74,7 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
 def build_origin(
     origin: str,
     name: str,
-    model: Network,
+    model: Model,
     file: Path,
     tensors: Mapping[str, np.ndarray],
     version: int = 1,
@@ -121,7 +121,10 @@ def torch_logits(network: Any) -> Logits:
 
     def apply(images: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            return network(torch.tensor(images.transpose(0, 3, 1, 2))).numpy()
+            answer = network(torch.tensor(images.transpose(0, 3, 1, 2)))
+        if isinstance(answer, Mapping):  # a segmenter's, and those of its auxiliary classifier
+            answer = answer["out"].permute(0, 2, 3, 1)
+        return answer.numpy()
 
     return apply
 
@@ -157,7 +160,7 @@ def keras_logits(build: Callable[[tuple[int, int]], Any], file: Path) -> Logits:
 
 def compare(
     origin: Logits,
-    model: Network,
+    model: Model,
     variables: Mapping[str, Any],
     preprocessing: Preprocessing,
     paths: Sequence[Path],
@@ -174,9 +177,9 @@ def compare(
     apply, theirs, ours = jax.jit(model.apply), [], []
     with jax.default_matmul_precision("highest"):
         for image in _prepared(paths, preprocessing):
-            theirs.append(origin(image)[0])
-            ours.append(np.asarray(apply(variables, image))[0])
-    expected, found = np.stack(theirs), np.stack(ours)  # [images, classes]
+            theirs.append(origin(image).reshape(-1, model.num_classes))
+            ours.append(np.asarray(apply(variables, image)).reshape(-1, model.num_classes))
+    expected, found = np.concatenate(theirs), np.concatenate(ours)  # [images or pixels, classes]
     difference = float(np.abs(found - expected).max())
     relative = difference / float(np.abs(expected).max())
     top5 = np.array_equal(_best(found), _best(expected))

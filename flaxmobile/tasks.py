@@ -64,6 +64,11 @@ def resolve_name(name: str) -> str:
     return name if name in HEADS else registry.resolve_name(name)
 
 
+def head_name(network: type[Model]) -> str | None:
+    """Return the name of a head by its class; None for the class of a classifier."""
+    return next((name for name, head in HEADS.items() if head is network), None)
+
+
 def options_of(model: Model) -> dict[str, Any]:
     """The values of a network's options, by name: those with which `build` makes it."""
     if not isinstance(model, HeadedNetwork):

@@ -13,7 +13,7 @@ from convert.rules.timm.files import preset
 from convert.rules.timm.names import difference_of, find_architecture
 from flaxmobile.errors import InputError
 from flaxmobile.preprocessing import Preprocessing
-from flaxmobile.registry import resolve_name
+from flaxmobile.tasks import resolve_name
 from flaxmobile.trees import as_tuples
 
 

@@ -17,8 +17,9 @@ from convert.published.own import ORIGIN, convert_own
 from convert.rule import NO_OPTIONS, Options
 from convert.sources import FOUND, Selection
 from flaxmobile.errors import InputError
-from flaxmobile.layers import Network
-from flaxmobile.registry import create_backbone, create_model
+from flaxmobile.layers import Model
+from flaxmobile.registry import create_backbone
+from flaxmobile.tasks import build
 from flaxmobile.trees import Tree
 from flaxmobile.variables import abstract_variables, adapt_input, heads_of, replace_heads
 from flaxmobile.weights import Metadata, WeightsDirectory, open_weights
@@ -47,7 +48,7 @@ class PublishedWeights:
         return self.conversion.filled.options
 
     @property
-    def model(self) -> Network:
+    def model(self) -> Model:
         """The network."""
         return self.conversion.filled.model
 
@@ -56,7 +57,7 @@ class PublishedWeights:
         """Preprocessing, class names, output and source."""
         return self.conversion.metadata
 
-    def load(self) -> tuple[Network, Tree]:
+    def load(self) -> tuple[Model, Tree]:
         """Return the network and its variables, on the default device."""
         return self.model, jax.tree.map(jnp.asarray, self.conversion.filled.variables)
 
@@ -126,7 +127,7 @@ def load_pretrained(
     taps: Sequence[str] = (),
     key: jax.Array | None = None,
     **options: Any,
-) -> tuple[Network, Tree]:
+) -> tuple[Model, Tree]:
     """Build a network with published weights, which are fetched once and verified.
 
     Needs no library of the publisher; `timm:` and `hf:` need the extra `hub`, `keras:` needs h5py.
@@ -168,14 +169,14 @@ def load_pretrained(
     options = dict(weights.options)
     if in_channels not in (None, model.in_channels):
         options["in_channels"] = in_channels
-        model = create_model(weights.model_name, **options)
+        model = build(weights.model_name, **options)
         variables = adapt_input(model, variables)
     if maps:
         model = create_backbone(weights.model_name, out_strides=out_strides, taps=taps, **options)
         return model, _pick(variables, abstract_variables(model))
     if num_classes in (None, model.num_classes):
         return model, variables
-    model = create_model(weights.model_name, **{**options, "num_classes": num_classes})
+    model = build(weights.model_name, **{**options, "num_classes": num_classes})
     images = jnp.zeros((1, *[model.min_image_size] * 2, model.in_channels))
     # Compiled, so that XLA drops everything but the heads' numbers.
     initialize = jax.jit(lambda key: heads_of(model, model.init(key, images)))

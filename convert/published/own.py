@@ -15,7 +15,7 @@ from convert.rule import Options
 from convert.sources import read_source
 from flaxmobile.outputs import default_output
 from flaxmobile.preprocessing import Preprocessing
-from flaxmobile.registry import create_model
+from flaxmobile.tasks import build
 from flaxmobile.trees import Tree
 from flaxmobile.variables import abstract_variables, check_variables
 
@@ -36,7 +36,7 @@ def convert_own(fetched: Fetched, chosen: Options, stated: Statements) -> Conver
     """
     file = read_source(fetched.path)
     options = {**fetched.said.options, **chosen}
-    model = create_model(fetched.model, **options)
+    model = build(fetched.model, **options)
     wanted = abstract_variables(model)
     names = traverse_util.flatten_dict(wanted, sep="/")
     outside = [name for name in file.tensors if name not in names]

@@ -22,9 +22,9 @@ from convert.rule import Rule
 from convert.rules import RULES
 from convert.rules.timm.names import architecture_of
 from flaxmobile.errors import InputError
-from flaxmobile.layers import Network
+from flaxmobile.layers import Model
 from flaxmobile.preprocessing import Preprocessing
-from flaxmobile.registry import options_of
+from flaxmobile.tasks import options_of
 from flaxmobile.weights import WeightsDirectory, open_weights
 
 CARD = "README.md"
@@ -97,7 +97,7 @@ def write_repository(weights: WeightsDirectory, folder: Path, name: str) -> str:
     return origin
 
 
-def _origin_of(name: str, model: Network) -> tuple[str, Rule | None]:
+def _origin_of(name: str, model: Model) -> tuple[str, Rule | None]:
     for origin in _ORIGINS:
         rule = RULES.get((origin, name))
         if rule is None or engine.obstacles(rule, model):

@@ -21,7 +21,6 @@ from flaxmobile.layers import Dropout, relu
 from flaxmobile.ops import global_mean
 from flaxmobile.segmentation.segmenter import Segmenter, resize
 
-_AUXILIARY_DROPOUT = 0.1
 _AUXILIARY_SHARE = 4
 """Channels of the map of stride 8 over those of the auxiliary classifier's convolution."""
 
@@ -35,6 +34,7 @@ class DeepLabV3(Segmenter):
       channels: of each layer of the pyramid, and after it.
       dropout_rate: after the pyramid.
       auxiliary: has the auxiliary classifier, in training.
+      aux_dropout_rate: before it.
       The others: see `Segmenter`.
     """
 
@@ -43,8 +43,9 @@ class DeepLabV3(Segmenter):
     channels: int = 256
     dropout_rate: float = 0.5
     auxiliary: bool = True
+    aux_dropout_rate: float = 0.1
 
-    heads: ClassVar[tuple[str, ...]] = ("classifier", "aux_classifier")
+    heads: ClassVar[tuple[str, ...]] = ("aux_classifier", "classifier")
 
     @property
     def aux_weight(self) -> float:
@@ -54,10 +55,11 @@ class DeepLabV3(Segmenter):
     def check(self) -> None:
         """Raise InputError for an option that the segmenter does not offer."""
         super().check()
-        rate = self.dropout_rate
         check_value("rates", self.rates, all(each >= 1 for each in self.rates), "1 or more each")
         check_value("channels", self.channels, self.channels >= 1, "1 or more")
-        check_value("dropout_rate", rate, 0 <= rate < 1, "0 or more, below 1")
+        for name in ("dropout_rate", "aux_dropout_rate"):
+            rate = getattr(self, name)
+            check_value(name, rate, 0 <= rate < 1, "0 or more, below 1")
 
     def head(self, maps: dict[Any, Array], images: Array, train: bool) -> Array:
         """Map the last map to logits [n, h, w, num_classes]; sow those of the map of stride 8."""
@@ -87,7 +89,7 @@ class DeepLabV3(Segmenter):
         """Map x [n, h / 8, w / 8, c] to logits [n, h / 8, w / 8, num_classes]."""
         channels = max(1, x.shape[-1] // _AUXILIARY_SHARE)
         x = self.unit()(channels, 3, activation=relu, name="aux_conv")(x, train)
-        x = self.drop(_AUXILIARY_DROPOUT, "aux_dropout", x, train)
+        x = self.drop(self.aux_dropout_rate, "aux_dropout", x, train)
         return self.classifier("aux_classifier")(x)
 
     def drop(self, rate: float, name: str, x: Array, train: bool) -> Array:

@@ -27,7 +27,7 @@ def facts_of(rule, sha256="", num_classes=1000):
     """What a rule says about a file whose SHA-256 begins like this."""
     options = {"num_classes": num_classes, **rule.options, **rule.variants[0]}
     published = rule.find_published(sha256.ljust(64, "0"))
-    return facts_about(rule, rule.network(**options), published)
+    return facts_about(rule, rule.make(**options), published)
 
 
 def alpha_for(origin, name, variant):
@@ -40,7 +40,7 @@ def alpha_for(origin, name, variant):
 
 
 def options_for(origin, name, variant):
-    """Options of `create_model`, all that tell the rule's networks apart."""
+    """Options of `build`, all that tell the rule's networks apart."""
     rule = RULES[origin, name]
     alpha = {"alpha": alpha_for(origin, name, variant)} if rule.widths else {}
     return {"num_classes": 7, **alpha, **rule.options, **variant}

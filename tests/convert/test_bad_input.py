@@ -10,7 +10,8 @@ from convert import engine
 from convert.recognition import recognise
 from convert.rules import RULES
 from convert.sources import Source
-from flaxmobile import InputError, create_model
+from flaxmobile import InputError
+from flaxmobile.tasks import build
 from tests.convert.commands import convert, error_of
 from tests.convert.keras_writer import write_keras_2
 from tests.convert.rules import each_rule, fill, options_for
@@ -21,7 +22,7 @@ from tests.networks import abstract
 def tensors_of(origin, name):
     """A whole file, without the memory for its numbers."""
     rule = RULES[origin, name]
-    model = create_model(name, **options_for(origin, name, rule.variants[0]))
+    model = build(name, **options_for(origin, name, rule.variants[0]))
 
     def constant(path, leaf):
         value = rule.constants.get(f"{path[0].key}/{path[-1].key}", 0.5)

@@ -11,14 +11,13 @@ from convert.formats.torch import torch_state
 from convert.references import build_reference
 from convert.rules import RULES
 from convert.sources import read_source, write_tensors
-from flaxmobile import create_model
-from flaxmobile.registry import options_of
+from flaxmobile.tasks import build, options_of
 from tests.convert.rules import assert_modules_are_those_of, each_variant, fill, options_for
 
 
 def network_of(origin, name, variant):
     """The library's own network of a variant, in which every number is random."""
-    model = create_model(name, **options_for(origin, name, variant))
+    model = build(name, **options_for(origin, name, variant))
     with torch.device("meta"):  # their initial numbers take longer than all the rest
         network = build_reference(origin, name, options_of(model))
     network = network.to_empty(device="cpu")

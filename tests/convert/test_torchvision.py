@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torchvision.models import GoogLeNet, get_model_weights
+from torchvision.models import GoogLeNet, get_model_weights, segmentation
 
 from convert.published.catalogue import CATALOGUE, find_entry
 from convert.rules import RULES
@@ -48,9 +48,33 @@ PUBLISHED = [
 ]
 
 
+SEGMENTERS = {
+    "lraspp": ("lraspp_mobilenet_v3_large", segmentation.LRASPP_MobileNet_V3_Large_Weights),
+    "deeplab_v3": (
+        "deeplabv3_mobilenet_v3_large",
+        segmentation.DeepLabV3_MobileNet_V3_Large_Weights,
+    ),
+}
+
+
 def test_all_published_files_are_known():
     known = {name for name in CATALOGUE if name.startswith("torchvision:")}
-    assert known == {name for _, name, _ in PUBLISHED}
+    own = {f"torchvision:{name}.{each.DEFAULT.name}" for name, each in SEGMENTERS.values()}
+    assert known == {name for _, name, _ in PUBLISHED} | own
+
+
+@pytest.mark.parametrize("model", SEGMENTERS)
+def test_a_published_segmenter_has_torchvisions_preset(model):
+    name, (weights,) = SEGMENTERS[model]
+    found = find_entry(f"torchvision:{name}")
+    facts = facts_of(RULES["torchvision", model], found.published.sha256, 21)
+    preset, ours = weights.transforms(), facts.preprocessing
+    assert (found.model, found.published.url) == (model, weights.url)
+    assert found.published.params == weights.meta["num_params"]
+    assert list(facts.class_names) == weights.meta["categories"]
+    assert [ours.resize_size] == preset.resize_size
+    assert [ours.mean, ours.std] == [tuple(preset.mean), tuple(preset.std)]
+    assert ours.interpolation == preset.interpolation.value
 
 
 @pytest.mark.parametrize("name", [each for names in NETWORKS.values() for each in names])

@@ -1,8 +1,10 @@
 """torchvision: the names of its state dicts, one module per network."""
 
 from convert.rules.torchvision import (
+    deeplab_v3,
     inception_v1,
     inception_v3,
+    lraspp,
     mnasnet,
     mobilenet_v2,
     mobilenet_v3,
@@ -17,4 +19,6 @@ RULES = {
     "shufflenet_v2": shufflenet_v2.RULE,
     "inception_v1": inception_v1.RULE,
     "inception_v3": inception_v3.RULE,
+    "lraspp": lraspp.RULE,
+    "deeplab_v3": deeplab_v3.RULE,
 }

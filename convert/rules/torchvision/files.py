@@ -12,6 +12,7 @@ from flaxmobile.preprocessing import Preprocessing
 
 STANDARD = Preprocessing(image_size=224, resize_size=256)
 CLOSER = Preprocessing(image_size=224, resize_size=232)
+SEGMENTATION = Preprocessing(image_size=520, resize_size=520)
 INCEPTION = Preprocessing(image_size=299, resize_size=342)
 
 _ADDRESS = "https://download.pytorch.org/models/"
@@ -33,7 +34,7 @@ def published(
     name: str,
     file: str,
     params: int,
-    top1: float,
+    top1: float | None,
     preset: Preprocessing = STANDARD,
     alpha: float = 1.0,
 ) -> Published:
@@ -43,7 +44,7 @@ def published(
       name: torchvision's name of the network, and the weights' name in its enum.
       file: its name without ".pth", which ends with the start of its SHA-256.
       params: number of the network's parameters.
-      top1: ImageNet accuracy in percent.
+      top1: ImageNet accuracy in percent, of a classifier.
       preset: for evaluation.
       alpha: width of the network.
     """
@@ -56,5 +57,5 @@ def published(
         sha256=file.rpartition("-")[2],
         alpha=alpha,
         top1=top1,
-        top1_source="torchvision's weights enum",
+        top1_source="" if top1 is None else "torchvision's weights enum",
     )
