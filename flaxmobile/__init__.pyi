@@ -2,6 +2,7 @@
 
 from convert.published.loading import load_pretrained as load_pretrained
 from flaxmobile.detection import detect_faces as detect_faces
+from flaxmobile.detection import detect_objects as detect_objects
 from flaxmobile.dilation_search import load_dilations as load_dilations
 from flaxmobile.dilation_search import save_dilations as save_dilations
 from flaxmobile.dilation_search import search_dilations as search_dilations
@@ -17,6 +18,7 @@ from flaxmobile.registry import create_model as create_model
 from flaxmobile.registry import list_models as list_models
 from flaxmobile.summary import Summary as Summary
 from flaxmobile.summary import summarize as summarize
+from flaxmobile.tasks import create_detector as create_detector
 from flaxmobile.tasks import create_segmenter as create_segmenter
 from flaxmobile.variables import init as init
 from flaxmobile.versions import __version__ as __version__

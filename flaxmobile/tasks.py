@@ -1,4 +1,4 @@
-"""Networks of every task by the name in model.json: classifiers, segmenters."""
+"""Networks of every task by the name in model.json: classifiers, segmenters, detectors."""
 
 import dataclasses
 import typing
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flaxmobile import registry
+from flaxmobile.detection.ssdlite import SSDLite
 from flaxmobile.errors import InputError, unknown
 from flaxmobile.layers import HeadedNetwork, Model
 from flaxmobile.registry import check_type, create_backbone, create_model, plain
@@ -13,7 +14,8 @@ from flaxmobile.segmentation import LRASPP, DeepLabV3, Segmenter
 from flaxmobile.specs import SPECS
 
 SEGMENTERS: Mapping[str, type[Segmenter]] = {"lraspp": LRASPP, "deeplab_v3": DeepLabV3}
-HEADS: Mapping[str, type[HeadedNetwork]] = {**SEGMENTERS}
+DETECTORS: Mapping[str, type[SSDLite]] = {"ssdlite": SSDLite}
+HEADS: Mapping[str, type[HeadedNetwork]] = {**SEGMENTERS, **DETECTORS}
 """Name of a head -> its class."""
 
 _NOT_OPTIONS = ("parent", "name", "backbone")
@@ -44,6 +46,32 @@ def create_segmenter(head: str, backbone: str, /, *, num_classes: int, **options
     return _create(head, SEGMENTERS[head], options)
 
 
+def create_detector(
+    head: str, backbone: str, /, *, num_classes: int = 91, **options: Any
+) -> SSDLite:
+    """Build a network that finds objects; `flaxmobile.detect_objects` runs it on an image.
+
+    Args:
+      head: "ssdlite".
+      backbone: a name of `list_models()` or an alias.
+      num_classes: classes of objects, and the background as class 0; COCO has 91.
+      **options: fields of the head's class, and options of the backbone, such as `alpha` and
+        `dtype`. MobileNet V3 has `reduced_tail=True` by default, as in its paper.
+
+    Returns:
+      A Flax module that maps images [n, h, w, 3] to {"offsets": [n, boxes, 4], "logits":
+      [n, boxes, num_classes]} in float32, see `flaxmobile.detection.SSDLite`.
+
+    Raises:
+      InputError: an unknown head, backbone or option, a value that one of the two does not offer,
+        or a backbone without the maps that the head needs.
+    """
+    if head not in DETECTORS:
+        raise unknown("detection head", head, DETECTORS)
+    options = {"backbone": backbone, "num_classes": num_classes, **options}
+    return _create(head, DETECTORS[head], options)
+
+
 def build(name: str, /, **options: Any) -> Model:
     """Build a classifier, or a network of another task, by its name in model.json.
 
@@ -52,7 +80,7 @@ def build(name: str, /, **options: Any) -> Model:
       **options: of `create_model`; for a head `backbone`, `num_classes` and others.
 
     Raises:
-      InputError: as `create_model` and `create_segmenter`.
+      InputError: as `create_model`, `create_segmenter` and `create_detector`.
     """
     if name in HEADS:
         return _create(name, HEADS[name], options)
@@ -100,6 +128,8 @@ def _create(name: str, head: type[_Head], options: dict[str, Any]) -> _Head:
             )
     if registry.get_spec(model_name).network.dilates:
         others.setdefault("output_stride", head.default_output_stride)
+    for option in head.backbone_defaults.keys() & registry.model_options(model_name).keys():
+        others.setdefault(option, head.backbone_defaults[option])
     network = create_backbone(model_name, **others)
     model = head(network.clone(**head.choose_maps(network)), **own, name=submodule)
     model.check()

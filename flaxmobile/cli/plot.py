@@ -1,7 +1,8 @@
 """A picture of predictions: each image beside a bar chart of its classes."""
 
+import contextlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,31 +21,51 @@ def plot_predictions(
     path: Path, images: Sequence[Path], results: Sequence[Bars], form: str = ".1%"
 ) -> None:
     """Draw the picture, its numbers in a format; the file appears complete or not at all."""
+    slots = max(5, *map(len, results))
+    size = (_INCHES_WIDE, 0.6 + 0.4 * slots)
+    with pictures(path, len(images), size, width_ratios=(1, 2)) as rows:
+        for (left, right), image, bars in zip(rows, images, results, strict=True):
+            draw_image(left, image)
+            _draw_bars(right, bars, slots, form)
+
+
+@contextlib.contextmanager
+def pictures(
+    path: Path, count: int, size: tuple[float, float], width_ratios: Sequence[float] = (1,)
+) -> Iterator[Any]:
+    """Give axes [count, columns] to draw on, and write them to a file, complete or not at all.
+
+    Args:
+      path: of the file.
+      count: number of rows, one for each image.
+      size: width and height of a row in inches.
+      width_ratios: of the columns.
+    """
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    slots = max(5, *map(len, results))
-    width, height = _INCHES_WIDE, 0.6 + 0.4 * slots
+    width, height = size
     with mpl.rc_context({"text.parse_math": False, "font.size": 9}):
-        figure = Figure(figsize=(width, height * len(images)), layout="constrained")
+        figure = Figure(figsize=(width, height * count), layout="constrained")
         FigureCanvasAgg(figure)
-        axes = figure.subplots(len(images), 2, squeeze=False, width_ratios=(1, 2))
-        for (left, right), image, bars in zip(axes, images, results, strict=True):
-            _draw_image(left, image)
-            _draw_bars(right, bars, slots, form)
+        columns = len(width_ratios)
+        yield figure.subplots(count, columns, squeeze=False, width_ratios=width_ratios)
         with warnings.catch_warnings(), written_at_once(path) as draft:
             warnings.filterwarnings("ignore", "Glyph .* missing")  # a box is drawn instead
             figure.savefig(draft, format=path.suffix.lower()[1:], dpi=120)
 
 
-def _draw_image(axes: Any, path: Path) -> None:
+def draw_image(axes: Any, path: Path, longest: int = _THUMBNAIL) -> float:
+    """Draw an image file with at most so many pixels a side, and return how it was scaled."""
     image = open_image(path)
-    image.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    before = image.width
+    image.thumbnail((longest, longest))
     axes.imshow(image)
     axes.set_anchor("N")
     axes.set_axis_off()
     axes.set_title(_shorten(path.name, 34))
+    return image.width / before
 
 
 def _draw_bars(axes: Any, bars: Bars, slots: int, form: str) -> None:

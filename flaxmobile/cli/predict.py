@@ -1,4 +1,4 @@
-"""`flaxmobile predict`: classify image files."""
+"""`flaxmobile predict`: classify image files, or find objects or faces in them."""
 
 import dataclasses
 import json
@@ -12,12 +12,22 @@ import tyro
 
 from convert.published.loading import open_any_weights
 from flaxmobile.allocator import keep_freed_memory
+from flaxmobile.cli.boxes import (
+    boxes_in_json,
+    find_boxes,
+    is_detector,
+    plot_boxes,
+    table_of_boxes,
+)
 from flaxmobile.cli.plot import plot_predictions
 from flaxmobile.command.flags import PICTURES, check_writable, parse, reading_arguments
-from flaxmobile.errors import InputError
+from flaxmobile.errors import InputError, check_value
+from flaxmobile.layers import Model
 from flaxmobile.outputs import default_output
 from flaxmobile.prediction import predict_images
 from flaxmobile.table import RULE, format_table
+from flaxmobile.trees import Tree
+from flaxmobile.weights import Metadata
 
 _MOST_PICTURES = 64
 _FORMATS = {"softmax": ".2%", "sigmoid": ".2%", "none": ".5g"}
@@ -26,7 +36,7 @@ _FORMATS = {"softmax": ".2%", "sigmoid": ".2%", "none": ".5g"}
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Classify images."""
+    """Classify images, or find objects or faces in them."""
 
     images: Annotated[
         tuple[Path, ...],
@@ -39,10 +49,12 @@ class Config:
     weights such as torchvision:mobilenet_v2; `flaxmobile list --pretrained` shows them."""
     top: int = 5
     """Number of classes to show for each image."""
+    threshold: float = 0.5
+    """Least score of the boxes that a detector shows, 0 to 1."""
     json: bool = False
     """Print a JSON array for machines instead of the table."""
     plot: Annotated[Path | None, tyro.conf.arg(metavar="FILE.png")] = None
-    """Draw each image beside a bar chart of its classes."""
+    """Draw each image beside a bar chart of its classes, or with the boxes of a detector."""
 
     def check(self) -> None:
         """Raise InputError for values that are not accepted."""
@@ -50,6 +62,7 @@ class Config:
             raise InputError("no IMAGE was given")
         if self.top < 1:
             raise InputError(f"--top is {self.top}; accepted: 1 or more")
+        check_value("--threshold", self.threshold, 0 <= self.threshold <= 1, "0 to 1")
         if self.plot is not None:
             check_writable("--plot", self.plot, PICTURES)
             if len(self.images) > _MOST_PICTURES:
@@ -77,6 +90,9 @@ def main(prog: str, argv: Sequence[str]) -> None:
             raise InputError(f"{path} cannot be read: there is no such file")
     weights = open_any_weights(config.weights)
     model, variables = weights.load()
+    if is_detector(model):
+        show_boxes(config, model, variables, weights.metadata)
+        return
     if model.num_classes == 0:
         raise InputError(f"{config.weights} cannot classify: its model has num_classes 0")
     if jax.default_backend() == "cpu":
@@ -90,6 +106,16 @@ def main(prog: str, argv: Sequence[str]) -> None:
         bars = [[(each.name, each.answer) for each in best] for best in results]
         plot_predictions(config.plot, config.images, bars, _FORMATS[output])
     print((_json if config.json else _table)(config.images, results, output))
+
+
+def show_boxes(config: Config, model: Model, variables: Tree, metadata: Metadata) -> None:
+    """Print, and draw, what a detector finds in each image."""
+    results = [
+        find_boxes(model, variables, path, metadata, config.threshold) for path in config.images
+    ]
+    if config.plot is not None:
+        plot_boxes(config.plot, config.images, results)
+    print((boxes_in_json if config.json else table_of_boxes)(config.images, results))
 
 
 def _best(answers: np.ndarray, names: Sequence[str], top: int) -> list[Prediction]:

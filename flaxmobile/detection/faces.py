@@ -19,14 +19,12 @@ import numpy as np
 from jax import Array
 
 from flaxmobile.detection.boxes import overlap
-from flaxmobile.errors import InputError
+from flaxmobile.detection.images import check_image, check_share
+from flaxmobile.errors import InputError, check_value
 from flaxmobile.models.blazeface import ANCHORS, VARIANTS, BlazeFace
 
 IMAGE_SIZE = 128
 SCORE_CLIP = 100.0  # of the logits, MediaPipe
-
-_OVERSHOOT = 0.25
-"""Pixels outside 0..1 by at most this are clipped: bicubic and Lanczos resizing overshoot."""
 
 
 class Faces(NamedTuple):
@@ -175,12 +173,10 @@ def detect_faces(
             f"the model is {type(model).__name__} without a detector; accepted: "
             'create_model("blazeface", detector=True)'
         )
-    for name, value in (("score_threshold", score_threshold), ("iou_threshold", iou_threshold)):
-        if not 0 <= value <= 1:
-            raise InputError(f"{name} is {value}; accepted: 0 to 1")
-    if max_faces < 1:
-        raise InputError(f"max_faces is {max_faces}; accepted: 1 or more")
-    pixels = _check_image(image)
+    check_share("score_threshold", score_threshold)
+    check_share("iou_threshold", iou_threshold)
+    check_value("max_faces", max_faces, max_faces >= 1, "1 or more")
+    pixels = check_image(image)
     height, width, _ = pixels.shape
     size = VARIANTS[model.variant].image_size
     scale = size / max(height, width)
@@ -195,25 +191,6 @@ def detect_faces(
         (keypoints[:count] * size - y_x[::-1]) / scale,
         scores[:count],
     )
-
-
-def _check_image(image: Any) -> np.ndarray:
-    """Return the pixels as float32 in 0..1."""
-    pixels = np.asarray(image)
-    if pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
-        raise InputError(f"the image has shape {list(pixels.shape)}; accepted: [h, w, 3]")
-    if pixels.dtype == np.uint8:
-        return pixels.astype(np.float32) / 255
-    if not jnp.issubdtype(pixels.dtype, jnp.floating):
-        raise InputError(
-            f"the image has dtype {pixels.dtype}; accepted: uint8, or floating point in 0..1"
-        )
-    if not (pixels.min() >= -_OVERSHOOT and pixels.max() <= 1 + _OVERSHOOT):
-        raise InputError(
-            f"the image's numbers are from {pixels.min():g} to {pixels.max():g}; accepted: 0 to 1 "
-            "(or uint8 in 0..255)"
-        )
-    return pixels.astype(np.float32).clip(0, 1)
 
 
 @partial(jax.jit, static_argnums=3)

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, ClassVar, Self
 
@@ -35,6 +36,8 @@ class HeadedNetwork(nn.Module):
 
     default_output_stride: ClassVar[int | None] = None
     """Output stride of a backbone that can dilate, unless the user says another; None: its own."""
+    backbone_defaults: ClassVar[Mapping[str, Any]] = {}
+    """Other options of the backbone, where it has them, unless the user says others."""
     heads: ClassVar[tuple[str, ...]] = ()
     """Top-level parameter groups that depend on the number of classes."""
 

@@ -8,6 +8,7 @@ import pytest
 from flaxmobile import create_backbone, create_model, detect_faces
 from flaxmobile.detection import Faces, blend, decode, make_anchors
 from flaxmobile.detection import faces as faces_module
+from flaxmobile.detection.images import check_image
 from flaxmobile.errors import InputError
 from flaxmobile.models.blazeface import VARIANTS
 from tests.networks import abstract
@@ -197,7 +198,7 @@ def test_the_detector_is_compiled_once_whatever_the_images_size(planted):
 
 def letterboxed(image):
     """What the network sees of an image, by way of a model that gives it back."""
-    pixels = faces_module._check_image(image)
+    pixels = check_image(image)
     height, width, _ = pixels.shape
     scale = 128 / max(height, width)
     corner = np.asarray([128 - height * scale, 128 - width * scale], np.float32) / 2

@@ -15,7 +15,7 @@ CLOSER = Preprocessing(image_size=224, resize_size=232)
 SEGMENTATION = Preprocessing(image_size=520, resize_size=520)
 INCEPTION = Preprocessing(image_size=299, resize_size=342)
 
-_ADDRESS = "https://download.pytorch.org/models/"
+ADDRESS = "https://download.pytorch.org/models/"
 
 
 def transformed(preset: Preprocessing) -> Preprocessing:
@@ -53,7 +53,7 @@ def published(
         preprocessing=preset,
         licence="BSD-3-Clause",
         params=params,
-        url=f"{_ADDRESS}{file}.pth",
+        url=f"{ADDRESS}{file}.pth",
         sha256=file.rpartition("-")[2],
         alpha=alpha,
         top1=top1,

@@ -29,7 +29,7 @@ def _modules(model: MobileNetV3) -> Names:
     yield "classifier", "classifier.3"
 
 
-def _ssdlite_modules(model: MobileNetV3) -> Names:
+def ssdlite_modules(model: MobileNetV3) -> Names:
     """Name the modules as in SSDLite, which cuts the body where it goes from 1/16 to 1/32."""
     cut = max(index for index, block in enumerate(model.blocks()) if block.stride == 2)
     for ours, theirs in _modules(model):
@@ -48,7 +48,7 @@ def _rule(network: type[MobileNetV3], *files: Published) -> Rule:
         network=network,
         layout=TORCH,
         modules=_modules,
-        other_names=(_ssdlite_modules,),
+        other_names=(ssdlite_modules,),
         own_options={
             "padding": "symmetric",
             "norm_epsilon": 1e-3,
