@@ -28,7 +28,7 @@ from flaxmobile.files import written_at_once
 from flaxmobile.registry import create_model, get_spec, resolve_name
 from flaxmobile.summary import summarize
 
-PEERS = ("flax", "keras", "torch", "torch-compiled", "onnxruntime")
+PEERS = ("flax", "keras", "torch", "torch-compiled", "onnxruntime", "onnx", "litert", "litert-int8")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +50,8 @@ class Config:
     """Sides of the images in pixels; by default the network's own."""
     against: str = "flax,torch,onnxruntime"
     """Peers, separated by commas: flax (plain Flax layers), keras (on JAX), torch (torchvision or
-    timm, eager, channels_last), torch-compiled, onnxruntime; or none."""
+    timm, eager, channels_last), torch-compiled, onnxruntime (torch's graph); our own exports onnx
+    (in ONNX Runtime), litert and litert-int8; or none."""
     options: tuple[str, ...] = ()
     """Options of the networks, such as alpha=0.5."""
     rounds: int = 10

@@ -78,6 +78,7 @@ class Result(NamedTuple):
       memory: bytes of temporary memory of the compiled program, where the candidate knows it.
       reason: why there are no times; empty where there are.
       device: name of the accelerator, or "cpu".
+      file_size: bytes of the file that is run, if there is one.
     """
 
     times: tuple[float, ...]
@@ -85,6 +86,7 @@ class Result(NamedTuple):
     memory: int | None
     reason: str
     device: str = "cpu"
+    file_size: int | None = None
 
     @property
     def median(self) -> float:
@@ -200,6 +202,7 @@ def measure(jobs: Sequence[Job], rounds: int) -> dict[str, Result]:
             answer.get("memory"),
             answer.get("reason", ""),
             answer.get("device", "cpu"),
+            answer.get("file_size"),
         )
         for name, answer in started.items()
     }

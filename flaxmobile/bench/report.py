@@ -49,7 +49,7 @@ def header(facts: Mapping[str, Any]) -> str:
 def table(job: Job, results: Mapping[str, Result]) -> str:
     """Lay out one model and task: times, and how many times faster the first candidate is."""
     rows: list[tuple[str, ...] | str] = [
-        ("", "ms per image", "spread", "speed-up", "compile", "temporary"),
+        ("", "ms per image", "spread", "speed-up", "compile", "temporary", "file"),
         RULE,
     ]
     own = next(iter(results.values()))
@@ -63,6 +63,7 @@ def table(job: Job, results: Mapping[str, Result]) -> str:
                     "" if result is own else f"{result.median / own.median:.2f}×",
                     f"{result.preparation:.1f} s" if result.preparation >= 0.05 else "",
                     _mebibytes(result.memory),
+                    _mebibytes(result.file_size),
                 )
             )
     on_device = "" if own.device == "cpu" else f", on one {own.device}"
@@ -147,6 +148,7 @@ def _values(result: Result | Compilation) -> dict[str, Any]:
         "times": list(result.times),
         "compile_seconds": result.preparation,
         "temporary_bytes": result.memory,
+        "file_bytes": result.file_size,
     }
 
 

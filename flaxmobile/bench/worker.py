@@ -10,7 +10,6 @@ import jax
 import numpy as np
 
 from flaxmobile.bench.candidates import Candidate, Missing, build
-from flaxmobile.bench.candidates.base import tolerance
 from flaxmobile.bench.measure import Job, expected_path
 
 _MIN_SECONDS = 0.2
@@ -53,7 +52,8 @@ def main() -> None:
         preparation=preparation,
         memory=candidate.memory(),
         device=jax.devices()[0].device_kind,
-        tolerance=tolerance(job),
+        tolerance=candidate.tolerance(job),
+        file_size=candidate.file_size(),
     )
     for _ in sys.stdin:
         _seconds(candidate, repeats)

@@ -24,6 +24,9 @@ from flaxmobile.cli import main
 from flaxmobile.errors import InputError
 
 
+EXPORTS = ("onnx", "litert", "litert-int8")
+
+
 def job(candidate="flaxmobile", task="inference", model="mobilenet_v2", **options):
     return Job(candidate, task, model, {"alpha": 0.35, **options}, 3, 32, 2)
 
@@ -58,13 +61,20 @@ def test_candidates_run_in_turn_and_compute_the_same(monkeypatch):
         return answer(self, request)
 
     monkeypatch.setattr(flaxmobile.bench.measure._Process, "answer", recorded)
-    names = ["flaxmobile", "torch", "onnxruntime"]
+    names = ["flaxmobile", "torch", "onnxruntime", *EXPORTS]
     results = measure([job(name) for name in names], rounds=2)
     assert asked == names * 2
     for name, result in results.items():
         assert not result.reason, name
         assert len(result.times) == 2
         assert result.median > 0
+        assert (result.file_size is not None) == (name in EXPORTS), name
+    assert results["litert-int8"].file_size < 0.5 * results["litert"].file_size
+
+
+def test_exported_files_do_not_train():
+    with pytest.raises(Missing, match="does not train"):
+        CANDIDATES["litert"](job(task="train"))
 
 
 @pytest.mark.parametrize(

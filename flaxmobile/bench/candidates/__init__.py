@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 from flaxmobile.bench.candidates import pipelines
 from flaxmobile.bench.candidates.base import Candidate, Missing
+from flaxmobile.bench.candidates.exported import Litert, LitertInt8, Onnx
 from flaxmobile.bench.candidates.in_jax import flax, ours
 from flaxmobile.bench.candidates.in_keras import KerasNetwork
 from flaxmobile.bench.candidates.in_torch import OnnxRuntime, TorchNetwork, torch_compiled
@@ -20,6 +21,9 @@ CANDIDATES: Mapping[str, Build] = {
     "torch": TorchNetwork,
     "torch-compiled": torch_compiled,
     "onnxruntime": OnnxRuntime,
+    "onnx": Onnx,
+    "litert": Litert,
+    "litert-int8": LitertInt8,
 }
 
 _PIPELINES: Mapping[str, Build] = {

@@ -47,6 +47,14 @@ class Candidate(ABC):
         """Bytes of temporary memory, if known."""
         return None
 
+    def file_size(self) -> int | None:
+        """Bytes of the file that is run, if there is one."""
+        return None
+
+    def tolerance(self, job: Job) -> float:
+        """Return the error that is accepted, as a share of the largest output."""
+        return tolerance(job)
+
 
 def data(job: Job) -> tuple[np.ndarray, np.ndarray]:
     """Make images [n, s, s, 3] and labels [n], the same for every candidate."""

@@ -1,0 +1,117 @@
+"""Our own exports, in the runtimes that they are for."""
+
+import importlib
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from flaxmobile.bench.candidates.base import Candidate, Missing, data, dtype, network
+from flaxmobile.bench.measure import Job
+from flaxmobile.errors import InputError
+from flaxmobile.exporters.exporting import export
+
+_OUTPUT = "logits"
+
+
+class Exported(Candidate):
+    """A file that `flaxmobile.export` wrote."""
+
+    format: str
+    runtime: str
+    """Module of the runtime's library."""
+    quantize: str | None = None
+
+    def __init__(self, job: Job) -> None:
+        if job.task != "inference":
+            raise Missing("an exported file does not train")
+        if jax.default_backend() != "cpu" or dtype(job) != jnp.float32:
+            raise Missing("exported files are measured in float32 and int8 on a CPU only")
+        self._images = data(job)[0]
+        model, variables = network(job)
+        path = Path(tempfile.mkdtemp()) / "exported"  # in the benchmark's own folder
+        try:
+            library = importlib.import_module(self.runtime)
+            export(
+                model,
+                variables,
+                path,
+                self.format,
+                image_size=job.image_size,
+                batch_size=job.batch_size,
+                quantize=self.quantize,
+                calibration=self._images if self.quantize == "int8" else None,
+            )
+        except (ImportError, InputError) as error:
+            raise Missing(str(error)) from None
+        self._size = path.stat().st_size
+        self.load(library, path, job)
+
+    def load(self, library: Any, path: Path, job: Job) -> None:
+        """Open the file in its runtime."""
+        raise NotImplementedError
+
+    def file_size(self) -> int:
+        """Bytes of the file."""
+        return self._size
+
+
+class Litert(Exported):
+    """LiteRT's interpreter."""
+
+    format, runtime = "litert", "ai_edge_litert.interpreter"
+
+    def load(self, library: Any, path: Path, job: Job) -> None:
+        """Open the file."""
+        interpreter = library.Interpreter(model_path=str(path), num_threads=job.threads)
+        self._run = interpreter.get_signature_runner()
+        self._images = self.as_input(self._run.get_input_details()["images"]["quantization"])
+
+    def as_input(self, quantization: tuple[float, int]) -> np.ndarray:
+        """Return the images as the file takes them."""
+        return self._images
+
+    def call(self) -> np.ndarray:
+        """Infer."""
+        logits: np.ndarray = self._run(images=self._images)[_OUTPUT]
+        return logits
+
+
+class LitertInt8(Litert):
+    """LiteRT's interpreter on a file that computes in int8."""
+
+    quantize = "int8"
+
+    def as_input(self, quantization: tuple[float, int]) -> np.ndarray:
+        """Quantize the images."""
+        scale, zero = quantization
+        return np.clip(np.rint(self._images / scale) + zero, -128, 127).astype(np.int8)
+
+    def fetch(self, outputs: np.ndarray) -> np.ndarray:
+        """Turn the integers into logits."""
+        scale, zero = self._run.get_output_details()[_OUTPUT]["quantization"]
+        return (outputs.astype(np.float32) - zero) * np.float32(scale)
+
+    def tolerance(self, job: Job) -> float:
+        """Accept what 8 bits lose in networks of random weights."""
+        return 0.25
+
+
+class Onnx(Exported):
+    """ONNX Runtime."""
+
+    format, runtime = "onnx", "onnxruntime"
+
+    def load(self, library: Any, path: Path, job: Job) -> None:
+        """Open the file."""
+        options = library.SessionOptions()
+        options.intra_op_num_threads = job.threads
+        self._session = library.InferenceSession(str(path), options)
+
+    def call(self) -> np.ndarray:
+        """Infer."""
+        logits: np.ndarray = self._session.run([_OUTPUT], {"images": self._images})[0]
+        return logits
