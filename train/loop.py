@@ -116,6 +116,7 @@ class Trainer:
         self.run, self.output, self.signals = run, output, signals
         self.checkpoints, self.reporter = checkpoints, reporter
         self.state, self.progress = run.parallel.put_state(state), progress
+        self.key = run.parallel.put_key(run.config.seed)
         self.train_step = run.parallel.train_step(run.objective, run.teacher)
         self.eval_step = run.parallel.eval_step(run.objective)
         self.lines = StepLines(run, reporter, checkpoints, lambda: self.state)
@@ -126,7 +127,7 @@ class Trainer:
     def fit(self) -> None:
         """Train to the last step, until it no longer improves, or until a signal."""
         run, progress = self.run, self.progress
-        put, key = run.parallel.put_batch, jax.random.key(run.config.seed)
+        put = run.parallel.put_batch
         self.lines.start_clock(progress.step)
         # The run may have ended between the last step of an epoch and its validation.
         if run.ends_epoch(progress.step) and progress.validated < progress.step:
@@ -138,7 +139,7 @@ class Trainer:
                     break
                 images, labels = put(batch["image"]), put(batch["label"])
                 with profile.step(progress.step + 1):
-                    self.state, metrics = self.train_step(self.state, images, labels, key)
+                    self.state, metrics = self.train_step(self.state, images, labels, self.key)
                 profile.end_step(metrics)
                 self.signals.nothing_to_lose = False
                 self.unreadable.update(batch["unreadable"][batch["unreadable"] >= 0].tolist())

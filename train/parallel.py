@@ -44,6 +44,9 @@ class Parallel(Protocol):
     def put_state(self, state: PyTree) -> PyTree:
         """Copy host arrays to every device."""
 
+    def put_key(self, seed: int) -> jax.Array:
+        """Make the key of the steps, where each of them can use it without another copy."""
+
     def put_batch(self, array: np.ndarray) -> Any:
         """Shard an array of the batch over the devices."""
 
@@ -84,6 +87,11 @@ class JitParallel:
     def put_state(self, state: PyTree) -> PyTree:
         """Copy host arrays to every device."""
         return _place(state, self.replicated)
+
+    def put_key(self, seed: int) -> jax.Array:
+        """Make the key of the steps, where each of them can use it without another copy."""
+        data = _place(jax.random.key_data(jax.random.key(seed)), self.replicated)
+        return jax.random.wrap_key_data(data)
 
     def put_batch(self, array: np.ndarray) -> jax.Array:
         """Shard an array of the batch over the devices."""
@@ -147,6 +155,10 @@ class PmapParallel:
         """Copy host arrays to every device."""
         copies = jax.tree.map(lambda leaf: np.stack([leaf] * self.own), state)
         return jax.device_put(copies, self.sharded)
+
+    def put_key(self, seed: int) -> jax.Array:
+        """Make the key of the steps; `jax.pmap` itself copies it to every device."""
+        return jax.random.key(seed)
 
     def put_batch(self, array: np.ndarray) -> np.ndarray:
         """Shard an array of the batch over the devices."""

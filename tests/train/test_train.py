@@ -23,6 +23,7 @@ from tests.train.tiny import SPEC
 from tests.xla import QUICK
 from train.__main__ import main
 from train.output import owning
+from train.parallel import JitParallel
 
 ROOT = Path(__file__).parents[2]
 FLAGS = ["--model", "tiny", "--image-size", "32", "--log-every", "1", "--batch-size", "128"]
@@ -380,6 +381,21 @@ def test_pmap_and_jit_runs_have_the_same_losses():
     np.testing.assert_allclose(
         list(losses("jit").values()), list(losses("pmap").values()), rtol=1e-4
     )
+
+
+def test_an_epoch_transfers_nothing_but_what_it_puts(monkeypatch):
+    """Batches go to the devices by `put_batch`; nothing else of a step comes from the host."""
+    fit = train.loop.Trainer.fit
+
+    def guarded(trainer):
+        with jax.transfer_guard("disallow"):
+            fit(trainer)
+
+    monkeypatch.setattr(train.loop.Trainer, "fit", guarded)
+    assert main([*FLAGS, "--steps", "3", "--output", "run"]) == 0
+    monkeypatch.setattr(JitParallel, "put_batch", lambda parallel, array: array)
+    with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
+        main([*FLAGS, "--steps", "3", "--output", "other"])
 
 
 def test_bfloat16_trains():
