@@ -1,4 +1,4 @@
-# make train | make test | make lint: each installs what it needs into .venv, once.
+# make train | make test | make lint | make docs: each installs what it needs into .venv, once.
 # make test-newest PYTHON=python3.13 VENV=.venv-newest: the part of the suite that needs no peers, in
 # a few minutes, with the libraries that pip gives a newer Python.
 
@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 WORKERS ?= auto
 WITHOUT_PINS := litert-converter  # it pins an xdsl that excludes tyro's typing-extensions
 
-.PHONY: train test test-newest lint clean
+.PHONY: train test test-newest lint docs clean
 
 NEWEST := tests/test_compat.py tests/test_compiler.py tests/test_golden.py tests/test_registry.py \
 	tests/test_summary.py tests/test_weights.py tests/cli tests/command tests/exporters tests/inference \
@@ -29,6 +29,9 @@ lint: $(VENV)/.installed-lint
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
