@@ -12,6 +12,7 @@ from flaxmobile.descriptions import describe_choices, describe_options
 from flaxmobile.registry import get_spec
 from flaxmobile.summary import Row
 
+_NUMBERS = {"layers", "multiply-adds", "output", "parameters", "size", "top-1", "year"}
 _STUB = Path(__file__).parents[1] / "flaxmobile" / "__init__.pyi"
 
 
@@ -101,7 +102,7 @@ def reference_page() -> str:
 
 def _table(*header: str) -> Iterator[str]:
     yield _row(*header)
-    yield _row(*("---" for _ in header))
+    yield _row(*("---:" if each in _NUMBERS else "---" for each in header))
 
 
 def _row(*cells: object) -> str:
