@@ -16,6 +16,7 @@ from flaxmobile.bench.report import (
     growth,
     header,
     plot,
+    supply,
     surroundings,
     table,
     to_json,
@@ -43,7 +44,8 @@ class Config:
     """Names or aliases of networks; `flaxmobile list` shows them."""
     task: Literal["inference", "train", "pipeline", "compile"] = "inference"
     """inference: normalization is folded. train: a step of SGD with momentum. compile: trace and
-    compile that step. pipeline: read JPEG files of 500×375 as training crops."""
+    compile that step. pipeline: read JPEG files of 500×375 as training crops, and compare
+    with what a training step takes."""
     batch_size: tuple[int, ...] = (1,)
     """Images per call; several values are measured one after the other."""
     image_size: tuple[int, ...] = ()
@@ -114,6 +116,10 @@ def main(prog: str, argv: Sequence[str]) -> None:
         results = measure(jobs, config.rounds)
         print(f"\n{table(jobs[0], results)}", flush=True)
         reports.append(to_json(jobs[0], results))
+        if config.task == "pipeline":
+            step = dataclasses.replace(jobs[0], task="train")
+            (taken,) = measure([step], config.rounds).values()
+            print(supply(jobs[0], results["flaxmobile"], step, taken), flush=True)
         times.append((jobs[0], results["flaxmobile"].median))
     for name, group in itertools.groupby(times, lambda pair: pair[0].model):
         own = list(group)

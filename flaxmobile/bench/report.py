@@ -100,6 +100,24 @@ def _titled(
     return "\n".join([title, format_table(rows, right=range(1, 6)), *missing])
 
 
+def supply(read: Job, reader: Result, step: Job, taken: Result) -> str:
+    """Compare in one line the images that are read with those that a training step takes.
+
+    Args:
+      read: the job of the input pipeline.
+      reader: its measurements.
+      step: the job of a training step.
+      taken: its measurements.
+    """
+    given = read.images / reader.median
+    needed = step.images / taken.median
+    per_core = given / read.threads
+    return (
+        f"images per second: read {given:,.0f} ({per_core:,.0f} per core), taken by a training "
+        f"step on {taken.device} {needed:,.0f}: {needed / per_core:.1f} cores keep up"
+    )
+
+
 def growth(times: Sequence[tuple[Job, float]]) -> str:
     """Describe in one line how the time per image and pixel grows over batches and sizes.
 

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 
+import flaxmobile.bench.command
 import flaxmobile.bench.measure
 import flaxmobile.bench.worker
 from flaxmobile.bench.candidates import CANDIDATES, Candidate, Missing
@@ -209,6 +210,24 @@ def test_the_table_gives_medians_and_how_many_times_faster_we_are():
     results["flaxmobile"] = results["flaxmobile"]._replace(device="NVIDIA H200")
     first = table(job(), results).partition("\n")[0]
     assert first == "mobilenet_v2 alpha 0.35, inference, batch 3, 32×32, on one NVIDIA H200"
+
+
+def test_what_is_read_is_compared_with_what_a_step_takes(monkeypatch, capsys):
+    """On two cores: 24 batches of 4 in 2 s, and a step of 4 images in 10 ms."""
+    seconds = {"pipeline": 2.0, "train": 0.01}
+
+    def measured(jobs, rounds):
+        return {job.candidate: Result((seconds[job.task],), 0, None, "") for job in jobs}
+
+    monkeypatch.setattr(flaxmobile.bench.command, "measure", measured)
+    monkeypatch.setattr(flaxmobile.bench.command, "usable_cores", lambda: 2)
+    assert (
+        main(["bench", "v2", "--task", "pipeline", "--batch-size", "4", "--against", "none"]) == 0
+    )
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "images per second: read 48 (24 per core), taken by a training step on cpu 400: "
+        "16.7 cores keep up"
+    )
 
 
 def test_weights_are_the_same_in_every_process():
