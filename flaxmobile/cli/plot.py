@@ -4,7 +4,10 @@ import contextlib
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
 
 from flaxmobile.files import written_at_once
 from flaxmobile.preprocessing import open_image
@@ -12,21 +15,61 @@ from flaxmobile.preprocessing import open_image
 Bars = Sequence[tuple[str, float]]
 """Class names and their probabilities, 0 to 1, or other numbers; the best first."""
 
+_COLOURS = "tab20"  # of matplotlib; class 0, the background, has none
+_BACKGROUND = 0
+_OPACITY = 0.6
+_BEST, _OTHER = "#2f6f9f", "#8fb3cc"  # bars
 _INCHES_WIDE = 9.0
 _THUMBNAIL = 448  # pixels: twice what is seen, and a bound to memory
 _LONGEST_NAME = 62  # characters that fit over the bars
 
 
+class Overlay(NamedTuple):
+    """A mask to draw over an image.
+
+    Attributes:
+      mask: class of each pixel [h, w], not larger than is drawn.
+      classes: those that have bars, in their order.
+    """
+
+    mask: np.ndarray
+    classes: Sequence[int]
+
+    @classmethod
+    def of(cls, mask: np.ndarray, classes: Sequence[int]) -> "Overlay":
+        """Shrink a mask [h, w] to what is drawn of its image."""
+        image = Image.fromarray(mask)
+        image.thumbnail((_THUMBNAIL, _THUMBNAIL), Image.Resampling.NEAREST)
+        return cls(np.asarray(image), classes)
+
+
 def plot_predictions(
-    path: Path, images: Sequence[Path], results: Sequence[Bars], form: str = ".1%"
+    path: Path,
+    images: Sequence[Path],
+    results: Sequence[Bars],
+    form: str = ".1%",
+    overlays: Sequence[Overlay] = (),
 ) -> None:
-    """Draw the picture, its numbers in a format; the file appears complete or not at all."""
+    """Draw the picture; the file appears complete or not at all.
+
+    Args:
+      path: file to write.
+      images: image files.
+      results: bars of each image.
+      form: of their numbers.
+      overlays: a mask for each image, whose colours its bars have; none for a classifier's.
+    """
     slots = max(5, *map(len, results))
     size = (_INCHES_WIDE, 0.6 + 0.4 * slots)
     with pictures(path, len(images), size, width_ratios=(1, 2)) as rows:
-        for (left, right), image, bars in zip(rows, images, results, strict=True):
+        for number, (image, bars) in enumerate(zip(images, results, strict=True)):
+            left, right = rows[number]
             draw_image(left, image)
-            _draw_bars(right, bars, slots, form)
+            colours = [_BEST, *[_OTHER] * (len(bars) - 1)]
+            if overlays:
+                _draw_mask(left, overlays[number].mask)
+                colours = [_colour(each) for each in overlays[number].classes]
+            _draw_bars(right, bars, colours, slots, form)
 
 
 @contextlib.contextmanager
@@ -68,7 +111,22 @@ def draw_image(axes: Any, path: Path, longest: int = _THUMBNAIL) -> float:
     return image.width / before
 
 
-def _draw_bars(axes: Any, bars: Bars, slots: int, form: str) -> None:
+def _draw_mask(axes: Any, mask: np.ndarray) -> None:
+    """Tint the pixels of every class but the background."""
+    tint = np.zeros((*mask.shape, 4))
+    for index in np.unique(mask[mask != _BACKGROUND]):
+        tint[mask == index] = (*_colour(index)[:3], _OPACITY)
+    axes.imshow(tint, interpolation="nearest")
+
+
+def _colour(index: int) -> Any:
+    import matplotlib as mpl
+
+    colours = mpl.colormaps[_COLOURS]
+    return _OTHER if index == _BACKGROUND else colours((index - 1) % colours.N)
+
+
+def _draw_bars(axes: Any, bars: Bars, colours: Sequence[Any], slots: int, form: str) -> None:
     """A bar for each class with its name above: a name beside its bar would squeeze the bars."""
     longest = 1.0 if form.endswith("%") else max(abs(number) for _, number in bars) or 1.0
     axes.set_xlim(0, longest)
@@ -76,7 +134,7 @@ def _draw_bars(axes: Any, bars: Bars, slots: int, form: str) -> None:
     axes.set_axis_off()
     for place, (name, number) in enumerate(bars):
         axes.barh(place, longest, height=0.3, color="#e8ecf0")
-        axes.barh(place, max(0.0, number), height=0.3, color="#2f6f9f" if place == 0 else "#8fb3cc")
+        axes.barh(place, max(0.0, number), height=0.3, color=colours[place])
         label = _shorten(name, _LONGEST_NAME)
         axes.text(0, place - 0.24, label, va="bottom", in_layout=False)
         axes.text(longest, place - 0.24, f"{number:{form}}", va="bottom", ha="right")

@@ -1,4 +1,4 @@
-"""`flaxmobile predict`: classify image files, or find objects or faces in them."""
+"""`flaxmobile predict`: classify image files or their pixels, or find objects or faces."""
 
 import dataclasses
 import json
@@ -19,24 +19,27 @@ from flaxmobile.cli.boxes import (
     plot_boxes,
     table_of_boxes,
 )
-from flaxmobile.cli.plot import plot_predictions
+from flaxmobile.cli.plot import Overlay, plot_predictions
 from flaxmobile.command.flags import PICTURES, check_writable, parse, reading_arguments
 from flaxmobile.errors import InputError, check_value
 from flaxmobile.layers import Model
 from flaxmobile.outputs import default_output
-from flaxmobile.prediction import predict_images
+from flaxmobile.prediction import predict_images, segment_images
+from flaxmobile.segmentation import Segmenter
 from flaxmobile.table import RULE, format_table
 from flaxmobile.trees import Tree
 from flaxmobile.weights import Metadata
 
 _MOST_PICTURES = 64
-_FORMATS = {"softmax": ".2%", "sigmoid": ".2%", "none": ".5g"}
+_SHARE = "share"
+"""The answer of a segmenter: the share of an image's pixels that each class has."""
+_FORMATS = {"softmax": ".2%", "sigmoid": ".2%", "none": ".5g", _SHARE: ".2%"}
 """Output of the weights -> how its numbers are printed."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Classify images, or find objects or faces in them."""
+    """Classify images or their pixels, or find objects or faces in them."""
 
     images: Annotated[
         tuple[Path, ...],
@@ -54,7 +57,8 @@ class Config:
     json: bool = False
     """Print a JSON array for machines instead of the table."""
     plot: Annotated[Path | None, tyro.conf.arg(metavar="FILE.png")] = None
-    """Draw each image beside a bar chart of its classes, or with the boxes of a detector."""
+    """Draw each image beside a bar chart of its classes, under the mask of a segmenter, or with the
+    boxes of a detector."""
 
     def check(self) -> None:
         """Raise InputError for values that are not accepted."""
@@ -73,7 +77,7 @@ class Config:
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """A class and its answer: a probability, 0 to 1, or another number."""
+    """A class and its answer: a probability or a share, 0 to 1, or another number."""
 
     index: int
     name: str
@@ -81,7 +85,7 @@ class Prediction:
 
 
 def main(prog: str, argv: Sequence[str]) -> None:
-    """Print the most probable classes of each image."""
+    """Print the classes of each image, the most probable or the largest first."""
     config = parse(Config, argv, prog)
     with reading_arguments(prog):
         config.check()
@@ -99,12 +103,21 @@ def main(prog: str, argv: Sequence[str]) -> None:
         keep_freed_memory()
     metadata = weights.metadata
     output = metadata.output or default_output(model.num_classes)
-    answers = predict_images(model, variables, config.images, metadata.preprocessing, output)
     names = metadata.class_names or tuple(map(str, range(model.num_classes)))
-    results = [_best(row, names, config.top) for row in answers]
+    overlays: list[Overlay] = []
+    if isinstance(model, Segmenter):
+        output, results = _SHARE, []
+        names = names if len(names) > 1 else ("background", *names)
+        for mask in segment_images(model, variables, config.images, metadata.preprocessing):
+            shares = np.bincount(mask.ravel(), minlength=len(names)) / mask.size
+            results.append([each for each in _best(shares, names, config.top) if each.answer])
+            overlays.append(Overlay.of(mask, [each.index for each in results[-1]]))
+    else:
+        answers = predict_images(model, variables, config.images, metadata.preprocessing, output)
+        results = [_best(row, names, config.top) for row in answers]
     if config.plot is not None:
         bars = [[(each.name, each.answer) for each in best] for best in results]
-        plot_predictions(config.plot, config.images, bars, _FORMATS[output])
+        plot_predictions(config.plot, config.images, bars, _FORMATS[output], overlays)
     print((_json if config.json else _table)(config.images, results, output))
 
 
@@ -138,7 +151,7 @@ def _json(paths: Sequence[Path], results: Sequence[Sequence[Prediction]], output
 
 
 def _kind(output: str) -> str:
-    return "value" if output == "none" else "probability"
+    return {"none": "value", _SHARE: _SHARE}.get(output, "probability")
 
 
 def _table(paths: Sequence[Path], results: Sequence[Sequence[Prediction]], output: str) -> str:
