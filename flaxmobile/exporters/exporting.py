@@ -13,7 +13,7 @@ from flaxmobile.exporters.litert import writing as litert
 from flaxmobile.exporters.onnx import writing as onnx
 from flaxmobile.exporters.program import QUANTIZE, Program, build_program
 from flaxmobile.files import written_at_once
-from flaxmobile.layers import Network
+from flaxmobile.layers import Model
 from flaxmobile.trees import Tree
 from flaxmobile.weights import Metadata
 
@@ -47,7 +47,7 @@ FORMATS: Mapping[str, Format] = {
 
 
 def export(
-    model: Network,
+    model: Model,
     variables: Tree,
     output: str | os.PathLike[str],
     format: str = "litert",
@@ -63,11 +63,11 @@ def export(
     """Write a network as a file for another runtime; it appears complete or not at all.
 
     Normalization is folded. Images are [n, h, w, c] in every format. Outputs have names: "logits"
-    or "probabilities" of a classifier, "features" without classes, "stride32" and so on of a
-    backbone, and of a detector "boxes", "keypoints" and "scores" of all anchors, decoded.
+    or "probabilities" of a classifier or segmenter, "features" without classes, "stride32" and so
+    on of a backbone, and of a detector "boxes", "keypoints" and "scores" of all anchors, decoded.
 
     Args:
-      model: a classifier, backbone or detector.
+      model: a classifier, backbone, segmenter or detector.
       variables: of the model.
       output: file to write; for "saved_model" a directory.
       format: "litert" (phones), "onnx", "stablehlo" (read by `load_exported`) or "saved_model".

@@ -15,7 +15,7 @@ from jax import Array
 from flaxmobile.detection import decode, make_anchors
 from flaxmobile.errors import InputError
 from flaxmobile.folding import fold_batch_norm
-from flaxmobile.layers import Network
+from flaxmobile.layers import Model
 from flaxmobile.models.blazeface import BlazeFace
 from flaxmobile.outputs import OUTPUTS, default_output
 from flaxmobile.sizes import size_text
@@ -87,7 +87,7 @@ class Program:
 
 
 def build_program(
-    model: Network,
+    model: Model,
     variables: Tree,
     metadata: Metadata,
     *,
@@ -101,12 +101,12 @@ def build_program(
 ) -> Program:
     """Make a function of images from a network: normalization folded, outputs named.
 
-    A classifier's output is called "logits" or "probabilities", pooled features "features", a
-    backbone's maps "stride32" and so on, or like their taps. A detector's anchors are decoded, see
-    `flaxmobile.detection.decode`: "boxes", "keypoints" and "scores".
+    The output of a classifier or segmenter is called "logits" or "probabilities", pooled features
+    "features", a backbone's maps "stride32" and so on, or like their taps. A detector's anchors are
+    decoded, see `flaxmobile.detection.decode`: "boxes", "keypoints" and "scores".
 
     Args:
-      model: a classifier, backbone or detector.
+      model: a classifier, backbone, segmenter or detector.
       variables: of the model.
       metadata: of the weights.
       image_size: side of the images; by default the size of the preprocessing.
@@ -151,7 +151,7 @@ def resized(metadata: Metadata, image_size: int | None) -> Metadata:
     return dataclasses.replace(metadata, preprocessing=sized)
 
 
-def _with_names_of(model: Network, metadata: Metadata) -> Metadata:
+def _with_names_of(model: Model, metadata: Metadata) -> Metadata:
     """Keep the names of classes where they name an output."""
     names = metadata.class_names
     if not model.gives_logits:
@@ -161,7 +161,7 @@ def _with_names_of(model: Network, metadata: Metadata) -> Metadata:
     return metadata
 
 
-def _answer(model: Network, metadata: Metadata, probabilities: bool) -> str:
+def _answer(model: Model, metadata: Metadata, probabilities: bool) -> str:
     if not probabilities:
         return "none"
     if not model.gives_logits:
@@ -169,7 +169,7 @@ def _answer(model: Network, metadata: Metadata, probabilities: bool) -> str:
     return metadata.output or default_output(model.num_classes)
 
 
-def _check(model: Network, size: tuple[int, int], batch_size: int | None, raw_images: bool) -> None:
+def _check(model: Model, size: tuple[int, int], batch_size: int | None, raw_images: bool) -> None:
     text = size_text(size)
     if min(size) < model.min_image_size:
         raise InputError(f"image_size is {text}; the network needs {model.min_image_size} or more")
@@ -206,7 +206,7 @@ def _check_calibration(calibration: Any, images: jax.ShapeDtypeStruct) -> np.nda
     return given
 
 
-def _named(model: Network, outputs: Any, size: tuple[int, int], answer: str) -> dict[str, Array]:
+def _named(model: Model, outputs: Any, size: tuple[int, int], answer: str) -> dict[str, Array]:
     if model.is_backbone:
         return {f"stride{k}" if isinstance(k, int) else k: x for k, x in outputs.items()}
     if isinstance(outputs, Mapping):  # BlazeFace's regressors and scores

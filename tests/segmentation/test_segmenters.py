@@ -101,6 +101,16 @@ def test_folding_and_compiled_inference_keep_the_outputs(pair):
     assert_allclose(found, expected, atol=2e-4 * np.abs(expected).max())
 
 
+def test_exported_program_gives_the_same_logits(tmp_path):
+    model = small()
+    variables = random_variables(model)
+    flaxmobile.export(model, variables, tmp_path / "a", "stablehlo", image_size=64)
+    images = images_of(64, 64)
+    found = flaxmobile.load_exported(tmp_path / "a")(images)["logits"]
+    expected = np.asarray(jax.jit(model.apply)(variables, images))
+    assert_allclose(found, expected, atol=2e-4 * np.abs(expected).max())
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
