@@ -24,8 +24,8 @@ def images_of(height=65, width=97, count=1):
 
 @pytest.fixture(scope="module", params=SEGMENTERS)
 def pair(request):
-    """A small segmenter and its variables."""
-    model = small(request.param)
+    """A small segmenter, whose backbone has another epsilon than its head, and its variables."""
+    model = small(request.param, norm_epsilon=0.1)
     return model, random_variables(model)
 
 
