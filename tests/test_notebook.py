@@ -21,6 +21,7 @@ def execute(tmp_path, monkeypatch):
     def run(name):
         monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
         monkeypatch.delenv("XLA_FLAGS")  # one device, as on a CPU runtime
+        monkeypatch.delenv("MPLBACKEND")  # pictures in the notebook
         notebook = nbformat.read(COLAB / f"{name}.ipynb", as_version=4)
         assert not any(cell.get("outputs") for cell in notebook.cells), "commit it without outputs"
         NotebookClient(
