@@ -143,8 +143,10 @@ class Reading:
     def classes(self, model: Model) -> int | None:
         """Return the number of outputs of the classifier, if the file has one."""
         modules = dict(self.rule.modules(model))
-        classifier = next((name for name in reversed(model.heads) if name in modules), None)
-        return None if classifier is None else self.channels(classifier, modules[classifier])
+        heads = ((name, 1) for name in reversed(model.heads) if name in modules)
+        classifier, for_each = self.rule.classifier or next(heads, ("", 1))
+        channels = self.channels(classifier, modules[classifier]) if classifier else None
+        return None if channels is None else channels // for_each
 
     def _image_channels(self, model: Model) -> int | None:
         """Return the channels of the images, where they are not 3: those of the first kernel."""

@@ -116,6 +116,31 @@ def _segmenter(name: str) -> Callable[[Any, Options], Any]:
     return build
 
 
+def _ssdlite(models: Any, options: Options) -> Any:
+    """Build torchvision's SSDLite320 of any width and tail, which its own constructor couples."""
+    from torch.nn import BatchNorm2d
+
+    ssdlite, size, classes = models.detection.ssdlite, (320, 320), options["num_classes"]
+    norm = partial(BatchNorm2d, eps=1e-3, momentum=0.03)
+    network = models.mobilenet_v3_large(
+        width_mult=options["alpha"], reduced_tail=options["reduced_tail"], norm_layer=norm
+    )
+    maps = ssdlite._mobilenet_extractor(network, 6, norm)
+    boxes = ssdlite.DefaultBoxGenerator([[2, 3]] * 6, min_ratio=0.2, max_ratio=0.95)
+    channels = ssdlite.det_utils.retrieve_out_channels(maps, size)
+    head = ssdlite.SSDLiteHead(channels, boxes.num_anchors_per_location(), classes, norm)
+    limits = {
+        "score_thresh": 0.001,
+        "nms_thresh": 0.55,
+        "detections_per_img": 300,
+        "topk_candidates": 300,
+    }
+    half = [0.5] * 3
+    return ssdlite.SSD(
+        maps, boxes, size, classes, image_mean=half, image_std=half, head=head, **limits
+    )
+
+
 def _timm(origin: str, model: str) -> Callable[[Any, Options], Any]:
     def build(timm: Any, options: Options) -> Any:
         network = architecture_of(origin, model, options)
@@ -189,6 +214,7 @@ _BUILDERS: dict[tuple[str, str], Callable[..., Any]] = {
     ("torchvision", "inception_v3"): _inception_v3,
     ("torchvision", "lraspp"): _segmenter("lraspp_mobilenet_v3_large"),
     ("torchvision", "deeplab_v3"): _segmenter("deeplabv3_mobilenet_v3_large"),
+    ("torchvision", "ssdlite"): _ssdlite,
     **{(each.origin, each.model): _timm(each.origin, each.model) for each in FAMILIES},
     **{("keras", model): _keras(model) for model in KERAS},
 }

@@ -168,6 +168,8 @@ class Rule(NamedTuple):
         that leaves each out.
       depth_multiplier: model -> output channels for each input channel of depthwise kernels.
       num_classes: of all of the origin's files, where that tells it from another of the same names.
+      classifier: our path of the layer whose channels are the classes, and how many it has for
+        each class; None for the last of the network's `heads`, which has one.
       asked: options that no tensor shows, and that differ among the origin's own files -> who has
         which; the user says them for a file that is not a published one.
     """
@@ -190,6 +192,7 @@ class Rule(NamedTuple):
     removable: Mapping[str, str] = {}
     depth_multiplier: Callable[[Any], int] = _multiplier_1
     num_classes: int | None = None
+    classifier: tuple[str, int] | None = None
     asked: Mapping[str, str] = {}
 
     @property

@@ -22,9 +22,14 @@ from jax import Array
 from flaxmobile.detection.boxes import BOXES_PER_CELL, make_default_boxes
 from flaxmobile.errors import InputError
 from flaxmobile.layers import Conv, HeadedNetwork, MakeUnit, Network, relu6
+from flaxmobile.models.mnasnet import MnasNet
+from flaxmobile.models.mobilenet_v2 import MobileNetV2
+from flaxmobile.models.mobilenet_v3 import MobileNetV3
 
 FINE, COARSE = 16, 32
 """Strides of the backbone's two maps."""
+EXPANDING = (MnasNet, MobileNetV2, MobileNetV3)
+"""Networks whose blocks expand before they shrink; torchvision and the papers tap them there."""
 
 EXTRA_CHANNELS = (512, 256, 256, 128)
 """Channels of the maps after the backbone's, each half as high and wide as the one before."""
@@ -122,13 +127,10 @@ class SSDLite(HeadedNetwork):
                 f"{type(network).__name__} has no feature map of stride {min(missing)}, which the "
                 f"head needs under output_stride {COARSE}; choose another backbone"
             )
-        block = next(name for name, total in totals.items() if total == COARSE)
-        expanded = {"out_strides": (COARSE,), "taps": (f"{block}/expand",)}
-        try:
-            network.clone(**expanded).channels  # noqa: B018
-        except InputError:
+        if not isinstance(network, EXPANDING):
             return {"out_strides": (FINE, COARSE), "taps": ()}
-        return expanded
+        block = next(name for name, total in totals.items() if total == COARSE)
+        return {"out_strides": (COARSE,), "taps": (f"{block}/expand",)}
 
     def head(self, maps: dict[Any, Array], images: Array, train: bool) -> dict[str, Array]:
         """Predict from the map of stride 32 and the other one."""

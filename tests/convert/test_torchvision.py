@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torchvision.models import GoogLeNet, get_model_weights, segmentation
+from torchvision.models import GoogLeNet, detection, get_model_weights, segmentation
 
 from convert.published.catalogue import CATALOGUE, find_entry
 from convert.rules import RULES
@@ -60,7 +60,19 @@ SEGMENTERS = {
 def test_all_published_files_are_known():
     known = {name for name in CATALOGUE if name.startswith("torchvision:")}
     own = {f"torchvision:{name}.{each.DEFAULT.name}" for name, each in SEGMENTERS.values()}
+    own.add("torchvision:ssdlite320_mobilenet_v3_large.COCO_V1")
     assert known == {name for _, name, _ in PUBLISHED} | own
+
+
+def test_the_published_detector_has_torchvisions_preset():
+    (weights,) = detection.SSDLite320_MobileNet_V3_Large_Weights
+    found = find_entry("torchvision:ssdlite320_mobilenet_v3_large")
+    facts = facts_of(RULES["torchvision", "ssdlite"], found.published.sha256, 91)
+    assert (found.model, found.published.url) == ("ssdlite", weights.url)
+    assert found.published.params == weights.meta["num_params"]
+    assert list(facts.class_names) == weights.meta["categories"]
+    assert facts.preprocessing.height_and_width == (320, 320)
+    assert facts.preprocessing.mean == facts.preprocessing.std == (0.5, 0.5, 0.5)
 
 
 @pytest.mark.parametrize("model", SEGMENTERS)

@@ -9,6 +9,7 @@ from convert.rules.torchvision import (
     mobilenet_v2,
     mobilenet_v3,
     shufflenet_v2,
+    ssdlite,
 )
 
 RULES = {
@@ -21,4 +22,5 @@ RULES = {
     "inception_v3": inception_v3.RULE,
     "lraspp": lraspp.RULE,
     "deeplab_v3": deeplab_v3.RULE,
+    "ssdlite": ssdlite.RULE,
 }
