@@ -69,4 +69,6 @@ def resize(x: Array, like: Array) -> Array:
     if x.shape[1:3] == (height, width):
         return x
     shape = (x.shape[0], height, width, x.shape[3])
+    if x.shape[1:3] == (1, 1):
+        return jnp.broadcast_to(x, shape)
     return jax.image.resize(x, shape, "bilinear", antialias=False)

@@ -176,10 +176,29 @@ def _gather(graph: Graph, equation: Any, x: Value, indices: Value) -> Value:
 
 
 def _multiply(graph: Graph, equation: Any, x: Value, y: Value) -> Value:
+    """Multiply matrices, or sum products over other axes, as the resizing of maps does."""
+    contracted, batch = equation.params["dimension_numbers"]
     ranks = [len(atom.aval.shape) for atom in equation.invars]
-    if equation.params["dimension_numbers"] != (((1,), (0,)), ((), ())) or ranks != [2, 2]:
-        raise InputError("ONNX export knows products of two matrices alone")
-    return graph.add("MatMul", x, y)
+    if (contracted, batch) == (((1,), (0,)), ((), ())) and ranks == [2, 2]:
+        return graph.add("MatMul", x, y)
+    letters = iter("abcdefghijklmnopqrstuvwxyz")
+    left, right = ([next(letters) for _ in range(rank)] for rank in ranks)
+    for mine, other in (*zip(*contracted, strict=True), *zip(*batch, strict=True)):
+        right[other] = left[mine]
+    result = [left[axis] for axis in batch[0]]
+    result += [each for each in left if each not in right]
+    result += [each for each in right if each not in left]
+    ours, theirs = (
+        axes if isinstance(value, np.ndarray) else _stored(axes)
+        for value, axes in ((x, left), (y, right))
+    )
+    sums = f"{''.join(ours)},{''.join(theirs)}->{''.join(_stored(result))}"
+    return graph.add("Einsum", x, y, equation=sums)
+
+
+def _stored(axes: list[str]) -> list[str]:
+    """Put the axes of an array in the order in which the graph stores it."""
+    return [axes[axis] for axis in channels_first(len(axes))]
 
 
 def _cast(graph: Graph, equation: Any, x: Value) -> Value:
