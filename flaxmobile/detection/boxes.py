@@ -63,7 +63,9 @@ def encode_boxes(boxes: ArrayLike, defaults: ArrayLike) -> Array:
     Offsets are those of the middle (x, y), over the default box's sides, and the logarithms of the
     sides (width, height) over the default box's, times `MIDDLE_SCALE` and `SIDE_SCALE`.
     """
-    (middle, sides), (own_middle, own_sides) = map(_middle_and_sides, (boxes, defaults))
+    dtype = jnp.result_type(boxes, defaults)
+    middle, sides = _middle_and_sides(jnp.asarray(boxes, dtype))
+    own_middle, own_sides = _middle_and_sides(jnp.asarray(defaults, dtype))
     shift, growth = (middle - own_middle) / own_sides, jnp.log(sides / own_sides)
     return jnp.concatenate([MIDDLE_SCALE * shift, SIDE_SCALE * growth], -1)
 
@@ -97,7 +99,6 @@ pairwise_overlap = jax.vmap(overlap, (0, None))
 """Intersection over union of boxes [m, 4] with boxes [n, 4]: [m, n]."""
 
 
-def _middle_and_sides(boxes: ArrayLike) -> tuple[Array, Array]:
-    boxes = jnp.asarray(boxes)
+def _middle_and_sides(boxes: Array) -> tuple[Array, Array]:
     sides = boxes[..., 2:] - boxes[..., :2]
     return boxes[..., :2] + 0.5 * sides, sides
