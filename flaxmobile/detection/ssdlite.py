@@ -150,7 +150,8 @@ class SSDLite(HeadedNetwork):
         """
         images = jax.ShapeDtypeStruct((1, *image_size, self.in_channels), jnp.float32)
         backbone = self.backbone.clone(parent=None, name=None)
-        maps, _ = jax.eval_shape(backbone.init_with_output, jax.random.key(0), images)
+        key = jax.eval_shape(jax.random.key, 0)
+        maps, _ = jax.eval_shape(backbone.init_with_output, key, images)
         (fine,) = (x for name, x in maps.items() if name != COARSE)
         sizes = [fine.shape[1:3], maps[COARSE].shape[1:3]]
         for _ in EXTRA_CHANNELS:

@@ -64,7 +64,8 @@ def export(
 
     Normalization is folded. Images are [n, h, w, c] in every format. Outputs have names: "logits"
     or "probabilities" of a classifier or segmenter, "features" without classes, "stride32" and so
-    on of a backbone, and of a detector "boxes", "keypoints" and "scores" of all anchors, decoded.
+    on of a backbone, and of a detector "boxes", "scores" and, of faces, "keypoints" of all anchors,
+    decoded.
 
     Args:
       model: a classifier, backbone, segmenter or detector.

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from flaxmobile.detection import decode, make_anchors
+from flaxmobile.detection import SSDLite, decode, make_anchors
+from flaxmobile.detection.boxes import clip_boxes, decode_boxes
 from flaxmobile.errors import InputError
 from flaxmobile.folding import fold_batch_norm
 from flaxmobile.layers import Model
@@ -103,7 +104,8 @@ def build_program(
 
     The output of a classifier or segmenter is called "logits" or "probabilities", pooled features
     "features", a backbone's maps "stride32" and so on, or like their taps. A detector's anchors are
-    decoded, see `flaxmobile.detection.decode`: "boxes", "keypoints" and "scores".
+    decoded, see `flaxmobile.detection.decode`: "boxes", "keypoints" and "scores". SSDLite's boxes
+    are in pixels of its images, its scores those of all classes: suppression is left to the user.
 
     Args:
       model: a classifier, backbone, segmenter or detector.
@@ -209,6 +211,10 @@ def _check_calibration(calibration: Any, images: jax.ShapeDtypeStruct) -> np.nda
 def _named(model: Model, outputs: Any, size: tuple[int, int], answer: str) -> dict[str, Array]:
     if model.is_backbone:
         return {f"stride{k}" if isinstance(k, int) else k: x for k, x in outputs.items()}
+    if isinstance(model, SSDLite):
+        defaults = model.default_boxes(size)[None]
+        boxes = clip_boxes(decode_boxes(outputs["offsets"], defaults), size)
+        return {"boxes": boxes, "scores": jax.nn.softmax(outputs["logits"])}
     if isinstance(outputs, Mapping):  # BlazeFace's regressors and scores
         anchors = make_anchors(size[0], model.table.anchors)
         return decode(dict(outputs), anchors, size[0])._asdict()

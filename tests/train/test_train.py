@@ -370,7 +370,8 @@ def test_the_moving_average_is_what_best_holds():
     assert main([*flags, "--output", "plain"]) == 0
     assert main([*flags, "--ema-decay", "0.9", "--output", "ema"]) == 0
     plain, average = (load_weights(f"{name}/best")[1]["params"] for name in ("plain", "ema"))
-    assert losses("plain") == losses("ema")
+    # Two programs: the sums over the devices may be rounded differently.
+    assert losses("plain") == pytest.approx(losses("ema"), rel=1e-6)
     assert not np.allclose(plain["stem"]["conv"]["kernel"], average["stem"]["conv"]["kernel"])
 
 
