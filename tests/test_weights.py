@@ -186,7 +186,7 @@ def test_class_names_that_do_not_fit_the_classes_are_refused(directory, names):
         ({"interpolation": "lanczos"}, "unknown interpolation 'lanczos'.*bilinear"),
         ({"image_size": "64"}, "image_size"),
         ({"image_size": 64.5}, "image_size"),
-        ({"image_size": 0}, "image_size 0"),
+        ({"image_size": 0}, "image_size is 0"),
         ({"mean": [0.5]}, "mean"),
         ({"mean": ["a", "b", "c"]}, "mean"),
         ({"std": [1, 1, 0]}, "std above 0"),

@@ -85,17 +85,21 @@ def _describe_weights(entry: Entry) -> dict[str, Any]:
 
 
 def _table_of_weights(weights: Sequence[dict[str, Any]]) -> str:
-    header = ("name", "params", "top-1", "licence")
+    header = ("name", "params", "top-1")
     rows = [
         (
             each["name"],
             f"{each['params'] / 1e6:.2f} M",
             "" if each["top1"] is None else f"{each['top1']:.1f}%",
-            each["licence"],
         )
         for each in weights
     ]
     sources = ", ".join(dict.fromkeys(each["top1_source"] for each in weights if each["top1"]))
     table = format_table([header, RULE, *rows], right=(1, 2))
-    notes = f"top-1 from: {sources}\n--json also has network, preprocessing and address"
+    origins = {each["name"].partition(":")[0]: each["licence"] for each in weights}
+    licences = ", ".join(f"{origin} {licence}" for origin, licence in origins.items())
+    notes = (
+        f"top-1 from: {sources}\nlicences: {licences}\n"
+        "--json also has network, preprocessing and address"
+    )
     return f"{table}\n\n{notes}"

@@ -97,7 +97,7 @@ def test_a_users_statements_are_written(tmp_path, capsys, weights):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ("--image-size 0", "image_size 0"),
+        ("--image-size 0", "image_size is 0"),
         ("--mean 1 2", "--mean has 2 numbers; accepted: 1, or 3"),
         ("--std 0", "std above 0"),
         ("--interpolation cubic", "--interpolation"),

@@ -10,6 +10,7 @@ from convert import engine
 from convert.reading import Reading
 from convert.rules import RULES
 from flaxmobile import InputError, create_model
+from flaxmobile.tasks import build
 from tests.convert import rules
 from tests.convert.rules import (
     assert_modules_are_those_of,
@@ -83,7 +84,7 @@ def test_width_and_classes_are_read_from_the_tensors(alpha):
 def test_a_rules_widths_are_those_of_a_wide_network(origin, name):
     """Those of narrower ones are looked at where they are converted."""
     rule = RULES[origin, name]
-    model = create_model(name, **{**rule.options, "alpha": 1.4, **rule.variants[-1]})
+    model = build(name, **{**rule.options, "alpha": 1.4, **rule.variants[-1]})
     params = abstract(model)["params"]
     kernels = traverse_util.flatten_dict(params, sep="/")
     for module, width in rule.widths(model).items():
