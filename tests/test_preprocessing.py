@@ -8,11 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from torchvision.transforms import v2
 
 from flaxmobile import InputError, Preprocessing
 from flaxmobile.preprocessing import center_crop, open_image, resize_shorter
+from tests.networks import random_variables, short_model
 
 RED, GREEN, BLUE, WHITE = (200, 16, 32), (0, 160, 64), (16, 48, 240), (255, 255, 255)
 
@@ -365,3 +367,9 @@ def test_a_crop_of_two_sides_is_torchvisions(size):
     assert Preprocessing(size).shorter_side == round(max(size) / 0.875)
     with pytest.raises(InputError, match="accepted: here, a square"):
         _ = ours.side
+
+
+def test_tensors_of_torch_are_refused_and_preprocessing_is_named():
+    model = short_model()
+    with pytest.raises(InputError, match=r"images are of type .*Tensor.*Preprocessing"):
+        model.apply(random_variables(model), torch.zeros(1, 32, 32, 3))

@@ -5,7 +5,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 from flax import linen as nn
 
 import flaxmobile
@@ -343,14 +342,14 @@ def test_channels_are_those_of_the_maps():
         _ = small_model().channels
 
 
-@pytest.mark.parametrize("kind", [list, torch.tensor])
 @pytest.mark.parametrize("compiled", [False, True])
-def test_images_that_are_no_arrays_are_refused(kind, compiled):
+def test_images_in_lists_are_refused(compiled):
+    """Tensors of torch: tests/test_preprocessing.py."""
     model = short_model()
     variables = random_variables(model)
     call = flaxmobile.jit_inference(model) if compiled else model.apply
     with pytest.raises(flaxmobile.InputError, match=r"images are of type .*Preprocessing"):
-        call(variables, kind([[[[0.5]]]]))
+        call(variables, [[[[0.5]]]])
 
 
 def test_train_must_be_static():
