@@ -7,7 +7,7 @@ from typing import Any
 
 from flaxmobile import registry
 from flaxmobile.detection.ssdlite import SSDLite
-from flaxmobile.errors import InputError, unknown
+from flaxmobile.errors import InputError, check_choice, unknown
 from flaxmobile.layers import HeadedNetwork, Model
 from flaxmobile.registry import check_type, create_backbone, create_model, plain
 from flaxmobile.segmentation import LRASPP, DeepLabV3, Segmenter
@@ -40,9 +40,8 @@ def create_segmenter(head: str, backbone: str, /, *, num_classes: int, **options
       InputError: an unknown head, backbone or option, a value that one of the two does not offer,
         or a backbone without the maps that the head needs.
     """
-    if head not in SEGMENTERS:
-        raise unknown("segmentation head", head, SEGMENTERS)
-    options = {"backbone": backbone, "num_classes": num_classes, **options}
+    check_choice("segmentation head", head, SEGMENTERS)
+    options |= {"backbone": backbone, "num_classes": num_classes}
     return _create(head, SEGMENTERS[head], options)
 
 
@@ -66,9 +65,8 @@ def create_detector(
       InputError: an unknown head, backbone or option, a value that one of the two does not offer,
         or a backbone without the maps that the head needs.
     """
-    if head not in DETECTORS:
-        raise unknown("detection head", head, DETECTORS)
-    options = {"backbone": backbone, "num_classes": num_classes, **options}
+    check_choice("detection head", head, DETECTORS)
+    options |= {"backbone": backbone, "num_classes": num_classes}
     return _create(head, DETECTORS[head], options)
 
 

@@ -101,7 +101,7 @@ class Config(DataSettings, OptimizationSettings, HostSettings, PlanSettings):
     """Send the numbers of metrics.jsonl to an experiment tracker as well: Weights & Biases or
     Trackio."""
     profile: int | None = None
-    """Trace so many steps, into profile/ of the run."""
+    """Number of steps to trace, into profile/ of the run."""
     skip_nonfinite: int = 0
     """Steps in a row that may be skipped because their loss or a gradient is not finite, before the
     run stops."""

@@ -79,7 +79,7 @@ class Planner:
         self._compiled: dict[int, Any] = {}
 
     def compile(self, images: int) -> Any | None:
-        """Compile the step for so many images per chip, once; None where it does not fit."""
+        """Compile the step for a number of images per chip, once; None where it does not fit."""
         if images not in self._compiled:
             size = self._run.train_preprocessing.side
             shape = (images * self._run.parallel.count, size, size, 3)
@@ -115,7 +115,7 @@ def _cost_rows(cost: Cost, slices: Slice, images: int) -> Iterator[tuple[str, st
 
 
 def _time_rows(cost: Cost, slices: Slice, images: int, total: int) -> Iterator[tuple[str, str]]:
-    """Say how long a step and a run over so many images take at least."""
+    """Say how long a step and a run over all images take at least."""
     chip, times = slices.chip, least_times(cost, slices)
     bound = max(times, key=lambda part: times[part])
     speed = images * slices.chips * slices.count / times[bound]

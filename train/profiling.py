@@ -15,7 +15,7 @@ class Profile:
     """Traces steps of a run into a directory; each process writes its own devices."""
 
     def __init__(self, directory: Path, steps: int | None, say: Callable[[str], None]) -> None:
-        """Trace so many steps, or none. `say` is told where the trace is."""
+        """Trace a number of steps, or none; `say` is told where the trace is."""
         self._directory, self._left, self._say = directory, steps or 0, say
         self._taken = 0
         self._running = False

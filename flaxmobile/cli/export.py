@@ -74,7 +74,6 @@ class Config:
             return None
         preprocessing = resized(metadata, self.image_size).preprocessing
         images = sample_images(self.calibrate, preprocessing, self.calibration_images)
-        print(f"int8: ranges of {len(images)} images of {self.calibrate}, least to largest")
         return images if self.raw_images else preprocessing.normalize(images)
 
 
@@ -94,6 +93,7 @@ def main(prog: str, argv: Sequence[str]) -> None:
         raise InputError(f"{config.weights} has no names of classes: leave out --labels")
     if not config.labels:
         metadata = dataclasses.replace(metadata, class_names=None)
+    calibration = config.calibration(metadata)
     export(
         model,
         variables,
@@ -105,8 +105,10 @@ def main(prog: str, argv: Sequence[str]) -> None:
         raw_images=config.raw_images,
         probabilities=config.probabilities,
         quantize=config.quantize,
-        calibration=config.calibration(metadata),
+        calibration=calibration,
     )
     files = [config.output, *(p for p in config.output.rglob("*") if p.is_file())]
     megabytes = sum(path.stat().st_size for path in files if path.is_file()) / 1e6
     print(f"wrote {config.output}: {config.format}, {megabytes:.1f} MB")
+    if calibration is not None:
+        print(f"int8: ranges of {len(calibration)} images of {config.calibrate}, least to largest")

@@ -100,7 +100,7 @@ def pictures(
 
 
 def draw_image(axes: Any, path: Path, longest: int = _THUMBNAIL) -> float:
-    """Draw an image file with at most so many pixels a side, and return how it was scaled."""
+    """Draw an image file, its longer side at most `longest` pixels, and return the scale."""
     image = open_image(path)
     before = image.width
     image.thumbnail((longest, longest))
