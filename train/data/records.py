@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from PIL import Image
@@ -23,12 +23,13 @@ class Record(NamedTuple):
 
     Attributes:
       encoded: content of its image file.
-      label: index of its class; of an image with several labels, 0 or 1 for each class.
+      label: index of its class; of an image with several labels, 0 or 1 for each class; of one with
+        boxes, its `Annotations`.
       name: path, or dataset/split/index, for messages.
     """
 
     encoded: bytes
-    label: int | tuple[int, ...]
+    label: Any
     name: str
 
 

@@ -1,0 +1,159 @@
+"""Objects of an image as all formats give them, checked; and the images of a split with theirs."""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import ExifTags, Image
+
+from flaxmobile.errors import InputError
+from train.data.files import LeftOut
+from train.data.records import Record, UnreadableImageError
+
+BACKGROUND = "__background__"
+"""Name of class 0, torchvision's."""
+
+NO_AREA = "boxes without area inside their image"
+
+_ON_ITS_SIDE = range(5, 9)
+"""EXIF orientations that swap width and height."""
+
+
+class Annotations(NamedTuple):
+    """Objects of an image.
+
+    Attributes:
+      size: (width, height) of the image, upright.
+      boxes: float32 [objects, 4], (xmin, ymin, xmax, ymax) in pixels, inside the image.
+      labels: int32 [objects], classes, 1 and more.
+      ignored: bool [objects]: crowds (COCO) and difficult objects (VOC). They are not trained for;
+        in evaluation a detection of one is neither right nor wrong.
+    """
+
+    size: tuple[int, int]
+    boxes: np.ndarray
+    labels: np.ndarray
+    ignored: np.ndarray
+
+
+Object = tuple[Sequence[float], int, bool]
+"""Box (xmin, ymin, xmax, ymax), label, and whether it is ignored."""
+
+Files = tuple[tuple[str, Annotations], ...]
+"""(path, objects) of each image of a split."""
+
+
+def annotate(
+    size: tuple[int, int],
+    objects: Sequence[Object],
+    name: str,
+    left_out: LeftOut,
+) -> Annotations:
+    """Check the objects of an image.
+
+    Boxes are cut off at the image's edges. Those without area are then left out with a note, as
+    torchvision's reference does: COCO itself has some. An inverted box is refused, because it says
+    that numbers were written in another order.
+
+    Args:
+      size: (width, height) of the image.
+      objects: as the file has them.
+      name: path of the image or its annotation, for messages.
+      left_out: takes the boxes without area.
+
+    Raises:
+      InputError: an inverted box, or one that is not 4 finite numbers.
+    """
+    width, height = size
+    kept = []
+    for number, (box, label, ignored) in enumerate(objects, start=1):
+        if len(box) != 4 or not np.isfinite(box).all():
+            raise InputError(f"{name}: box {number} is {list(box)}; accepted: 4 finite numbers")
+        if box[2] < box[0] or box[3] < box[1]:
+            corners = ", ".join(f"{value:g}" for value in box)
+            raise InputError(
+                f"{name}: box {number} is inverted, (xmin, ymin, xmax, ymax) = ({corners}): "
+                "xmax and ymax are at least xmin and ymin"
+            )
+        inside = np.asarray(box, np.float32).clip(0, np.array([width, height] * 2, np.float32))
+        if (inside[2:] > inside[:2]).all():
+            kept.append((inside, label, ignored))
+        else:
+            left_out.add(NO_AREA, f"{name} box {number}")
+    return Annotations(
+        size,
+        np.array([box for box, _, _ in kept], np.float32).reshape(-1, 4),
+        np.array([label for _, label, _ in kept], np.int32),
+        np.array([ignored for _, _, ignored in kept], bool),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class ObjectSource:
+    """The images of a split.
+
+    Attributes:
+      files: (path, objects) of each image.
+      classes: number of classes with the background.
+    """
+
+    files: Files
+    classes: int
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> Record:
+        path, annotations = self.files[index]
+        try:
+            return Record(Path(path).read_bytes(), annotations, path)
+        except OSError as error:
+            raise UnreadableImageError(f"{path} cannot be read: {error.strerror}") from None
+
+    def listing(self) -> Iterable[str]:
+        """Name each file with its objects."""
+        for path, annotations in self.files:
+            boxes = annotations.boxes.round(2).tolist()
+            yield f"{Path(path).name} {annotations.labels.tolist()} {boxes}"
+
+    def labels(self) -> np.ndarray:
+        """Return 0 or 1 for each class of each image, [n, classes]."""
+        flags = np.zeros((len(self), self.classes), np.int32)
+        for row, (_, annotations) in zip(flags, self.files, strict=True):
+            row[annotations.labels] = 1
+        return flags
+
+    def part(self, chosen: np.ndarray) -> "ObjectSource":
+        """Return a source of some of the images."""
+        files = (file for file, use in zip(self.files, chosen, strict=True) if use)
+        return dataclasses.replace(self, files=tuple(files))
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """Read (width, height) of an image, upright, from the head of its file.
+
+    Raises:
+      InputError: no such file, or not an image.
+    """
+    try:
+        with Image.open(path) as image:
+            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+            width, height = image.size
+    except Exception as error:  # damaged heads raise anything
+        raise InputError(f"{path} cannot be read as an image: {error}") from None
+    return (height, width) if orientation in _ON_ITS_SIDE else (width, height)
+
+
+def read_text(path: Path) -> str:
+    """Read a file of annotations.
+
+    Raises:
+      InputError: it is missing or not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise InputError(f"{path} cannot be read: {reason}") from None
