@@ -1,10 +1,12 @@
 """Preprocessing of images for a network; its settings are stored with the weights."""
 
+import contextlib
 import dataclasses
 import functools
 import importlib
 import io
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -43,6 +45,10 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 """EXIF orientation -> turn. `ImageOps.exif_transpose` fails if other EXIF entries are damaged."""
+
+
+class UnreadableImageError(InputError):
+    """A file that is not an image, is truncated, or cannot be opened; the message names it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,25 +177,33 @@ def open_image(path: str | Path) -> Image.Image:
     Transparent pixels are blended with white.
 
     Raises:
-      InputError: no such file, not an image, or a truncated one; names the file.
+      UnreadableImageError: no such file, not an image, or a truncated one; names the file.
     """
     try:
         encoded = Path(path).read_bytes()
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+        raise UnreadableImageError(f"{path} cannot be read: {error.strerror}") from None
     return read_image(encoded, str(path))
 
 
 def read_image(encoded: bytes, name: str) -> Image.Image:
     """Decode the bytes of an image file as `open_image` does; `name` is for the error."""
     register_heif()
+    with read_errors(name), Image.open(io.BytesIO(encoded)) as image:
+        return to_rgb(image)
+
+
+@contextlib.contextmanager
+def read_errors(name: str) -> Iterator[None]:
+    """Turn what PIL raises for an image file into an UnreadableImageError that names the file."""
     try:
-        with Image.open(io.BytesIO(encoded)) as image:
-            return to_rgb(image)
+        yield
     except UnidentifiedImageError:
-        raise InputError(f"{name} is not an image that can be read (JPEG, PNG, …)") from None
+        raise UnreadableImageError(
+            f"{name} is not an image that can be read (JPEG, PNG, …)"
+        ) from None
     except Exception as error:  # damaged bytes raise anything, from struct.error to RuntimeError
-        raise InputError(f"{name} cannot be read as an image: {error}") from None
+        raise UnreadableImageError(f"{name} cannot be read as an image: {error}") from None
 
 
 @functools.cache

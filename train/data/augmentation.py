@@ -10,6 +10,7 @@ from PIL import Image
 from flaxmobile.errors import InputError
 from flaxmobile.preprocessing import CHANNEL_ORDERS, Preprocessing
 from train.data.augment import augment_photograph
+from train.data.decoding import EncodedImage
 from train.data.erasing import RandomErasing
 from train.data.jitter import ColorJitter
 from train.data.policies import (
@@ -35,13 +36,13 @@ class Augmentation:
     changes: tuple[Change, ...]
 
     def __call__(
-        self, image: Image.Image, size: int, rng: np.random.Generator, interpolation: str
+        self, image: EncodedImage, size: int, rng: np.random.Generator, interpolation: str
     ) -> Image.Image:
-        """Return a random variant of an RGB image, size × size pixels."""
-        image = self.crop(image, size, rng, interpolation)
+        """Return a random variant of an image, size × size pixels."""
+        variant = self.crop(image, size, rng, interpolation)
         for change in self.changes:
-            image = change(image, rng)
-        return image
+            variant = change(variant, rng)
+        return variant
 
 
 def make_augmentation(

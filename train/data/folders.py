@@ -8,13 +8,14 @@ from typing import Self
 import numpy as np
 
 from flaxmobile.errors import InputError, shorten
+from flaxmobile.preprocessing import UnreadableImageError
 from train.data.augment import augment_photograph
 from train.data.balance import describe_inequality
 from train.data.files import NO_LABEL, LeftOut, image_files
 from train.data.holdout import ensure_validation
 from train.data.labels import read_labels
 from train.data.layouts import class_folders, find_splits
-from train.data.records import Dataset, Record, Selection, UnreadableImageError
+from train.data.records import Dataset, Record, Selection
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from flaxmobile.errors import InputError, first_line
+from flaxmobile.preprocessing import UnreadableImageError
 from train.data.augment import augment_photograph
 from train.data.balance import describe_inequality
 from train.data.holdout import ensure_validation
-from train.data.records import Dataset, Record, Selection, UnreadableImageError
+from train.data.records import Dataset, Record, Selection
 
 _VALIDATION = ("validation", "val", "valid", "dev")
 

@@ -4,7 +4,8 @@ import hashlib
 
 import numpy as np
 
-from train.data.records import Dataset, Source, UnreadableImageError
+from flaxmobile.preprocessing import UnreadableImageError
+from train.data.records import Dataset, Source
 
 _READ = 16
 """Images of a split whose content counts; of the others their names."""

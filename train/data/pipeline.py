@@ -7,11 +7,11 @@ from typing import Any, NamedTuple, TypedDict, cast
 
 import grain
 import numpy as np
-from PIL import Image
 
 from flaxmobile.errors import InputError
-from flaxmobile.preprocessing import Preprocessing, read_image
-from train.data.records import Dataset, Source, UnreadableImageError
+from flaxmobile.preprocessing import Preprocessing, UnreadableImageError
+from train.data.decoding import EncodedImage
+from train.data.records import Dataset, Source
 from train.data.workers import read_ahead
 
 
@@ -158,21 +158,18 @@ class _TrainReader:
     skip_unreadable: bool
 
     def __call__(self, index: int, rng: np.random.Generator) -> Batch:
-        image, label, unreadable = self._read(index)
+        """Read the first readable record from `index` on."""
+        source, augment = self.dataset.train, self.dataset.augment
         size, interpolation = self.preprocessing.side, self.preprocessing.interpolation
-        image = self.dataset.augment(image, size, rng, interpolation)
-        return _example(np.asarray(image), label, 1, unreadable)
-
-    def _read(self, index: int) -> tuple[Image.Image, Label, int]:
-        """Read the first readable record from `index` on: (image, label, bad index or -1)."""
-        source = self.dataset.train
         for tried in range(len(source)):
             try:
-                image, label = _load(source, (index + tried) % len(source))
-                return image, label, index if tried else -1
+                image, label = _open(source, (index + tried) % len(source))
+                variant = augment(image, size, rng, interpolation)
             except UnreadableImageError:
                 if not self.skip_unreadable:
                     raise
+            else:
+                return _example(np.asarray(variant), label, 1, index if tried else -1)
         raise InputError(f"{self.dataset.name}: none of the {len(source)} images can be read")
 
 
@@ -189,12 +186,13 @@ class _EvalReader:
         if place >= len(self.source):
             return self._blank(-1)
         try:
-            image, label = _load(self.source, place)
+            image, label = _open(self.source, place)
+            crop = self.preprocessing.crop(image.decode())
         except UnreadableImageError:
             if not self.skip_unreadable:
                 raise
             return self._blank(place)
-        return _example(np.asarray(self.preprocessing.crop(image)), label, 1, -1)
+        return _example(np.asarray(crop), label, 1, -1)
 
     def _blank(self, unreadable: int) -> Batch:
         size = self.preprocessing.side
@@ -202,12 +200,9 @@ class _EvalReader:
         return _example(np.zeros((size, size, 3), np.uint8), label, 0, unreadable)
 
 
-def _load(source: Source, index: int) -> tuple[Image.Image, Label]:
+def _open(source: Source, index: int) -> tuple[EncodedImage, Label]:
     record = source[index]
-    try:
-        return read_image(record.encoded, record.name), record.label
-    except InputError as error:
-        raise UnreadableImageError(str(error)) from None
+    return EncodedImage(record.encoded, record.name), record.label
 
 
 def _example(image: np.ndarray, label: Label, weight: int, unreadable: int) -> Batch:

@@ -7,15 +7,11 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from PIL import Image
 
-from flaxmobile.errors import InputError
 from flaxmobile.preprocessing import Preprocessing
+from train.data.decoding import EncodedImage
 
-Augment = Callable[[Image.Image, int, np.random.Generator, str], Image.Image]
-"""(RGB image, side in pixels, generator, interpolation) -> a random variant, side × side."""
-
-
-class UnreadableImageError(InputError):
-    """A file that is not an image, is truncated, or cannot be opened; the message names it."""
+Augment = Callable[[EncodedImage, int, np.random.Generator, str], Image.Image]
+"""(image, side in pixels, generator, interpolation) -> a random variant, side × side."""
 
 
 class Record(NamedTuple):

@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 from PIL import Image
 
+from train.data.decoding import EncodedImage
 from train.data.records import Record
 
 
@@ -42,3 +43,10 @@ class OneColour:
         file = io.BytesIO()
         Image.new("RGB", (8, 8), (index % 256, 0, 0)).save(file, "png")
         return Record(file.getvalue(), 0, f"memory/{index}")
+
+
+def as_file(image, format="bmp", **options):
+    """An image as the reader gets it: the content of a file."""
+    file = io.BytesIO()
+    image.save(file, format, **options)
+    return EncodedImage(file.getvalue(), f"image.{format}")

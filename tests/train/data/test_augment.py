@@ -8,6 +8,7 @@ from torchvision.transforms import InterpolationMode, RandomResizedCrop
 from torchvision.transforms.functional import resized_crop
 
 from flaxmobile.preprocessing import INTERPOLATIONS
+from tests.train.data.batches import as_file
 from train.data import augment
 from train.data.augment import (
     augment_digit,
@@ -72,7 +73,7 @@ def test_boxes_lie_in_the_image(width, height):
 def ours_and_torchvisions(image, size, seed, interpolation):
     """A random crop as int64, and torchvision's of the same box."""
     left, top, right, bottom = random_box(*image.size, np.random.default_rng(seed))
-    crop = random_resized_crop(image, size, np.random.default_rng(seed), interpolation)
+    crop = random_resized_crop(as_file(image), size, np.random.default_rng(seed), interpolation)
     expected = resized_crop(
         image, top, left, bottom - top, right - left, [size, size], MODES[interpolation]
     )
@@ -121,8 +122,8 @@ def test_photographs_are_cropped_and_mirrored():
     crops = {}
     for seed in range(20):
         rng = np.random.default_rng(seed)
-        crop = np.asarray(random_resized_crop(image, 32, rng))
-        result = np.asarray(augment_photograph(image, 32, np.random.default_rng(seed)))
+        crop = np.asarray(random_resized_crop(as_file(image), 32, rng))
+        result = np.asarray(augment_photograph(as_file(image), 32, np.random.default_rng(seed)))
         crops[seed] = (result == crop).all()
         np.testing.assert_array_equal(result, crop if crops[seed] else crop[:, ::-1])
     assert len(set(crops.values())) == 2
@@ -148,14 +149,14 @@ def digit() -> Image.Image:
 @pytest.mark.parametrize("size", [64, 96, 224])
 def test_unchanged_digits_are_those_of_evaluation(size, interpolation):
     plain = digit().resize((size, size), INTERPOLATIONS[interpolation])
-    result = augment_digit(digit(), size, NoChange(), interpolation)
+    result = augment_digit(as_file(digit()), size, NoChange(), interpolation)
     np.testing.assert_allclose(np.asarray(result, int), np.asarray(plain, int), atol=1)
 
 
 def test_digits_vary_but_stay_in_place_upright_and_unmirrored():
     plain = np.asarray(digit().resize((64, 64), Image.Resampling.BILINEAR), float)
     rng = np.random.default_rng(0)
-    results = np.array([augment_digit(digit(), 64, rng) for _ in range(300)], float)
+    results = np.array([augment_digit(as_file(digit()), 64, rng) for _ in range(300)], float)
     mean = results.mean(0)
 
     def likeness(other):
@@ -174,7 +175,7 @@ def test_digits_vary_but_stay_in_place_upright_and_unmirrored():
 def test_the_generator_alone_decides(augment):
     image = digit()
     first, again, other = (
-        np.asarray(augment(image, 64, np.random.default_rng(seed))) for seed in (3, 3, 4)
+        np.asarray(augment(as_file(image), 64, np.random.default_rng(seed))) for seed in (3, 3, 4)
     )
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()

@@ -8,6 +8,7 @@ from PIL import Image
 
 from flaxmobile.errors import InputError
 from flaxmobile.preprocessing import Preprocessing
+from tests.train.data.batches import as_file
 from train.config import read_config
 from train.data import open_dataset
 from train.data.augment import augment_photograph, random_box
@@ -29,7 +30,7 @@ def augmentation(dataset, *flags, preprocessing=PREPROCESSING):
 
 
 def pixels(augment, image, seed=0):
-    return np.asarray(augment(image, 24, np.random.default_rng(seed), "bilinear"))
+    return np.asarray(augment(as_file(image), 24, np.random.default_rng(seed), "bilinear"))
 
 
 def test_without_flags_photographs_are_cropped_and_flipped_as_before(flowers, image):
@@ -73,7 +74,7 @@ def test_flags_add_changes_in_order(flowers, image, flags, changes):
     again = pickle.loads(pickle.dumps(augment))
     np.testing.assert_array_equal(pixels(augment, image), pixels(again, image))
     rng = np.random.default_rng(0)
-    expected = augment_photograph(image, 24, rng, "bilinear")
+    expected = augment_photograph(as_file(image), 24, rng, "bilinear")
     for change in changes:
         expected = change(expected, rng)
     np.testing.assert_array_equal(pixels(augment, image), expected)

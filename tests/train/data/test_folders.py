@@ -12,11 +12,10 @@ from PIL.PngImagePlugin import PngImageFile
 from torchvision.datasets import ImageFolder
 
 from flaxmobile.errors import InputError
-from flaxmobile.preprocessing import register_heif
+from flaxmobile.preprocessing import UnreadableImageError, register_heif
 from train.data import Selection, open_dataset
 from train.data.augment import augment_photograph
 from train.data.files import image_suffixes
-from train.data.records import UnreadableImageError
 
 
 def labelled_files(source):

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image as PilImage
 
 from flaxmobile.errors import InputError
+from flaxmobile.preprocessing import UnreadableImageError
 from train.data import Selection, open_dataset
-from train.data.records import UnreadableImageError
 
 
 def png(number):
