@@ -9,8 +9,9 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from flaxmobile.errors import InputError
+from flaxmobile.preprocessing import UnreadableImageError
 from train.data.files import LeftOut
-from train.data.records import Record, UnreadableImageError
+from train.data.records import Record
 
 BACKGROUND = "__background__"
 """Name of class 0, torchvision's."""

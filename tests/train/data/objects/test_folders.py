@@ -8,9 +8,10 @@ import pytest
 from PIL import Image
 
 from flaxmobile.errors import InputError
+from flaxmobile.preprocessing import UnreadableImageError
 from tests.train.data.objects.conftest import OBJECTS, SIZES, write_coco, write_voc, write_yolo
 from train.data.objects import open_annotated
-from train.data.records import Selection, UnreadableImageError
+from train.data.records import Selection
 
 
 def opened(path, **selection):
