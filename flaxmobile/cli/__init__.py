@@ -19,6 +19,7 @@ COMMANDS = {
     "predict": "classify images with a weights directory",
     "export": "write a network for phones, ONNX Runtime, JAX or TensorFlow Serving",
     "train": "train or evaluate a network (also: python -m train)",
+    "pack": "write a data set into a few large files, which train reads faster",
     "convert": "convert published weights (also: python -m convert)",
     "push": "upload a weights directory to the Hugging Face Hub",
     "bench": "measure networks side by side with their peers",
@@ -29,6 +30,7 @@ COMMANDS = {
 _ELSEWHERE = {
     "bench": "flaxmobile.bench.command",
     "convert": "convert.__main__",
+    "pack": "train.pack",
     "train": "train.__main__",
 }
 

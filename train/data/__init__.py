@@ -6,6 +6,7 @@ from flaxmobile.errors import InputError
 from train.data.folders import open_folder
 from train.data.hub import open_hub
 from train.data.idx import open_idx
+from train.data.packed import open_packed
 from train.data.records import Dataset, Selection
 from train.data.stand_in import open_stand_in
 
@@ -19,8 +20,9 @@ def open_dataset(
 
     Args:
       name: "digits" (embedded), "folder:PATH" (class folders in PATH, or under PATH/train, and
-        PATH/val and PATH/test where there are such; flat folders with a table of labels), "idx:DIR"
-        (the files of MNIST and its like), "hf:OWNER/DATASET" (of the Hugging Face Hub),
+        PATH/val and PATH/test where there are such; flat folders with a table of labels),
+        "packed:DIR" (what `flaxmobile pack` wrote), "idx:DIR" (the files of MNIST and its like),
+        "hf:OWNER/DATASET" (of the Hugging Face Hub),
         "sizes:IMAGESxCLASSES" (no data, to plan a run), or the name of a TFDS data set.
       data_dir: directory of TFDS's data; by default TFDS's own.
       selection: what is used for which split; by default what the data set says.
@@ -31,6 +33,9 @@ def open_dataset(
     selection = selection or Selection()
     if name.startswith("folder:"):
         return open_folder(name, Path(name.removeprefix("folder:")).expanduser(), selection)
+    if name.startswith("packed:"):
+        _refuse(selection, name, "val_split", "splits", "labels")
+        return open_packed(name, Path(name.removeprefix("packed:")).expanduser())
     if name.startswith("idx:"):
         _refuse(selection, name, "splits", "labels")
         return open_idx(name, Path(name.removeprefix("idx:")).expanduser(), selection)

@@ -11,13 +11,13 @@ _SPLITS = ("train", "validation", "test")
 
 
 @dataclasses.dataclass(frozen=True)
-class DataSettings:
-    """Flags about the data."""
+class DataSelection:
+    """Flags that say which images are used for which split."""
 
     dataset: str = "digits"
     """digits (embedded), folder:PATH (one folder per class in PATH, or in its train/, val/ and
-    test/), idx:DIR (files of MNIST's format), hf:OWNER/DATASET (Hugging Face Hub), or the
-    name of any TFDS dataset."""
+    test/), packed:DIR (what `flaxmobile pack` wrote), idx:DIR (files of MNIST's format),
+    hf:OWNER/DATASET (Hugging Face Hub), or the name of any TFDS dataset."""
     data_dir: str | None = None
     """Directory of the data of TFDS or the Hugging Face Hub; by default their own."""
     val_split: float | None = None
@@ -35,6 +35,39 @@ class DataSettings:
     """Images may have several labels, from --labels: cells such as cat|dog, a row for each label,
     or a column of 0 and 1 for each class. The loss is --loss bce; `map` is the mean average
     precision."""
+
+    def check_selection(self) -> None:
+        """Raise InputError for a value that is wrong for any data."""
+        if self.val_split is not None and not 0 < self.val_split < 1:
+            raise InputError(f"--val-split is {self.val_split}; accepted: between 0 and 1")
+        for word in self.splits:
+            split, equals, name = word.partition("=")
+            if split not in _SPLITS or not equals or not name:
+                raise InputError(
+                    f"--splits has {word!r}; accepted: train=NAME, validation=NAME, test=NAME"
+                )
+        if len(self.label_columns) not in (0, 2):
+            raise InputError("--label-columns takes two names: of the file and of the class")
+        for name in ("label_columns", "multi_label"):
+            if getattr(self, name) and not self.labels:
+                raise InputError(f"--{name.replace('_', '-')} needs --labels FILE.csv")
+
+    def select(self, seed: int) -> Selection:
+        """Say what of the data is used for which split; the seed decides what is held out."""
+        return Selection(
+            splits={word.partition("=")[0]: word.partition("=")[2] for word in self.splits},
+            val_split=self.val_split,
+            seed=seed,
+            labels=self.labels,
+            label_columns=self.label_columns,
+            multi_label=self.multi_label,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSettings(DataSelection):
+    """Flags about the data and its augmentation."""
+
     class_weights: Literal["balanced"] | None = None
     """Weigh the loss of each training image by the inverse of the size of its class."""
     train_size: int | None = None
@@ -63,20 +96,8 @@ class DataSettings:
 
     def check_data(self) -> None:
         """Raise InputError for a value that is wrong for any data."""
-        if self.val_split is not None and not 0 < self.val_split < 1:
-            raise InputError(f"--val-split is {self.val_split}; accepted: between 0 and 1")
-        for word in self.splits:
-            split, equals, name = word.partition("=")
-            if split not in _SPLITS or not equals or not name:
-                raise InputError(
-                    f"--splits has {word!r}; accepted: train=NAME, validation=NAME, test=NAME"
-                )
+        self.check_selection()
         self._check_augmentation()
-        if len(self.label_columns) not in (0, 2):
-            raise InputError("--label-columns takes two names: of the file and of the class")
-        for name in ("label_columns", "multi_label"):
-            if getattr(self, name) and not self.labels:
-                raise InputError(f"--{name.replace('_', '-')} needs --labels FILE.csv")
         if self.multi_label and self.class_weights:
             raise InputError("--class-weights does not apply to --multi-label: leave one out")
 
@@ -102,14 +123,3 @@ class DataSettings:
             if not fine:
                 flag = name.replace("_", "-")
                 raise InputError(f"--{flag} is {getattr(self, name)}; accepted: {values}")
-
-    def select(self, seed: int) -> Selection:
-        """Say what of the data is used for which split; the seed decides what is held out."""
-        return Selection(
-            splits={word.partition("=")[0]: word.partition("=")[2] for word in self.splits},
-            val_split=self.val_split,
-            seed=seed,
-            labels=self.labels,
-            label_columns=self.label_columns,
-            multi_label=self.multi_label,
-        )
