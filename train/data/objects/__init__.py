@@ -1,4 +1,4 @@
-"""Photographs with boxes around their objects: COCO's, Pascal VOC's and YOLO's files."""
+"""Photographs with boxes: the files of COCO, Pascal VOC, YOLO and WIDER FACE."""
 
 from train.data.objects.annotations import Annotations, ObjectSource
 from train.data.objects.folders import Splits, open_annotated

@@ -38,6 +38,20 @@ class Annotations(NamedTuple):
     labels: np.ndarray
     ignored: np.ndarray
 
+    @classmethod
+    def none(cls, size: tuple[int, int]) -> "Annotations":
+        """Return those of an image without objects."""
+        return cls(size, np.zeros((0, 4), np.float32), np.zeros(0, np.int32), np.zeros(0, bool))
+
+    def counted(self) -> "Annotations":
+        """Return the objects that are not ignored."""
+        return self.choose(~self.ignored)
+
+    def choose(self, chosen: np.ndarray) -> "Annotations":
+        """Return the objects where `chosen`, bool [objects], is true."""
+        size, *columns = self
+        return Annotations(size, *(column[chosen] for column in columns))
+
 
 Object = tuple[Sequence[float], int, bool]
 """Box (xmin, ymin, xmax, ymax), label, and whether it is ignored."""
@@ -125,6 +139,14 @@ class ObjectSource:
         for row, (_, annotations) in zip(flags, self.files, strict=True):
             row[annotations.labels] = 1
         return flags
+
+    def has_objects(self) -> bool:
+        """Tell whether there is any object that is not ignored."""
+        return any(not annotations.ignored.all() for _, annotations in self.files)
+
+    def most_objects(self) -> int:
+        """Return the number of objects in the image that has most, at least 1."""
+        return max(1, *(len(annotations.labels) for _, annotations in self.files))
 
     def part(self, chosen: np.ndarray) -> "ObjectSource":
         """Return a source of some of the images."""

@@ -122,19 +122,13 @@ def see(
         Image.Resampling.BILINEAR,
         fillcolor=_FILL,
     )
-    mirrored = window[0] > window[2]
-    upright = window[[2, 1, 0, 3]] if mirrored else window
-    kept = _middle_inside(annotations.boxes, upright)
-    corner, sides = np.tile(upright[:2], 2), np.tile(upright[2:] - upright[:2], 2)
-    boxes = ((annotations.boxes[kept] - corner) * (size / sides)).clip(0, size)
-    if mirrored:
-        boxes = np.stack([size - boxes[:, 2], boxes[:, 1], size - boxes[:, 0], boxes[:, 3]], 1)
-    seen = Annotations(
-        (size, size),
-        boxes.astype(np.float32),
-        annotations.labels[kept],
-        annotations.ignored[kept],
-    )
+    points = annotations.boxes.reshape(-1, 2, 2) - window[:2]  # [objects, corner, (x, y)]
+    points *= size / (window[2:] - window[:2])
+    middle = points.mean(1)
+    kept = ((middle > 0) & (middle < size)).all(1)
+    corners = points[kept].clip(0, size).astype(np.float32)
+    boxes = np.concatenate([corners.min(1), corners.max(1)], 1)
+    seen = annotations.choose(kept)._replace(size=(size, size), boxes=boxes)
     return scaled, seen
 
 

@@ -9,6 +9,7 @@ from train.data.holdout import ensure_validation
 from train.data.objects.annotations import ObjectSource
 from train.data.objects.coco import find_coco, read_coco
 from train.data.objects.voc import read_voc
+from train.data.objects.wider import find_wider, read_wider
 from train.data.objects.yolo import read_yolo
 from train.data.records import Selection
 
@@ -31,7 +32,7 @@ class Splits(NamedTuple):
 
 
 def open_annotated(path: Path, selection: Selection) -> Splits:
-    """Open a folder of COCO's, Pascal VOC's or YOLO's layout.
+    """Open a folder of COCO's, Pascal VOC's, YOLO's or WIDER FACE's layout.
 
     Raises:
       InputError: none of these, or files that are missing, damaged or contradict each other.
@@ -43,21 +44,21 @@ def open_annotated(path: Path, selection: Selection) -> Splits:
         class_names, files = read_coco(path, selection, left_out)
     elif (path / "Annotations").is_dir():
         class_names, files = read_voc(path, selection, left_out)
+    elif find_wider(path):
+        class_names, files = read_wider(path, selection, left_out)
     elif (path / "labels").is_dir() or any(path.glob("*/labels")):
         class_names, files = read_yolo(path, selection, left_out)
     else:
         raise InputError(
             f"{path} has no boxes; accepted: annotations/*.json (COCO), Annotations/ and "
-            "JPEGImages/ (Pascal VOC), or images/ and labels/ (YOLO)"
+            "JPEGImages/ (Pascal VOC), images/ and labels/ (YOLO), wider_face_split/ (WIDER FACE)"
         )
     sources = {split: ObjectSource(found, len(class_names)) for split, found in files.items()}
-    for split, source in sources.items():
-        if not len(source):
-            raise InputError(f"{path}: the split {split} has no images")
-    if not any(len(annotations.labels) for _, annotations in files["train"]):
-        raise InputError(f"{path}: no training image has a box")
     train, validation, said = ensure_validation(
         sources["train"], sources.get("validation"), selection, str(path)
     )
+    for split, source in {**sources, "train": train, "validation": validation}.items():
+        if not source.has_objects():
+            raise InputError(f"{path}: no image of the split {split} has a box")
     notes = (*said, left_out.describe())
     return Splits(class_names, train, validation, sources.get("test"), tuple(filter(None, notes)))

@@ -9,7 +9,14 @@ from PIL import Image
 
 from flaxmobile.errors import InputError
 from flaxmobile.preprocessing import UnreadableImageError
-from tests.train.data.objects.conftest import OBJECTS, SIZES, write_coco, write_voc, write_yolo
+from tests.train.data.objects.conftest import (
+    OBJECTS,
+    SIZES,
+    write_coco,
+    write_image,
+    write_voc,
+    write_yolo,
+)
 from train.data.objects import open_annotated
 from train.data.records import Selection
 
@@ -182,7 +189,7 @@ WRONG = {
         edit_coco(lambda c: add(c, bbox=[1, 2, 3, 4], image_id=9)),
         "is of image 9, which is not in the file",
     ),
-    "no boxes": (edit_coco(lambda c: c["annotations"].clear()), "no training image has a box"),
+    "no boxes": (edit_coco(lambda c: c["annotations"].clear()), "split train has a box"),
     "VOC's image": (
         lambda root: (write_voc(root), (root / "JPEGImages" / "b.jpg").unlink()),
         r"b\.xml describes b\.jpg, which is not in .*JPEGImages",
@@ -262,3 +269,31 @@ def test_images_on_their_side_have_the_size_that_is_seen(tmp_path):
     exif[0x0112] = 6
     Image.new("RGB", (30, 40)).save(path, exif=exif)
     assert opened(tmp_path).train[0].label.size == (40, 30)
+
+
+def write_wider(root, faces="2\n4 3 20 12 0 0 0 0 2 0\n0 0 9 9 2 0 0 1 0 0"):
+    for split, name, lines in (("train", "a", faces), ("train", "b", "0\n" + "0 " * 10)):
+        write_image(root / f"WIDER_{split}" / "images" / "0--Parade" / f"{name}.jpg", name)
+        listing = root / "wider_face_split" / f"wider_face_{split}_bbx_gt.txt"
+        listing.parent.mkdir(exist_ok=True)
+        with listing.open("a") as file:
+            file.write(f"0--Parade/{name}.jpg\n{lines}\n")
+    shutil.copytree(root / "WIDER_train", root / "WIDER_val")
+    shutil.copy(listing, str(listing).replace("train", "val"))
+
+
+def test_wider_face_has_faces_and_invalid_ones(tmp_path):
+    write_wider(tmp_path)
+    splits = opened(tmp_path)
+    assert splits.class_names == ("__background__", "face")
+    faces, nothing = (splits.train[place].label for place in range(2))
+    assert faces.boxes.tolist() == [[4, 3, 24, 15], [0, 0, 9, 9]]
+    assert faces.labels.tolist() == [1, 1] and faces.ignored.tolist() == [False, True]
+    assert nothing.boxes.shape == (0, 4)
+
+
+@pytest.mark.parametrize("faces", ["3\n4 3 20 12 0 0 0 0 2 0", "1\n4 3 20 12", "many"])
+def test_a_damaged_list_of_wider_face_is_refused(tmp_path, faces):
+    write_wider(tmp_path, faces)
+    with pytest.raises(InputError, match=r"wider_face_train_bbx_gt\.txt line \d: accepted are"):
+        opened(tmp_path)
