@@ -95,6 +95,17 @@ def replace_heads(model: Model, trained: Tree, fresh: Tree) -> Tree:
     return {name: {**groups, **heads.get(name, {})} for name, groups in trained.items()}
 
 
+def transfer_backbone(trained: Tree, fresh: Tree) -> Tree:
+    """Return a headed network's fresh variables with the backbone of a trained classifier."""
+    return {
+        collection: {
+            **groups,
+            "backbone": {name: trained[collection][name] for name in groups["backbone"]},
+        }
+        for collection, groups in fresh.items()
+    }
+
+
 def adapt_input(model: Model, trained: Tree) -> Tree:
     """Fit trained variables to a network whose images have another number of channels.
 

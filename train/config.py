@@ -12,7 +12,8 @@ from convert.published.loading import open_any_weights
 from flaxmobile.command.flags import parse
 from flaxmobile.command.options import read_options
 from flaxmobile.errors import InputError
-from flaxmobile.registry import create_model, resolve_name
+from flaxmobile.registry import resolve_name
+from flaxmobile.tasks import build
 from flaxmobile.trees import as_tuples
 from train import PROG
 from train.data.settings import DataSettings
@@ -20,6 +21,7 @@ from train.hosts import HostSettings
 from train.optimization import OptimizationSettings
 from train.recipes import check_recipe, get_recipe, list_recipes, recipe_for, scale_to_batch
 from train.slices import PlanSettings
+from train.tasks.settings import FACTS, TaskSettings, settings_of_weights, task_defaults
 from train.tracking import Tracker, check_tracker
 
 _OF_ONE_CALL = (
@@ -43,14 +45,14 @@ _RECIPE_HELP = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(DataSettings, OptimizationSettings, HostSettings, PlanSettings):
+class Config(TaskSettings, DataSettings, OptimizationSettings, HostSettings, PlanSettings):
     """Train a network.
 
     Without other flags it trains on the embedded handwritten digits.
     """
 
     model: str = "mobilenet_v2"
-    """Name or alias of the network; `flaxmobile list` shows them."""
+    """Name or alias of the network, or of the one under the head; `flaxmobile list` shows them."""
     alpha: float | None = None
     """Width multiplier; by default that of the weights in --init-from, or the network's."""
     options: tuple[str, ...] = ()
@@ -107,8 +109,6 @@ class Config(DataSettings, OptimizationSettings, HostSettings, PlanSettings):
     run stops."""
     patience: int | None = None
     """Epochs without a better validation after which the run ends; by default it does not."""
-    best_by: Literal["accuracy", "top5", "loss", "map"] = "accuracy"
-    """Validation result that the best weights have the best of; map is that of --multi-label."""
     keep: int = 2
     """Newest checkpoints to keep, beside that of the best validation."""
     checkpoint_every: int = 1000
@@ -136,7 +136,8 @@ class Config(DataSettings, OptimizationSettings, HostSettings, PlanSettings):
         self.check_plan(self.dataset)
         self.check_data()
         self.check_optimization()
-        network = create_model(self.model, **self.network_options)
+        self.check_task()
+        network = build(self.network, **self.network_options)
         least = network.min_image_size
         for name in ("image_size", "train_size"):
             size = getattr(self, name)
@@ -161,8 +162,21 @@ class Config(DataSettings, OptimizationSettings, HostSettings, PlanSettings):
 
     @property
     def network_options(self) -> dict[str, Any]:
-        """Options of `create_model` from the flags."""
-        return read_options(self.options, alpha=self.alpha, dropout_rate=self.dropout_rate)
+        """Options of `flaxmobile.tasks.build` from the flags."""
+        backbone = self.model if self.head else None
+        return read_options(
+            self.options, backbone=backbone, alpha=self.alpha, dropout_rate=self.dropout_rate
+        )
+
+    @property
+    def network(self) -> str:
+        """Name of the network in model.json: that of its head, if it has one."""
+        return self.head or self.model
+
+    @property
+    def metric(self) -> str:
+        """The validation result that is shown beside the loss."""
+        return FACTS[self.task].metrics[0]
 
     @property
     def weights(self) -> str | None:
@@ -206,10 +220,13 @@ def read_config(argv: Sequence[str], prog: str = PROG) -> Config:
         if not config.eval_only:
             _check_resumable(config, saved, str(first.output))
     else:
-        recipe = first.recipe or recipe_for(first.dataset)
-        settings = get_recipe(recipe) if recipe else {}
+        settings = task_defaults(first.task)
+        dataset = first.dataset if _gives(argv, "--dataset") else settings["dataset"]
+        recipe = first.recipe or recipe_for(dataset, first.task)
+        settings |= get_recipe(recipe) if recipe else {}
         if first.init_from and not _gives(argv, "--model"):
-            settings = {**settings, "model": open_any_weights(first.init_from).model_name}
+            weights = open_any_weights(first.init_from)
+            settings |= settings_of_weights(first.task, weights.model_name, weights.options)
         defaults = Config(**{**settings, "recipe": recipe})
         config = _with_full_name(parse(Config, argv, prog, default=defaults))
         if recipe:

@@ -143,11 +143,11 @@ def check_same(settings: HostSettings) -> None:
         )
 
 
-def gather(columns: dict[str, np.ndarray], batches: int) -> dict[str, np.ndarray]:
+def gather(columns: dict[str, Any], batches: int) -> dict[str, Any]:
     """Put the rows that all processes have read of each batch into the order of the data.
 
     Args:
-      columns: arrays [batches · rows, …] of this process.
+      columns: arrays [batches · rows, …] of this process, or dictionaries of them.
       batches: number of batches.
     """
     if jax.process_count() == 1:
@@ -159,7 +159,7 @@ def gather(columns: dict[str, np.ndarray], batches: int) -> dict[str, np.ndarray
         split = parts.reshape(count, batches, -1, *column.shape[1:])
         return np.concatenate(np.concatenate(split.swapaxes(0, 1)))
 
-    return {name: order(column) for name, column in columns.items()}
+    return {name: jax.tree.map(order, column) for name, column in columns.items()}
 
 
 class Agreement:

@@ -19,7 +19,6 @@ from train.evaluation import evaluate, report_test
 from train.output import check_output, data_changes, make_output, owning, update_output
 from train.profiling import Profile
 from train.reporting import Reporter, StepLines, describe, open_reporter
-from train.results import write_results
 from train.setup import Run, initial_state, prepare
 from train.signals import StopSignals
 from train.step import TrainState, abstract_state
@@ -74,13 +73,13 @@ def train(config: Config) -> int:
             signals.nothing_to_lose = True
             hosts.wait_for_all()
             _, variables = load_weights(output / "best")
-            result, verdicts = report_test(run, trainer.eval_step, variables)
+            result, judged = report_test(run, trainer.eval_step, variables)
             step = progress.step
             reporter.write({"step": step, "epoch": run.epoch(step), **result})
             reporter.plot()
             source = run.dataset.validation if run.dataset.test is None else run.dataset.test
             if hosts.is_first():
-                write_results(run, output, source, verdicts)
+                run.task.write_results(output, run.dataset, run.preprocessing, source, judged)
     return 0
 
 
@@ -137,7 +136,7 @@ class Trainer:
             for batch in islice(batches, run.total_steps - progress.step):
                 if self.has_stopped_improving():
                     break
-                images, labels = put(batch["image"]), put(batch["label"])
+                images, labels = put(batch["image"]), jax.tree.map(put, batch["label"])
                 with profile.step(progress.step + 1):
                     self.state, metrics = self.train_step(self.state, images, labels, self.key)
                 profile.end_step(metrics)
@@ -167,7 +166,7 @@ class Trainer:
         run, config = self.run, self.run.config
         batches = train_batches(
             run.dataset,
-            preprocessing=run.train_preprocessing,
+            reader=run.train_reader,
             batch_size=config.batch_size,
             seed=config.seed,
             repeats=config.repeated_augmentation,
@@ -188,9 +187,9 @@ class Trainer:
         self.save()
         self.checkpoints.wait()
         self.signals.nothing_to_lose = True
-        verdicts = evaluate(run, self.eval_step, self.state.variables, source)
+        judged = evaluate(run, self.eval_step, self.state.variables, source)
         self.signals.nothing_to_lose = False
-        result = verdicts.means()
+        result = judged.means()
         epoch = run.epoch(progress.step)
         self.reporter.write(
             {"step": progress.step, "epoch": epoch, "split": "validation", **result}
@@ -201,13 +200,15 @@ class Trainer:
             progress.best_step = progress.step
             self.save_best(result)
         self.reporter.plot()
-        skipped = verdicts.unreadable + len(self.unreadable)
+        skipped = judged.unreadable + len(self.unreadable)
+        metric = run.config.metric
         self.reporter.say(
-            f"epoch {epoch}: validation loss {result['loss']:.4f}, accuracy "
-            f"{result['accuracy']:.4f} (best {run.config.best_by} {abs(progress.best[0]):.4f})"
+            f"epoch {epoch}: validation loss {result['loss']:.4f}, {metric} "
+            f"{result[metric]:.4f} (best {run.config.best_by} {abs(progress.best[0]):.4f})"
             + (f"; {skipped} unreadable images skipped" if skipped else "")
         )
-        self.lines.compare(result["accuracy"])
+        if "accuracy" in result:
+            self.lines.compare(result["accuracy"])
         self.lines.start_clock(progress.step)
 
     def save(self) -> None:
@@ -220,11 +221,12 @@ class Trainer:
         run = self.run
         if not hosts.is_first():
             return
-        origin = {"step": self.progress.step, "validation_accuracy": result["accuracy"]}
+        metric = run.config.metric
+        origin = {"step": self.progress.step, f"validation_{metric}": result[metric]}
         metadata = dataclasses.replace(run.metadata, source={**run.metadata.source, **origin})
         variables = run.parallel.get(self.state.variables)
         best = self.output / "best"
-        save_weights(best, run.config.model, run.options, variables, metadata, overwrite=True)
+        save_weights(best, run.config.network, run.options, variables, metadata, overwrite=True)
 
 
 def quality(result: dict[str, float], by: str) -> tuple[float, float]:

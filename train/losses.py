@@ -1,7 +1,7 @@
-"""Losses of a batch against soft targets."""
+"""What training minimizes and measures: the protocol of all tasks, and classification's."""
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +12,29 @@ from flaxmobile.layers import Network
 from flaxmobile.preprocessing import Preprocessing
 
 
+class Criterion(Protocol):
+    """Loss of a task, and what is measured beside it.
+
+    Labels are an array [n, …] or a dictionary of them, as the task's reader gives them; outputs are
+    those of the network.
+    """
+
+    def targets(self, labels: Any, classes: int, dtype: Any, /) -> Any:
+        """Turn the labels of a batch into targets, arrays [n, …] too."""
+
+    def __call__(self, outputs: Any, targets: Any, /) -> Array:
+        """Average the loss over a batch, or over a part of it on one device."""
+
+    def measure(self, outputs: Any, targets: Any, /) -> dict[str, Array]:
+        """Compute the numbers of a train line beside the loss, from the outputs in training."""
+
+    def judge(self, outputs: Any, labels: Any, /) -> dict[str, Array]:
+        """Judge each image in evaluation: arrays [n, …] by name, "loss" among them."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Loss:
-    """How far logits are from targets.
+    """How far the logits of a classifier are from targets.
 
     Attributes:
       kind: "softmax" for cross entropy; "bce" for binary cross entropy of every class, averaged
@@ -54,6 +74,31 @@ class Loss:
         if self.kind == "bce":
             return jnp.mean(optax.sigmoid_binary_cross_entropy(logits, targets) * weights)
         return optax.softmax_cross_entropy(logits, targets * weights).mean()
+
+    def measure(self, logits: Array, targets: Array) -> dict[str, Array]:
+        """Compute the accuracy and, where there are more than 5 classes, top5."""
+        rank = ranks(logits, self.labels(targets))
+        hits = {"accuracy": jnp.mean(rank < 1, dtype=targets.dtype)}
+        if logits.shape[1] > 5:
+            hits["top5"] = jnp.mean(rank < 5, dtype=targets.dtype)
+        return hits
+
+    def judge(self, logits: Array, labels: Array) -> dict[str, Array]:
+        """Judge each image.
+
+        Returns:
+          [n] each: the loss (without smoothing and weights of classes), the rank of the label (0 is
+          a hit, see `ranks`) and the predicted class; of images that may have several labels also
+          the "scores", the logits [n, classes].
+        """
+        plain = Loss(self.kind, multi_label=self.multi_label)
+        targets = plain.targets(labels, logits.shape[-1], logits.dtype)
+        judged = {
+            "loss": jax.vmap(plain)(logits[:, None], targets[:, None]),
+            "rank": ranks(logits, labels),
+            "predicted": jnp.argmax(logits, axis=-1),
+        }
+        return {**judged, "scores": logits} if plain.multi_label else judged
 
 
 @dataclasses.dataclass(frozen=True)

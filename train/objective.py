@@ -1,13 +1,12 @@
 """The objective of a run, from its settings."""
 
 from convert.published.loading import Weights
-from flaxmobile.layers import Network
+from flaxmobile.layers import HeadedNetwork, Model
 from flaxmobile.preprocessing import Preprocessing
-from flaxmobile.registry import as_dtype, get_spec
+from flaxmobile.registry import as_dtype
+from flaxmobile.variables import abstract_variables
 from train.config import Config
-from train.data import Dataset
-from train.data.balance import balanced_weights
-from train.losses import Loss, Teacher
+from train.losses import Criterion, Teacher
 from train.mixing import Mixing
 from train.optimizers import make_optimizer, make_schedule
 from train.parallel import Parallel
@@ -16,8 +15,8 @@ from train.step import Objective
 
 def make_objective(
     config: Config,
-    dataset: Dataset,
-    model: Network,
+    loss: Criterion,
+    model: Model,
     preprocessing: Preprocessing,
     parallel: Parallel,
     teacher: Weights | None,
@@ -28,7 +27,7 @@ def make_objective(
 
     Args:
       config: settings.
-      dataset: the data.
+      loss: of the task.
       model: the network.
       preprocessing: of its images.
       parallel: gives the axis of the devices.
@@ -36,9 +35,6 @@ def make_objective(
       steps_per_epoch, total_steps: length of the run.
     """
     schedule = make_schedule(config, steps_per_epoch, total_steps)
-    weights = None
-    if config.class_weights == "balanced":
-        weights = balanced_weights(dataset.train.labels(), len(dataset.class_names))
     return Objective(
         model=model.clone(
             axis_name=parallel.axis_name,
@@ -48,13 +44,8 @@ def make_objective(
         preprocessing=preprocessing,
         optimizer=make_optimizer(config, schedule, steps_per_epoch),
         schedule=schedule,
-        trained=get_spec(config.model).network.heads if config.freeze_backbone else None,
-        loss=Loss(
-            "bce" if config.multi_label else config.loss,
-            config.label_smoothing,
-            weights,
-            config.multi_label,
-        ),
+        trained=_groups_of_head(model) if config.freeze_backbone else None,
+        loss=loss,
         ema_decay=config.ema_decay,
         norm_warmup=config.norm_warmup,
         mixing=Mixing(config.mixup, config.cutmix),
@@ -62,6 +53,13 @@ def make_objective(
         teacher=_teacher(config, teacher) if teacher else None,
         skip_nonfinite=config.skip_nonfinite > 0,
     )
+
+
+def _groups_of_head(model: Model) -> tuple[str, ...]:
+    """Name the groups of parameters that are not the backbone's."""
+    if isinstance(model, HeadedNetwork):
+        return tuple(name for name in abstract_variables(model)["params"] if name != "backbone")
+    return model.heads
 
 
 def _teacher(config: Config, weights: Weights) -> Teacher:

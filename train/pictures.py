@@ -15,15 +15,19 @@ _NAMED = 40
 """Most classes whose names are written along the confusion matrix."""
 
 
-def plot_curves(lines: Sequence[dict[str, Any]], picture: Path) -> None:
-    """Draw loss and accuracy over steps for each split of metrics.jsonl."""
+def plot_curves(lines: Sequence[dict[str, Any]], metric: str, picture: Path) -> None:
+    """Draw the loss and a metric over steps for each split of metrics.jsonl."""
     from matplotlib.figure import Figure  # slow to import
 
     figure = Figure(figsize=(10, 4), layout="constrained")
     styles = (("train", "-", 1), ("validation", "o-", 3), ("best", "*", 10), ("test", "*", 10))
-    for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+    for axes, name in zip(figure.subplots(1, 2), ("loss", metric), strict=True):
         for split, style, size in styles:
-            points = [(line["step"], line[name]) for line in lines if line["split"] == split]
+            points = [
+                (line["step"], line[name])
+                for line in lines
+                if line["split"] == split and name in line
+            ]
             if points:
                 xs, ys = zip(*points, strict=True)
                 axes.plot(

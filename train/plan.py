@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flaxmobile.errors import first_line
 from flaxmobile.tpu import no_program_cache, topology_devices
 from train.config import Config
+from train.losses import Loss
 from train.parallel import Parallel
 from train.roofline import Cost, Memory, largest_batch, least_times, read_cost, read_memory
 from train.setup import Run, prepare
@@ -141,7 +142,9 @@ def compile_train_step(parallel: Parallel, objective: Objective, shape: tuple[in
       objective: the network, its loss and its optimizer.
       shape: [n, h, w, 3] of the images on all devices together.
     """
-    flags = (objective.model.num_classes,) if objective.loss.multi_label else ()
+    loss = objective.loss
+    several = isinstance(loss, Loss) and loss.multi_label
+    flags = (objective.model.num_classes,) if several else ()
     lowered = parallel.train_step(objective).lower(
         parallel.shape_state(abstract_state(objective)),
         parallel.shape_batch(shape, jnp.uint8),

@@ -304,9 +304,10 @@ RECIPES = {
 }
 
 
-def recipe_for(dataset: str) -> str | None:
-    """Return the recipe with the name of the data set, if there is one."""
-    return dataset if dataset in RECIPES else None
+def recipe_for(dataset: str, task: str = "classify") -> str | None:
+    """Return the recipe with the name of the data set, and of the task if another; or None."""
+    name = dataset if task == "classify" else f"{task}-{dataset}"
+    return name if name in RECIPES else None
 
 
 def get_recipe(name: str) -> dict[str, Any]:

@@ -40,11 +40,12 @@ def describe(run: Run, output: Path, state: TrainState, first_step: int) -> str:
         raised += f", trained at {run.config.train_size}×{run.config.train_size}"
     test = "" if data.test is None else f", {len(data.test)} test"
     devices = jax.devices()
+    head = f"{run.config.head} on " if run.config.head else ""
     width = f" alpha {run.options['alpha']:g}" if "alpha" in run.options else ""
     notes = "".join(f"{note}\n" for note in data.notes)
     begin = f"continues after step {first_step} of" if first_step else "trains for"
     return (
-        f"{run.config.model}{width}, {params:,} parameters, on "
+        f"{head}{run.config.model}{width}, {params:,} parameters, on "
         f"{run.config.dataset} at {size}×{size}{raised}: {len(data.train)} training, "
         f"{len(data.validation)} validation{test} images of {len(data.class_names)} classes\n"
         f"{notes}{begin} {run.total_steps} steps of {run.config.batch_size} images on "
@@ -62,6 +63,7 @@ class Reporter:
         progress: Progress,
         total_steps: int,
         tracking: Tracking | None = None,
+        metric: str = "accuracy",
     ) -> None:
         """Begin at the run's position, and drop what an interrupted part wrote after it.
 
@@ -70,7 +72,9 @@ class Reporter:
           progress: its position.
           total_steps: steps of the whole run.
           tracking: where else the numbers go.
+          metric: drawn beside the loss.
         """
+        self.metric = metric
         self.directory = directory
         self.metrics = directory / "metrics.jsonl"
         _truncate(self.metrics, progress)
@@ -83,7 +87,8 @@ class Reporter:
         """Show a finished training step: loss, accuracy, images per second, time left."""
         speed = line.get("images_per_second")
         self._bar.set_postfix_str(
-            f"epoch {line['epoch']} loss {line['loss']:.3f} accuracy {line['accuracy']:.3f}"
+            f"epoch {line['epoch']} loss {line['loss']:.3f}"
+            + (f" accuracy {line['accuracy']:.3f}" if "accuracy" in line else "")
             + (f" {speed:.0f} images/s" if speed else ""),
             refresh=False,
         )
@@ -113,7 +118,7 @@ class Reporter:
 
     def plot(self) -> None:
         """Draw curves.png from metrics.jsonl."""
-        plot_curves(read_metrics(self.metrics), self.directory / "curves.png")
+        plot_curves(read_metrics(self.metrics), self.metric, self.directory / "curves.png")
 
     def __enter__(self) -> Self:
         return self
@@ -157,7 +162,7 @@ def open_reporter(run: Run, directory: Path, progress: Progress) -> Reporter:
         return _Silent()
     config = run.config
     tracking = Tracking(config.track, directory, config.to_json()) if config.track else None
-    return Reporter(directory, progress, run.total_steps, tracking)
+    return Reporter(directory, progress, run.total_steps, tracking, config.metric)
 
 
 class StepLines:
@@ -202,7 +207,7 @@ class StepLines:
             self._skip(step, line["loss"])
             return
         self._skipped = 0
-        self._accuracies.append(line["accuracy"])
+        self._accuracies.append(line.get("accuracy", 0.0))
         config = self._run.config
         if step % config.log_every == 0 or step == self._run.total_steps:
             images = (step - self._clock_step) * config.batch_size

@@ -1,4 +1,4 @@
-"""Results of a run's best weights: test.json, confusion.png and mistakes.png."""
+"""Results of a classifier's best weights: test.json, confusion.png and mistakes.png."""
 
 import json
 from pathlib import Path
@@ -9,20 +9,26 @@ import numpy as np
 from flaxmobile.errors import InputError
 from flaxmobile.files import written_at_once
 from flaxmobile.preprocessing import Preprocessing, read_image
+from train.data import Dataset
 from train.data.records import Source
-from train.evaluation import Verdicts
 from train.pictures import plot_confusion, plot_mistakes
-from train.setup import Run
+from train.tasks.verdicts import Verdicts
 
 _MOST_MISTAKES = 20
 
 
-def write_results(run: Run, output: Path, source: Source, verdicts: Verdicts) -> None:
+def write_results(
+    output: Path,
+    dataset: Dataset,
+    preprocessing: Preprocessing,
+    source: Source,
+    verdicts: Verdicts,
+) -> None:
     """Write what the judgements of a split say of each class, and draw the worst mistakes."""
-    names = run.dataset.class_names
+    names = dataset.class_names
     matrix = None if verdicts.scores is not None else verdicts.confusion()
     result = {
-        "split": "validation" if run.dataset.test is None else "test",
+        "split": "validation" if dataset.test is None else "test",
         "images": len(verdicts.label),
         "unreadable": verdicts.unreadable,
         **verdicts.means(),
@@ -33,7 +39,7 @@ def write_results(run: Run, output: Path, source: Source, verdicts: Verdicts) ->
     if matrix is not None:
         plot_confusion(matrix, names, output / "confusion.png")
     picture = output / "mistakes.png"
-    if mistakes := _worst(run.preprocessing, source, verdicts, names):
+    if mistakes := _worst(preprocessing, source, verdicts, names):
         plot_mistakes(mistakes, picture)
     else:
         picture.unlink(missing_ok=True)

@@ -10,25 +10,35 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from convert.published.loading import Weights, open_any_weights
+from convert.published.loading import Weights
 from flaxmobile.errors import InputError
-from flaxmobile.layers import Network
 from flaxmobile.preprocessing import Preprocessing
-from flaxmobile.registry import create_model, get_spec
+from flaxmobile.registry import get_spec
+from flaxmobile.tasks import build
 from flaxmobile.trees import Tree
-from flaxmobile.variables import replace_heads
+from flaxmobile.variables import replace_heads, transfer_backbone
 from flaxmobile.weights import Metadata
 from train.config import Config, load_record
-from train.data import Dataset, open_dataset
-from train.data.augmentation import make_augmentation
+from train.data import Dataset
+from train.data.examples import TrainReader
 from train.data.workers import default_workers
 from train.objective import make_objective
 from train.parallel import Parallel, make_parallel
 from train.recipes import get_recipe, recipe_for
+from train.start import (
+    backbone_of,
+    check_fits,
+    open_start,
+    open_teacher,
+    options_of_start,
+    same_classes,
+)
 from train.step import Objective, TrainState, create_state
+from train.tasks.classify import Classify
+from train.tasks.settings import TaskName
+from train.tasks.task import Task
 
-_TRAINING_OPTIONS = ("dropout_rate", "norm_momentum")
-"""Options that are settings of training, and may differ from those of the weights given."""
+TASKS: dict[TaskName, Task] = {"classify": Classify()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,9 +47,11 @@ class Run:
 
     Attributes:
       config: its settings, with the width and the image size that were chosen for it.
+      task: what the network is for.
       dataset: the data.
+      train_reader: reads its training images.
       weights: the weights to start from or to evaluate, if any.
-      options: options of `create_model`.
+      options: options of `flaxmobile.tasks.build`.
       metadata: metadata of its weights directories.
       parallel: devices and steps compiled for them.
       objective: the network, its loss and its optimizer.
@@ -49,7 +61,9 @@ class Run:
     """
 
     config: Config
+    task: Task
     dataset: Dataset
+    train_reader: TrainReader
     weights: Weights | None
     options: Tree
     metadata: Metadata
@@ -68,8 +82,7 @@ class Run:
     @property
     def train_preprocessing(self) -> Preprocessing:
         """Preprocessing of its training images, which may have another size."""
-        size = self.config.train_size or self.preprocessing.side
-        return dataclasses.replace(self.preprocessing, image_size=size, resize_size=None)
+        return _train_preprocessing(self.config, self.preprocessing)
 
     def epoch(self, step: int) -> int:
         """Return the epoch of a step; both are counted from 1."""
@@ -92,39 +105,42 @@ def prepare(config: Config, devices: Sequence[jax.Device] | None = None) -> Run:
     """
     parallel = make_parallel(config.parallel, config.batch_size, devices)
     _check_batch(config, parallel)
-    dataset = open_dataset(config.dataset, config.data_dir, config.select(config.seed))
+    task = TASKS[config.task]
+    dataset = task.open_dataset(config)
     dataset = dataclasses.replace(dataset, notes=(*dataset.notes, *_warnings(config, dataset)))
     record = load_record(Path(config.output)) if config.resume and config.output else None
     if record and "preprocessing" not in record:
         record = None  # of version 0.1
     # A run that is continued has weights of its own, and those that it began with may be gone.
-    weights = None if record else _open_weights(config)
+    weights = None if record else open_start(config)
     if "alpha" not in config.network_options:
-        origin = weights.model if weights else get_spec(config.model).network
+        origin = backbone_of(weights.model) if weights else get_spec(config.model).network
         config = dataclasses.replace(config, alpha=getattr(origin, "alpha", None))
     options: Tree = {
-        **(weights.options if weights else record["model_options"] if record else {}),
+        **(record["model_options"] if record else options_of_start(weights, config)),
         **config.network_options,
         "num_classes": len(dataset.class_names),
         "dtype": config.dtype,
     }
-    model = create_model(config.model, **options)
+    model = build(config.network, **options)
     if weights:
-        _check_fits(weights, config, model)
+        check_fits(weights, config, model)
     if record:
         preprocessing = Preprocessing.from_json(record["preprocessing"])
     else:
         preprocessing = _preprocessing(config, dataset, weights, model.min_image_size)
     config = dataclasses.replace(config, image_size=preprocessing.side)
-    augment = make_augmentation(config, dataset, preprocessing)
-    dataset = dataclasses.replace(dataset, augment=augment)
     steps_per_epoch = max(1, len(dataset.train) // config.batch_size)
     total_steps = config.steps or config.epochs * steps_per_epoch
     workers = dataset.workers if config.workers is None else config.workers
-    teacher = _open_teacher(config, dataset)
+    teacher = open_teacher(config, dataset)
     return Run(
         config=config,
+        task=task,
         dataset=dataset,
+        train_reader=task.train_reader(
+            config, dataset, _train_preprocessing(config, preprocessing)
+        ),
         weights=weights,
         options=options,
         metadata=Metadata(
@@ -135,7 +151,14 @@ def prepare(config: Config, devices: Sequence[jax.Device] | None = None) -> Run:
         ),
         parallel=parallel,
         objective=make_objective(
-            config, dataset, model, preprocessing, parallel, teacher, steps_per_epoch, total_steps
+            config,
+            task.criterion(config, dataset, model, preprocessing),
+            model,
+            preprocessing,
+            parallel,
+            teacher,
+            steps_per_epoch,
+            total_steps,
         ),
         steps_per_epoch=steps_per_epoch,
         total_steps=total_steps,
@@ -147,7 +170,7 @@ def prepare(config: Config, devices: Sequence[jax.Device] | None = None) -> Run:
 def _warnings(config: Config, dataset: Dataset) -> Iterator[str]:
     """Say what of the data is unusual, and what a recipe became."""
     batch = get_recipe(config.recipe)["batch_size"] if config.recipe else config.batch_size
-    if batch != config.batch_size and config.recipe != recipe_for(config.dataset):
+    if batch != config.batch_size and config.recipe != recipe_for(config.dataset, config.task):
         yield (
             f"recipe {config.recipe} is for batches of {batch}, not {config.batch_size}: its "
             f"learning rate becomes {config.learning_rate:g}"
@@ -177,22 +200,10 @@ def _check_batch(config: Config, parallel: Parallel) -> None:
         )
 
 
-def _open_teacher(config: Config, dataset: Dataset) -> Weights | None:
-    if config.distill_from is None or config.eval_only:
-        return None
-    teacher = open_any_weights(config.distill_from)
-    if not _same_classes(teacher, dataset):
-        raise InputError(
-            f"--distill-from {config.distill_from} has {teacher.model.num_classes} classes, not "
-            f"the {len(dataset.class_names)} of {config.dataset}: fine-tune it on them first"
-        )
-    return teacher
-
-
 def initial_state(run: Run) -> TrainState:
     """Begin with fresh variables, or with the weights to start from.
 
-    Weights of other classes get a fresh classifier.
+    Weights of other classes get a fresh classifier, those of a classifier a fresh head.
 
     Raises:
       InputError: the weights are damaged.
@@ -203,10 +214,14 @@ def initial_state(run: Run) -> TrainState:
     # Compiled, so that XLA drops the forward pass, which the parameters do not depend on.
     fresh = jax.jit(lambda key: model.init(key, jnp.zeros((1, size, size, 3))))(key)
     variables = _on_host(fresh)
-    if weights := run.weights or _open_weights(run.config):
+    if weights := run.weights or open_start(run.config):
         trained = _on_host(weights.load()[1])
-        same = _same_classes(weights, run.dataset)
-        variables = trained if same else replace_heads(model, trained, variables)
+        if weights.model_name != run.config.network:
+            variables = transfer_backbone(trained, variables)
+        elif same_classes(weights, run.dataset):
+            variables = trained
+        else:
+            variables = replace_heads(model, trained, variables)
     return create_state(run.objective, variables)
 
 
@@ -214,41 +229,9 @@ def _on_host(variables: Any) -> dict[str, Any]:
     return jax.tree.map(np.asarray, dict(variables))
 
 
-def _same_classes(weights: Weights, dataset: Dataset) -> bool:
-    """Tell whether a classifier fits: as many classes, and no other names."""
-    same_number = weights.model.num_classes == len(dataset.class_names)
-    return same_number and weights.metadata.class_names in (None, dataset.class_names)
-
-
-def _open_weights(config: Config) -> Weights | None:
-    """Open the weights to start from or to evaluate."""
-    if not config.weights:
-        return None
-    weights = open_any_weights(config.weights)
-    if weights.model_name != config.model:
-        raise InputError(
-            f"{weights.path} holds {weights.model_name}, not {config.model}; take --model "
-            f"{weights.model_name}, or other weights"
-        )
-    if weights.model.folded and not config.eval_only:
-        raise InputError(f"{weights.path} has folded normalization and cannot be trained")
-    return weights
-
-
-def _check_fits(weights: Weights, config: Config, model: Network) -> None:
-    """Refuse weights of another variant, or in evaluation those of other classes."""
-    for option in config.network_options:
-        wanted, found = getattr(model, option), getattr(weights.model, option)
-        if wanted != found and option not in _TRAINING_OPTIONS:
-            raise InputError(
-                f"{weights.path} holds {config.model} with {option} {found}, not {wanted}; leave "
-                "it out, or take other weights"
-            )
-    if config.eval_only and weights.model.num_classes != model.num_classes:
-        raise InputError(
-            f"{weights.path} has {weights.model.num_classes} classes, {config.dataset} has "
-            f"{model.num_classes}"
-        )
+def _train_preprocessing(config: Config, preprocessing: Preprocessing) -> Preprocessing:
+    size = config.train_size or preprocessing.side
+    return dataclasses.replace(preprocessing, image_size=size, resize_size=None)
 
 
 def _preprocessing(

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import optax
 from jax import Array, lax
 
-from flaxmobile.layers import AUX_LOGITS, Network
+from flaxmobile.layers import AUX_LOGITS, Model
 from flaxmobile.preprocessing import Preprocessing
 from flaxmobile.trees import Tree
 from flaxmobile.variables import abstract_variables
-from train.losses import Loss, Teacher, ranks
+from train.losses import Criterion, Loss, Teacher
 from train.mixing import Mixing
 
 Metrics = dict[str, Array]
@@ -54,7 +54,7 @@ class Objective:
       optimizer: updates the trained parameters.
       schedule: the learning rate by step, to report it.
       trained: names of the top-level parameter groups to train; None trains all.
-      loss: distance of the logits from the labels.
+      loss: distance of the network's outputs from the labels.
       ema_decay: decay of the moving average; 0 is off.
       norm_warmup: average the running statistics of normalization over fewer steps at first.
       mixing: mixup and cutmix.
@@ -64,12 +64,12 @@ class Objective:
       skip_nonfinite: leave the state as it is where the loss or a gradient is not finite.
     """
 
-    model: Network
+    model: Model
     preprocessing: Preprocessing
     optimizer: optax.GradientTransformation
     schedule: optax.Schedule
     trained: tuple[str, ...] | None = None
-    loss: Loss = dataclasses.field(default_factory=Loss)
+    loss: Criterion = dataclasses.field(default_factory=Loss)
     ema_decay: float = 0.0
     norm_warmup: bool = True
     mixing: Mixing = dataclasses.field(default_factory=Mixing)
@@ -106,7 +106,7 @@ def train_step(
     objective: Objective,
     state: TrainState,
     images: Array,
-    labels: Array,
+    labels: Any,
     key: Array,
     teacher: Tree | None = None,
 ) -> tuple[TrainState, Metrics]:
@@ -116,14 +116,14 @@ def train_step(
       objective: what to minimize.
       state: before the step.
       images: uint8 [n, h, w, 3].
-      labels: int32 [n], or 0 and 1 for each class, [n, classes].
+      labels: [n, …] as the loss takes them.
       key: the run's random key; the step's number is folded in.
       teacher: variables of the objective's teacher.
 
     Returns:
-      The state after the step, and the loss, accuracy and top5 (where there are more than 5
-      classes) of this batch before it, with the learning rate. Global over all devices. Of mixed
-      images the label with the larger share counts.
+      The state after the step, and the loss and what the loss measures of this batch before it,
+      with the learning rate. Global over all devices. Of mixed images the label with the larger
+      share counts.
     """
     key = jax.random.fold_in(key, state.step)
     dtype = jnp.promote_types(objective.model.dtype, jnp.float32)
@@ -131,10 +131,12 @@ def train_step(
     pixels, targets = objective.mixing(jax.random.fold_in(key, 1), images, targets)
     trained, frozen = _split(objective, state.params)
 
-    def differentiate(batch: tuple[Array, Array], key: Array) -> tuple[Metrics, Tree, Tree]:
+    def differentiate(batch: tuple[Array, Any], key: Array) -> tuple[Metrics, Tree, Tree]:
         loss_of = partial(_loss, objective, state, frozen, teacher, *batch, key)
-        (loss, (hits, statistics)), gradients = jax.value_and_grad(loss_of, has_aux=True)(trained)
-        return {"loss": loss, **hits}, statistics, gradients
+        (loss, (measured, statistics)), gradients = jax.value_and_grad(loss_of, has_aux=True)(
+            trained
+        )
+        return {"loss": loss, **measured}, statistics, gradients
 
     metrics, statistics, gradients = _accumulate(
         differentiate, objective.accumulate, (pixels, targets), key
@@ -159,24 +161,11 @@ def train_step(
     return after, metrics
 
 
-def eval_step(objective: Objective, variables: Tree, images: Array, labels: Array) -> Metrics:
-    """Judge each image of a batch.
-
-    Returns:
-      [n] each: the loss (without smoothing and weights of classes), the rank of the label (0 is a
-      hit, see `train.losses.ranks`) and the predicted class; of images that may have several
-      labels also the "scores", the logits [n, classes].
-    """
+def eval_step(objective: Objective, variables: Tree, images: Array, labels: Any) -> Metrics:
+    """Judge each image of a batch, as the loss does: arrays [n, …] by name."""
     inputs = objective.preprocessing.normalize(images)
-    logits = objective.model.apply(variables, inputs, train=False)
-    plain = Loss(objective.loss.kind, multi_label=objective.loss.multi_label)
-    targets = plain.targets(labels, logits.shape[-1], logits.dtype)
-    judged = {
-        "loss": jax.vmap(plain)(logits[:, None], targets[:, None]),
-        "rank": ranks(logits, labels),
-        "predicted": jnp.argmax(logits, axis=-1),
-    }
-    return {**judged, "scores": logits} if plain.multi_label else judged
+    outputs = objective.model.apply(variables, inputs, train=False)
+    return objective.loss.judge(outputs, labels)
 
 
 def _loss(
@@ -185,31 +174,28 @@ def _loss(
     frozen: Tree,
     teacher: Tree | None,
     pixels: Array,
-    targets: Array,
+    targets: Any,
     key: Array,
     trained: Tree,
 ) -> tuple[Array, tuple[Metrics, Tree]]:
-    """Return the loss of a batch, and the hits in it and the statistics of its normalizations."""
+    """Return the loss of a batch, what is measured, and the statistics of its normalizations."""
     model = objective.model
-    if objective.norm_warmup:  # without momentum the new statistics are those of the batch alone
-        model = model.clone(norm_momentum=0.0)
-    logits, updates = model.apply(
+    if objective.norm_warmup:
+        model = model.without_momentum()
+    outputs, updates = model.apply(
         {"params": {**trained, **frozen}, "batch_stats": state.batch_stats},
         objective.preprocessing.normalize(pixels),
         train=True,
         mutable=["batch_stats", AUX_LOGITS],
         rngs={"dropout": key},
     )
-    loss = objective.loss(logits, targets)
+    loss = objective.loss(outputs, targets)
     if objective.teacher:
-        loss = objective.teacher.blend(loss, logits, objective.teacher.logits(teacher, pixels))
+        loss = objective.teacher.blend(loss, outputs, objective.teacher.logits(teacher, pixels))
     for auxiliary in jax.tree.leaves(updates.get(AUX_LOGITS)):
         loss += objective.model.aux_weight * objective.loss(auxiliary, targets)
-    rank = ranks(logits, objective.loss.labels(targets))
-    hits = {"accuracy": jnp.mean(rank < 1, dtype=loss.dtype)}
-    if logits.shape[1] > 5:
-        hits["top5"] = jnp.mean(rank < 5, dtype=loss.dtype)
-    return loss, (hits, updates.get("batch_stats", {}))
+    measured = objective.loss.measure(outputs, targets)
+    return loss, (measured, updates.get("batch_stats", {}))
 
 
 def _accumulate(function: Any, parts: int, batch: Any, key: Array) -> Any:
@@ -244,11 +230,17 @@ def _average(objective: Objective, state: TrainState, statistics: Tree) -> Tree:
     """Move the running statistics towards those of the batch, unless the network has done it."""
     if not objective.norm_warmup:
         return statistics
-    decay = _warm_up(objective.model.norm_momentum, state.step)
-    # In this form the statistics of a frozen backbone stay as they are to the bit.
-    return jax.tree.map(
-        lambda old, new: old + (1 - decay) * (new - old), state.batch_stats, statistics
-    )
+    momenta = {group: objective.model.momentum_of(group) for group in statistics}
+    decays = {momentum: _warm_up(momentum, state.step) for momentum in momenta.values()}
+
+    def average(decay: Array, old: Array, new: Array) -> Array:
+        # In this form the statistics of a frozen backbone stay as they are to the bit.
+        return old + (1 - decay) * (new - old)
+
+    return {
+        group: jax.tree.map(partial(average, decays[momenta[group]]), state.batch_stats[group], new)
+        for group, new in statistics.items()
+    }
 
 
 def _warm_up(decay: float, step: Array) -> Array:

@@ -94,10 +94,22 @@ class HeadedNetwork(nn.Module):
         """Return the epsilon of the normalizations in a top-level group of parameters."""
         return self.backbone.norm_epsilon if group == "backbone" else self.head_norm_epsilon
 
+    def momentum_of(self, group: str) -> float:
+        """Return the momentum of the normalizations in a top-level group of parameters."""
+        return self.backbone.norm_momentum if group == "backbone" else self.head_norm_momentum
+
+    def without_momentum(self) -> Self:
+        """Return a form of the network whose new running statistics are those of the batch."""
+        return self.clone(norm_momentum=0.0, head_norm_momentum=0.0)
+
     def unit(self) -> partial[ConvNorm]:
-        """Bind the options to `ConvNorm` once, for all layers of the head."""
+        """Bind the options to `ConvNorm` once, for all layers of the head.
+
+        `frozen_norm` is the backbone's alone: what was trained before may stay, the head may not.
+        """
         return partial(
             self.backbone.unit(),
+            frozen_norm=False,
             norm_momentum=self.head_norm_momentum,
             norm_epsilon=self.head_norm_epsilon,
         )

@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import math
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -77,6 +77,14 @@ class Network(Backbone):
     def epsilon_of(self, group: str) -> float:
         """Return the epsilon of the normalizations in a top-level group of parameters."""
         return self.norm_epsilon
+
+    def momentum_of(self, group: str) -> float:
+        """Return the momentum of the normalizations in a top-level group of parameters."""
+        return self.norm_momentum
+
+    def without_momentum(self) -> Self:
+        """Return a form of the network whose new running statistics are those of the batch."""
+        return self.clone(norm_momentum=0.0)
 
     def check(self) -> None:
         """Raise InputError for an option that the network does not offer."""

@@ -16,8 +16,8 @@ from tests.train.tiny import SPEC
 from train.__main__ import main
 from train.config import read_config
 from train.data import Selection, open_dataset
-from train.evaluation import Verdicts
 from train.losses import Loss, ranks
+from train.tasks.verdicts import Verdicts
 
 NAMES = ("blue", "green", "red")
 FLAGS = ["--model", "tiny", "--dataset", "folder:flat", "--image-size", "32", "--workers", "0"]

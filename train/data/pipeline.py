@@ -9,8 +9,8 @@ import grain
 import numpy as np
 
 from flaxmobile.errors import InputError
-from flaxmobile.preprocessing import Preprocessing, UnreadableImageError
-from train.data.decoding import EncodedImage
+from flaxmobile.preprocessing import UnreadableImageError
+from train.data.examples import EvalReader, Example, TrainReader
 from train.data.records import Dataset, Source
 from train.data.workers import read_ahead
 
@@ -29,20 +29,17 @@ class Batch(TypedDict):
     """Labelled images of one step.
 
     Attributes:
-      image: uint8 [n, s, s, 3], not yet normalized.
-      label: int32 [n], or 0 and 1 for each class, [n, classes].
+      image: uint8 [n, h, w, 3], not yet normalized.
+      label: [n, …] as the reader gives it: an array, or a dictionary of arrays.
       weight: float32 [n]; 0 for padding after the end of the split and for an unreadable image.
       unreadable: int32 [n], index of the record that could not be read in this place, otherwise -1.
     """
 
     image: np.ndarray
-    label: np.ndarray
+    label: Any
     weight: np.ndarray
     unreadable: np.ndarray
 
-
-Label = int | tuple[int, ...]
-"""Index of a class, or 0 and 1 for each class."""
 
 Batches = Generator[Batch, None, None]
 """Batches; `close()` (or `contextlib.closing`) ends the readers' threads or processes."""
@@ -51,7 +48,7 @@ Batches = Generator[Batch, None, None]
 def train_batches(
     dataset: Dataset,
     *,
-    preprocessing: Preprocessing,
+    reader: TrainReader,
     batch_size: int,
     seed: int,
     start: int = 0,
@@ -68,7 +65,7 @@ def train_batches(
 
     Args:
       dataset: its training split is read.
-      preprocessing: gives the size and the interpolation.
+      reader: reads and augments a record.
       batch_size: images in a batch.
       seed: decides the order and the augmentation, 0 to 2³² - 1.
       start: number of the first batch.
@@ -80,7 +77,7 @@ def train_batches(
     Raises:
       InputError: while iterating, a file that cannot be read (named).
     """
-    read = _TrainReader(dataset, preprocessing, skip_unreadable)
+    read = _TrainReader(dataset, reader, skip_unreadable)
     records = grain.MapDataset.range(len(dataset.train)).seed(seed).shuffle().repeat()
     if repeats > 1:
         places = grain.MapDataset.range(sys.maxsize).seed(seed)
@@ -93,19 +90,18 @@ def train_batches(
 def eval_batches(
     source: Source,
     *,
-    preprocessing: Preprocessing,
+    reader: EvalReader,
     batch_size: int,
     workers: int = 0,
     skip_unreadable: bool = False,
     share: Share = WHOLE,
-    flags: int | None = None,
 ) -> Batches:
     """Read each record once, in order, in batches of equal shape.
 
     Arguments and errors are those of `train_batches`; with skip_unreadable, an unreadable image has
-    weight 0, like the padding of the last batch. With flags, a label is so many numbers of 0 and 1.
+    weight 0, like the padding of the last batch.
     """
-    read = _EvalReader(source, preprocessing, skip_unreadable, flags)
+    read = _EvalReader(source, reader, skip_unreadable)
     count = -(-len(source) // batch_size)
     examples = _rows(grain.MapDataset.range(count * batch_size).map(read), batch_size, share)
     batches = examples.batch(batch_size // share.processes)
@@ -151,64 +147,48 @@ class _Repeated:
 
 @dataclasses.dataclass(frozen=True)
 class _TrainReader:
-    """Read and augment the record of an index."""
+    """Read and augment the first readable record from an index on."""
 
     dataset: Dataset
-    preprocessing: Preprocessing
+    reader: TrainReader
     skip_unreadable: bool
 
     def __call__(self, index: int, rng: np.random.Generator) -> Batch:
-        """Read the first readable record from `index` on."""
-        source, augment = self.dataset.train, self.dataset.augment
-        size, interpolation = self.preprocessing.side, self.preprocessing.interpolation
+        source = self.dataset.train
         for tried in range(len(source)):
             try:
-                image, label = _open(source, (index + tried) % len(source))
-                variant = augment(image, size, rng, interpolation)
+                example = self.reader(source[(index + tried) % len(source)], rng)
             except UnreadableImageError:
                 if not self.skip_unreadable:
                     raise
             else:
-                return _example(np.asarray(variant), label, 1, index if tried else -1)
+                return _row(example, 1, index if tried else -1)
         raise InputError(f"{self.dataset.name}: none of the {len(source)} images can be read")
 
 
 @dataclasses.dataclass(frozen=True)
 class _EvalReader:
-    """Read and crop the record of a place in the padded split."""
+    """Read and prepare the record of a place in the padded split."""
 
     source: Source
-    preprocessing: Preprocessing
+    reader: EvalReader
     skip_unreadable: bool
-    flags: int | None = None
 
     def __call__(self, place: int) -> Batch:
         if place >= len(self.source):
-            return self._blank(-1)
+            return _row(self.reader.blank(), 0, -1)
         try:
-            image, label = _open(self.source, place)
-            crop = self.preprocessing.crop(image.decode())
+            return _row(self.reader(self.source[place]), 1, -1)
         except UnreadableImageError:
             if not self.skip_unreadable:
                 raise
-            return self._blank(place)
-        return _example(np.asarray(crop), label, 1, -1)
-
-    def _blank(self, unreadable: int) -> Batch:
-        size = self.preprocessing.side
-        label = 0 if self.flags is None else (0,) * self.flags
-        return _example(np.zeros((size, size, 3), np.uint8), label, 0, unreadable)
+            return _row(self.reader.blank(), 0, place)
 
 
-def _open(source: Source, index: int) -> tuple[EncodedImage, Label]:
-    record = source[index]
-    return EncodedImage(record.encoded, record.name), record.label
-
-
-def _example(image: np.ndarray, label: Label, weight: int, unreadable: int) -> Batch:
+def _row(example: Example, weight: int, unreadable: int) -> Batch:
     return Batch(
-        image=image,
-        label=np.asarray(label, np.int32),
+        image=example.image,
+        label=example.label,
         weight=np.asarray(weight, np.float32),
         unreadable=np.asarray(unreadable, np.int32),
     )

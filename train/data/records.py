@@ -20,7 +20,7 @@ class Record(NamedTuple):
     Attributes:
       encoded: content of its image file.
       label: index of its class; of an image with several labels, 0 or 1 for each class; of one with
-        boxes, its `Annotations`.
+        boxes, its `Annotations`; otherwise what the task's readers take.
       name: path, or dataset/split/index, for messages.
     """
 
@@ -78,7 +78,7 @@ class Dataset:
       class_names: one per class, in the order of the labels.
       train, validation: never empty.
       test: None if there is no labelled test split.
-      augment: random changes of a training image; a function that can be pickled.
+      augment: random changes of a classifier's training image; a function that can be pickled.
       preset: preprocessing that suits the images. Its image_size and crop are used for any network;
         weights to start from override the rest. None: the network's.
       workers: processes that should read it; None: the number for photographs.

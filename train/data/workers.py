@@ -33,11 +33,11 @@ def default_workers() -> int:
     return 0 if cores <= _CORES_FOR_THREADS else min(_MOST_WORKERS, cores)
 
 
-def read_ahead(batches: Any, workers: int) -> Generator[dict[str, np.ndarray], None, None]:
+def read_ahead(batches: Any, workers: int) -> Generator[dict[str, Any], None, None]:
     """Iterate over a Grain dataset of batches; closing the generator ends all readers.
 
     Args:
-      batches: `grain.MapDataset` of dicts of arrays.
+      batches: `grain.MapDataset` of nested dicts of arrays.
       workers: processes that read; 0 for threads of this process.
 
     Raises:
@@ -54,10 +54,10 @@ def read_ahead(batches: Any, workers: int) -> Generator[dict[str, np.ndarray], N
     return _iterate(reading.mp_prefetch(processes, _start_worker))
 
 
-def _iterate(reading: Any) -> Generator[dict[str, np.ndarray], None, None]:
+def _iterate(reading: Any) -> Generator[dict[str, Any], None, None]:
     iterator = iter(reading)
     # A worker's batch lies in shared memory, which can be freed once it is copied.
-    batches = ({name: np.array(values) for name, values in batch.items()} for batch in iterator)
+    batches = map(_copy, iterator)
     try:
         # Workers start with the first batch and inherit the signals that are blocked then. A
         # terminal or a scheduler sends signals to all processes; only the main one should handle
@@ -79,6 +79,12 @@ def _iterate(reading: Any) -> Generator[dict[str, np.ndarray], None, None]:
         ) from error
     finally:
         iterator.close()
+
+
+def _copy(values: Any) -> Any:
+    if isinstance(values, dict):
+        return {name: _copy(each) for name, each in values.items()}
+    return np.array(values)
 
 
 def _start_worker(index: int, count: int) -> None:

@@ -9,6 +9,7 @@ from PIL import Image
 
 from flaxmobile.preprocessing import Preprocessing
 from train.data import Dataset, open_dataset
+from train.data.examples import AugmentedImages
 from train.data.pipeline import Batches, train_batches
 
 WriteImages = Callable[..., None]
@@ -55,7 +56,8 @@ def train(flowers: Dataset, small: Preprocessing) -> MakeBatches:
     """Training batches of flowers, with the given options."""
 
     def make(**options: object) -> Batches:
-        defaults = {"preprocessing": small, "batch_size": 4, "seed": 0}
+        reader = AugmentedImages(small, flowers.augment)
+        defaults = {"reader": reader, "batch_size": 4, "seed": 0}
         return train_batches(flowers, **(defaults | options))
 
     return make

@@ -16,6 +16,7 @@ from flaxmobile.preprocessing import Preprocessing, read_image
 from train.data import Dataset, open_dataset
 from train.data.augment import augment_digit
 from train.data.digits import Digits
+from train.data.examples import AugmentedImages, PreparedImages
 from train.data.pipeline import eval_batches, train_batches
 
 SIZES = {"train": 1257, "validation": 180, "test": 360}
@@ -94,7 +95,8 @@ def test_the_test_split_is_the_same_on_every_machine(digits):
 
 
 def test_training_digits_look_like_the_scans_and_not_like_their_mirror_images(digits, plain):
-    batches = train_batches(digits, preprocessing=plain, batch_size=1257, seed=0)
+    reader = AugmentedImages(plain, digits.augment)
+    batches = train_batches(digits, reader=reader, batch_size=1257, seed=0)
     with contextlib.closing(batches):
         batch = next(batches)
     assert batch["image"].shape == (1257, 32, 32, 3)
@@ -107,7 +109,9 @@ def test_training_digits_look_like_the_scans_and_not_like_their_mirror_images(di
 
 def test_a_worker_evaluates_like_threads(digits, plain):
     with_threads, with_worker = (
-        list(eval_batches(digits.test, preprocessing=plain, batch_size=128, workers=workers))
+        list(
+            eval_batches(digits.test, reader=PreparedImages(plain), batch_size=128, workers=workers)
+        )
         for workers in (0, 1)
     )
     assert len(with_threads) == len(with_worker) == 3

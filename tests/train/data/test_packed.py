@@ -14,6 +14,7 @@ from flaxmobile.preprocessing import Preprocessing, UnreadableImageError
 from tests.train.data.batches import OneColour, assert_equal, take
 from train.data import Selection, open_dataset, packed
 from train.data.augment import augment_digit, augment_photograph
+from train.data.examples import AugmentedImages, PreparedImages
 from train.data.identity import changes, identify
 from train.data.packed import write_packed
 from train.data.pipeline import eval_batches, train_batches
@@ -44,11 +45,12 @@ def test_a_packed_folder_gives_the_same_batches(flowers, packed_flowers, small):
     dataset = open_packed(packed_flowers)
     assert dataset.class_names == flowers.class_names
     assert dataset.augment is augment_photograph
-    options = {"preprocessing": small, "batch_size": 4}
+    reader = AugmentedImages(small, augment_photograph)
     assert_equal(
-        take(train_batches(dataset, seed=1, **options), 5),
-        take(train_batches(flowers, seed=1, **options), 5),
+        take(train_batches(dataset, reader=reader, batch_size=4, seed=1), 5),
+        take(train_batches(flowers, reader=reader, batch_size=4, seed=1), 5),
     )
+    options = {"reader": PreparedImages(small), "batch_size": 4}
     for split in ("validation", "test"):
         assert_equal(
             take(eval_batches(getattr(dataset, split), **options)),

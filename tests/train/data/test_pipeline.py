@@ -10,6 +10,7 @@ from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resiz
 from flaxmobile.errors import InputError
 from flaxmobile.preprocessing import Preprocessing
 from tests.train.data.batches import OneColour, assert_equal, numbers, take
+from train.data.examples import AugmentedImages, PreparedImages
 from train.data.pipeline import Share, eval_batches, train_batches
 
 DTYPES = {"image": np.uint8, "label": np.int32, "weight": np.float32, "unreadable": np.int32}
@@ -18,7 +19,9 @@ DTYPES = {"image": np.uint8, "label": np.int32, "weight": np.float32, "unreadabl
 @pytest.fixture
 def evaluate(flowers, small):
     def make(**options):
-        return eval_batches(flowers.train, **({"preprocessing": small, "batch_size": 4} | options))
+        return eval_batches(
+            flowers.train, **({"reader": PreparedImages(small), "batch_size": 4} | options)
+        )
 
     return make
 
@@ -94,7 +97,8 @@ def test_processes_evaluate_each_image_once(evaluate):
 
 def test_a_dataset_of_one_record_can_be_trained_on(flowers, small):
     dataset = dataclasses.replace(flowers, train=OneColour(1))
-    batches = take(train_batches(dataset, preprocessing=small, batch_size=3, seed=0), 2)
+    reader = AugmentedImages(small, flowers.augment)
+    batches = take(train_batches(dataset, reader=reader, batch_size=3, seed=0), 2)
     assert (numbers(batches) == 0).all()
 
 
@@ -125,9 +129,9 @@ def test_evaluation_reads_every_record_once_in_order(evaluate):
 
 
 def test_evaluation_prepares_images_as_torchvision_does(flowers):
-    preprocessing = Preprocessing(image_size=24)
+    reader = PreparedImages(Preprocessing(image_size=24))
     reference = Compose([Resize(27), CenterCrop(24)])
-    batch = take(eval_batches(flowers.train, preprocessing=preprocessing, batch_size=15))[0]
+    batch = take(eval_batches(flowers.train, reader=reader, batch_size=15))[0]
     for index, pixels in enumerate(batch["image"]):
         with Image.open(flowers.train[index].name) as image:
             np.testing.assert_array_equal(pixels, reference(image))
@@ -187,11 +191,12 @@ class WrongLabel(OneColour):
 
 def test_a_wrong_label_is_never_skipped(flowers, small):
     dataset = dataclasses.replace(flowers, train=WrongLabel(5))
-    options = {"preprocessing": small, "batch_size": 4, "skip_unreadable": True}
+    reader = AugmentedImages(small, flowers.augment)
+    options = {"batch_size": 4, "skip_unreadable": True}
     with pytest.raises(InputError, match="has label 9"):
-        take(train_batches(dataset, seed=0, **options), 1)
+        take(train_batches(dataset, reader=reader, seed=0, **options), 1)
     with pytest.raises(InputError, match="memory/0 has label 9"):
-        take(eval_batches(dataset.train, **options), 1)
+        take(eval_batches(dataset.train, reader=PreparedImages(small), **options), 1)
 
 
 # ---- the numbers of torchvision

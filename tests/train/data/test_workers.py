@@ -16,6 +16,7 @@ import train.data.workers
 from flaxmobile.cores import usable_cores
 from flaxmobile.errors import InputError
 from tests.train.data.batches import OneColour, assert_equal, take
+from train.data.examples import AugmentedImages
 from train.data.pipeline import train_batches
 from train.data.workers import default_workers
 
@@ -29,7 +30,8 @@ def test_two_workers_read_what_threads_read_and_end_when_closed(train):
 def test_only_a_few_batches_are_read_ahead(flowers, small):
     source = OneColour(100_000)
     dataset = dataclasses.replace(flowers, train=source)
-    batches = train_batches(dataset, preprocessing=small, batch_size=4, seed=0)
+    reader = AugmentedImages(small, dataset.augment)
+    batches = train_batches(dataset, reader=reader, batch_size=4, seed=0)
     with contextlib.closing(batches):
         for _ in range(3):
             next(batches)
@@ -68,10 +70,12 @@ def test_workers_leave_signals_to_the_main_process_and_end_when_it_is_killed(ima
         import multiprocessing, os, signal, sys
         from flaxmobile.preprocessing import Preprocessing
         from train.data import open_dataset
+        from train.data.examples import AugmentedImages
         from train.data.pipeline import train_batches
 
         dataset = open_dataset("folder:" + sys.argv[1])
-        options = {"preprocessing": Preprocessing(24), "batch_size": 4, "seed": 0}
+        reader = AugmentedImages(Preprocessing(24), dataset.augment)
+        options = {"reader": reader, "batch_size": 4, "seed": 0}
         batches = train_batches(dataset, workers=1, **options)
         next(batches)
         for name in (signal.SIGINT, signal.SIGTERM):

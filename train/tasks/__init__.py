@@ -1,0 +1,1 @@
+"""Tasks that can be trained, one file each: see `train.tasks.task`."""

@@ -1,0 +1,64 @@
+"""Judgements of a classifier's images, and what they sum up to."""
+
+import dataclasses
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdicts:
+    """Judgement of each readable image of a split, in its order.
+
+    Attributes:
+      index: place of the image in the split.
+      label: its class; 0 and 1 for each class where an image may have several labels.
+      predicted: the class with the highest logit.
+      rank: number of other classes that are not below the label's, 0 for a hit.
+      loss: the loss of the image.
+      classes: number of classes.
+      unreadable: number of images that were skipped.
+      scores: logits [n, classes] where images may have several labels; otherwise None.
+    """
+
+    index: np.ndarray
+    label: np.ndarray
+    predicted: np.ndarray
+    rank: np.ndarray
+    loss: np.ndarray
+    classes: int
+    unreadable: int
+    scores: np.ndarray | None = None
+
+    def means(self) -> dict[str, float]:
+        """Average accuracy, loss and, where there are more than 5 classes, top5.
+
+        Where images may have several labels, "accuracy" counts those whose highest class is one of
+        them, and "map" is the mean of the classes' average precisions.
+        """
+        result = {
+            "accuracy": float((self.rank < 1).mean()),
+            "loss": float(self.loss.mean(dtype=np.float64)),
+        }
+        if self.classes > 5:
+            result["top5"] = float((self.rank < 5).mean())
+        if self.scores is not None:
+            result["map"] = float(np.nanmean(self.precisions()))
+        return result
+
+    def precisions(self) -> np.ndarray:
+        """Return the average precision of each class, [classes]; NaN for one without images."""
+        from sklearn.metrics import average_precision_score  # takes a second to import
+
+        assert self.scores is not None
+        return np.array(
+            [
+                average_precision_score(label, score) if label.any() else np.nan
+                for label, score in zip(self.label.T, self.scores.T, strict=True)
+            ]
+        )
+
+    def confusion(self) -> np.ndarray:
+        """Count images by label (rows) and prediction (columns): int [classes, classes]."""
+        counts = np.zeros((self.classes, self.classes), np.int64)
+        np.add.at(counts, (self.label, self.predicted), 1)
+        return counts
