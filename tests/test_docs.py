@@ -11,12 +11,12 @@ import pytest
 import flaxmobile
 from convert.published.catalogue import find_entry
 from flaxmobile.registry import get_spec, model_options
-from tests.networks import small_model
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 BLOCK = re.compile(r"^( *)```python\n(.*?)^\1```$", re.M | re.S)
 PAGES = sorted(DOCS.rglob("*.md"))
+README = ROOT / "README.md"
 
 
 @pytest.fixture(scope="module")
@@ -30,13 +30,16 @@ def hooks():
 def _load_pretrained(name, **options):
     """Stand in for a download: any network of the catalogue is a small one."""
     find_entry(name)
-    model = small_model(**options)
+    make = flaxmobile.create_backbone if "out_strides" in options else flaxmobile.create_model
+    model = make("mobilenet_v2", alpha=0.35, **options)
     return model, flaxmobile.init(model, jax.random.key(0))
 
 
 # Keras 3.12 reads its variables in a way that NumPy 2.4 deprecates.
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(DOCS).as_posix())
+@pytest.mark.parametrize(
+    "path", [README, *PAGES], ids=lambda path: path.relative_to(ROOT).as_posix()
+)
 def test_code_of_a_page_runs_from_top_to_bottom(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(flaxmobile, "load_pretrained", _load_pretrained)
@@ -66,6 +69,9 @@ def test_navigation_has_every_page_and_no_other():
     listed = set(re.findall(r"- (?:\w+: )?(\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M))
     written = {path.relative_to(DOCS).as_posix() for path in PAGES}
     assert listed == written | {"api.md"}
+    assert all(
+        (ROOT / link).exists() for link in re.findall(r"\]\(([^)#:]+)\)", README.read_text())
+    )
     links = {
         (path.parent / link).resolve().relative_to(DOCS).as_posix()
         for path in PAGES

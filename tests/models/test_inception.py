@@ -13,7 +13,7 @@ from flax.traverse_util import flatten_dict
 from flaxmobile import InputError, create_backbone, create_model, summarize
 from flaxmobile.layers import AUX_LOGITS, to_symmetric_range
 from flaxmobile.models import inception_v1
-from tests.networks import abstract, random_variables, small_model
+from tests.networks import abstract, random_variables, short_model
 from tests.xla import THOROUGH
 
 ORACLES = json.loads((Path(__file__).parents[1] / "data" / "oracles.json").read_text())
@@ -126,11 +126,14 @@ def test_first_layer_of_inception_v2(flavour, shapes):
 @every_network
 def test_no_layer_is_thinner_than_16_channels(name):
     options = {"flavour": "caffe"} if name == "inception_v2" else {}
+
+    def params(alpha):
+        model = create_model(name, alpha=alpha, **options)
+        return flatten_dict(abstract(model)["params"], sep="/")
+
+    whole = params(1.0)
     for alpha, factor in ((0.01, 0), (0.75, 0.75), (2.0, 2)):
-        whole, thin = (
-            flatten_dict(abstract(create_model(name, alpha=a, **options))["params"], sep="/")
-            for a in (1.0, alpha)
-        )
+        thin = params(alpha)
         for path, leaf in whole.items():
             if path.endswith("conv/kernel"):
                 assert thin[path].shape[-1] == max(16, int(factor * leaf.shape[-1])), path
@@ -138,27 +141,31 @@ def test_no_layer_is_thinner_than_16_channels(name):
 
 @with_auxiliary
 def test_auxiliary_logits_are_for_training_alone(name):
-    model = small_model(name)
+    model = short_model(name)
     variables = random_variables(model)
     plain = model.clone(aux_logits=False)
     x = images(model.min_image_size)
     heads = {group for group in variables["params"] if group.startswith("auxiliary")}
     assert len(heads) == {"inception_v1": 2, "inception_v3": 1}[name]
 
-    def run(model, train):
+    def call(model, train):
         mutable = [AUX_LOGITS, "batch_stats"] if train else [AUX_LOGITS]
         rngs = {"dropout": jax.random.key(0)}
-        apply = partial(model.apply, train=train, mutable=mutable, rngs=rngs)
-        return jax.jit(apply, compiler_options=THOROUGH)(variables, x)
+        return partial(model.apply, train=train, mutable=mutable, rngs=rngs)
 
-    logits, updates = run(model, train=True)
+    def run(model):
+        return jax.jit(call(model, train=True), compiler_options=THOROUGH)(variables, x)
+
+    logits, updates = run(model)
     sown = jax.tree.leaves(updates[AUX_LOGITS])
     assert [leaf.shape for leaf in sown] == [(2, 5)] * len(heads)
     assert all(np.ptp(leaf) > 0 for leaf in sown)
-    np.testing.assert_array_equal(run(plain, train=True)[0], logits)
-    evaluated, updates = run(model, train=False)
-    assert AUX_LOGITS not in updates
-    np.testing.assert_array_equal(run(plain, train=False)[0], evaluated)
+    np.testing.assert_array_equal(run(plain)[0], logits)
+    assert AUX_LOGITS not in jax.eval_shape(call(model, train=False), variables, x)[1]
+    with_heads, without = (
+        str(jax.make_jaxpr(call(network, train=False))(variables, x)) for network in (model, plain)
+    )
+    assert with_heads == without
 
 
 @with_auxiliary
@@ -169,7 +176,7 @@ def test_no_auxiliary_classifier_without_classes_or_in_a_backbone(name):
 
 
 def test_auxiliary_classifiers_of_inception_v1_drop_values():
-    model = small_model("inception_v1", dropout_rate=0.0, aux_dropout_rate=0.7)
+    model = short_model("inception_v1", dropout_rate=0.0, aux_dropout_rate=0.7)
     variables = random_variables(model)
 
     @jax.jit
@@ -185,7 +192,7 @@ def test_auxiliary_classifiers_of_inception_v1_drop_values():
 
 @with_auxiliary
 def test_transform_input_is_the_range_of_the_training(name):
-    model = small_model(name)
+    model = short_model(name)
     variables = random_variables(model)
     x = images(model.min_image_size)
     moved = np.asarray(to_symmetric_range(jnp.asarray(x)))
@@ -196,7 +203,7 @@ def test_transform_input_is_the_range_of_the_training(name):
 
 
 def test_padding_of_inception_v3_is_that_of_its_means():
-    symmetric, same = (small_model("inception_v3", padding=p) for p in ("symmetric", "same"))
+    symmetric, same = (short_model("inception_v3", padding=p) for p in ("symmetric", "same"))
     variables = random_variables(symmetric)
     x = images(75)
     counted, left_out = (jax.jit(model.apply)(variables, x) for model in (symmetric, same))
