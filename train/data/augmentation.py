@@ -59,6 +59,7 @@ def make_augmentation(
       InputError: settings that do not apply to the data set.
     """
     crop = dataset.augment
+    assert crop is not None, "data of another task"
     if crop is augment_photograph:
         crop = partial(augment_photograph, min_crop=settings.min_crop, flip=settings.flip)
     elif settings.min_crop != DataSettings.min_crop or not settings.flip:

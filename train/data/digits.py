@@ -16,12 +16,10 @@ from flaxmobile.errors import InputError
 from flaxmobile.preprocessing import Preprocessing
 from train.data.augment import augment_digit
 from train.data.records import Dataset
+from train.data.scans import TENTHS, Scans, load_scans
 from train.data.tfds import TfdsSource, class_names, prepared_builder
 
 Example = tuple[int, dict[str, Any]]
-
-_TENTHS = {"train": (1, 3, 4, 6, 7, 8, 9), "validation": (2,), "test": (0, 5)}
-"""Split -> its places among each ten digits, which are sorted by class."""
 
 _PRESET = Preprocessing(64, 64, mean=(0.5,) * 3, std=(0.5,) * 3)
 """No crop, because a digit fills its picture."""
@@ -41,7 +39,7 @@ def open_digits(data_dir: str | None) -> Dataset:
             if data_dir is not None or not isinstance(error.__cause__, OSError):
                 raise
             builder = prepared_builder(Digits.name, _temporary_directory())
-    train, validation, test = (TfdsSource(builder, split) for split in _TENTHS)
+    train, validation, test = (TfdsSource(builder, split) for split in TENTHS)
     return Dataset(
         name=Digits.name,
         class_names=class_names(builder),
@@ -79,20 +77,13 @@ class Digits(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[Example]]:
         del dl_manager  # nothing is downloaded
-        from sklearn.datasets import load_digits
+        scans = load_scans()
+        return {split: self._generate_examples(scans, scans.places(split)) for split in TENTHS}
 
-        digits = load_digits()
-        by_class = np.argsort(digits.target, kind="stable")
-        tenth = np.arange(len(by_class)) % 10
-        return {
-            split: self._generate_examples(digits, by_class[np.isin(tenth, chosen)])
-            for split, chosen in _TENTHS.items()
-        }
-
-    def _generate_examples(self, digits: Any, indices: np.ndarray) -> Iterator[Example]:
-        for index in indices.tolist():
-            pixels = np.round(digits.images[index] * (255 / 16)).astype(np.uint8)
-            yield index, {"image": _as_png(pixels), "label": int(digits.target[index])}
+    def _generate_examples(self, scans: Scans, places: np.ndarray) -> Iterator[Example]:
+        for index in places.tolist():
+            label = int(scans.digits[index])
+            yield index, {"image": _as_png(scans.pixels[index]), "label": label}
 
 
 @functools.cache

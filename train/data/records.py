@@ -78,7 +78,8 @@ class Dataset:
       class_names: one per class, in the order of the labels.
       train, validation: never empty.
       test: None if there is no labelled test split.
-      augment: random changes of a classifier's training image; a function that can be pickled.
+      augment: random changes of a classifier's training image, a function that can be pickled; None
+        for other tasks.
       preset: preprocessing that suits the images. Its image_size and crop are used for any network;
         weights to start from override the rest. None: the network's.
       workers: processes that should read it; None: the number for photographs.
@@ -91,7 +92,7 @@ class Dataset:
     train: Source
     validation: Source
     test: Source | None
-    augment: Augment
+    augment: Augment | None = None
     preset: Preprocessing | None = None
     workers: int | None = None
     notes: tuple[str, ...] = ()

@@ -58,14 +58,14 @@ class Ours(Pipeline):
 
     def __init__(self, job: Job) -> None:
         from train.data import open_dataset
+        from train.data.augment import augment_photograph
         from train.data.examples import AugmentedImages
         from train.data.pipeline import train_batches
         from train.data.workers import default_workers
 
-        dataset = open_dataset(f"folder:{photographs()}")
         self.batches = train_batches(
-            dataset,
-            reader=AugmentedImages(Preprocessing(job.image_size), dataset.augment),
+            open_dataset(f"folder:{photographs()}"),
+            reader=AugmentedImages(Preprocessing(job.image_size), augment_photograph),
             batch_size=job.batch_size,
             seed=0,
             workers=default_workers(),
