@@ -20,6 +20,7 @@ from train.data import open_dataset
 from train.data.decoding import EncodedImage
 from train.data.packed import write_packed
 from train.data.records import Record, Source
+from train.data.restarts import restart_interval
 from train.data.settings import DataSelection
 
 
@@ -118,5 +119,6 @@ def _shrink(record: Record, max_side: int, quality: int) -> bytes:
     width, height = (round(side * max_side / shorter) for side in image.size)
     file = io.BytesIO()
     resized = whole.resize((width, height), Image.Resampling.BICUBIC, place)
-    resized.save(file, "jpeg", quality=quality)
+    interval = restart_interval(width)  # so that training decodes crops alone
+    resized.save(file, "jpeg", quality=quality, restart_marker_blocks=interval)
     return file.getvalue()

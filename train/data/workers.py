@@ -46,18 +46,18 @@ def read_ahead(batches: Any, workers: int) -> Generator[dict[str, Any], None, No
     if not workers:
         threads = min(_THREADS, usable_cores())
         ahead = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)
-        return _iterate(batches.to_iter_dataset(ahead))
+        return _iterate(batches.to_iter_dataset(ahead), shared=False)
     if not flags.FLAGS.is_parsed():  # only programs of absl.app parse them
         flags.FLAGS.mark_as_parsed()  # Grain reads flags of its own
     reading = batches.to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0))
     processes = grain.MultiprocessingOptions(num_workers=workers)
-    return _iterate(reading.mp_prefetch(processes, _start_worker))
+    return _iterate(reading.mp_prefetch(processes, _start_worker), shared=True)
 
 
-def _iterate(reading: Any) -> Generator[dict[str, Any], None, None]:
+def _iterate(reading: Any, shared: bool) -> Generator[dict[str, Any], None, None]:
     iterator = iter(reading)
     # A worker's batch lies in shared memory, which can be freed once it is copied.
-    batches = map(_copy, iterator)
+    batches = map(_copy, iterator) if shared else iterator
     try:
         # Workers start with the first batch and inherit the signals that are blocked then. A
         # terminal or a scheduler sends signals to all processes; only the main one should handle
