@@ -1,4 +1,4 @@
-"""Pictures of a run: learning curves, the confusion matrix and the worst mistakes."""
+"""Pictures of a run: learning curves, the confusion matrix and the worst mistakes, masks too."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,13 +40,16 @@ def plot_curves(lines: Sequence[dict[str, Any]], metric: str, picture: Path) -> 
     _save(figure, picture)
 
 
-def plot_confusion(counts: np.ndarray, names: Sequence[str], picture: Path) -> None:
+def plot_confusion(
+    counts: np.ndarray, names: Sequence[str], picture: Path, unit: str = "images"
+) -> None:
     """Draw a confusion matrix.
 
     Args:
       counts: images by label (rows) and prediction (columns).
       names: of the classes.
       picture: a PNG file.
+      unit: what is counted; of other things than images, shares are written in percent.
     """
     from matplotlib.figure import Figure
 
@@ -55,7 +58,7 @@ def plot_confusion(counts: np.ndarray, names: Sequence[str], picture: Path) -> N
     axes = figure.subplots()
     shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    figure.colorbar(image, label="share of the label's images", shrink=0.8)
+    figure.colorbar(image, label=f"share of the label's {unit}", shrink=0.8)
     axes.set(xlabel="prediction", ylabel="label")
     if len(names) <= _NAMED:
         places = range(len(names))
@@ -64,8 +67,9 @@ def plot_confusion(counts: np.ndarray, names: Sequence[str], picture: Path) -> N
     if len(names) <= _NUMBERED:
         for (row, column), number in np.ndenumerate(counts):
             if number:
+                text = number if unit == "images" else f"{100 * shares[row, column]:.0f}"
                 colour = "white" if shares[row, column] > 0.5 else "black"
-                axes.text(column, row, number, ha="center", va="center", color=colour, size=8)
+                axes.text(column, row, text, ha="center", va="center", color=colour, size=8)
     _save(figure, picture)
 
 
@@ -86,6 +90,41 @@ def plot_mistakes(mistakes: Sequence[tuple[np.ndarray, str]], picture: Path) -> 
     for axes, (image, text) in zip(figure.axes, mistakes, strict=False):
         axes.imshow(image)
         axes.set_title(text, size=8)
+    _save(figure, picture)
+
+
+def plot_masks(
+    rows: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray, str]],
+    names: Sequence[str],
+    picture: Path,
+) -> None:
+    """Draw images beside their masks: what they are labelled and what was predicted.
+
+    Args:
+      rows: uint8 image [h, w, 3], its label and the prediction [rows, columns], and a text, each.
+      names: of the classes; those of a picture are in its legend. Pixels of none are white.
+      picture: a PNG file.
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+    palette = mpl.colormaps["gist_ncar"](np.linspace(0.05, 0.95, len(names)))[:, :3]
+    palette = np.concatenate([palette, np.ones((256 - len(names), 3))])
+    palette[0] = 0.2
+    figure = Figure(figsize=(7.5, 2.5 * len(rows) + 0.5), layout="constrained")
+    grid = figure.subplots(len(rows), 3, squeeze=False)
+    for (left, middle, right), (image, label, predicted, text) in zip(grid, rows, strict=True):
+        shown = (image, palette[label], palette[np.where(label < len(names), predicted, 255)])
+        for axes, pixels in zip((left, middle, right), shown, strict=True):
+            axes.imshow(pixels)
+            axes.axis("off")
+        left.set_title(text, size=8)
+    grid[0, 1].set_title("label", size=8)
+    grid[0, 2].set_title("prediction", size=8)
+    present = np.unique(np.concatenate([mask.ravel() for row in rows for mask in row[1:3]]))
+    patches = [Patch(color=palette[k], label=names[k]) for k in present if k < len(names)]
+    figure.legend(handles=patches, loc="outside lower center", ncols=6, fontsize=8)
     _save(figure, picture)
 
 

@@ -100,6 +100,21 @@ RECIPES = {
         },
         "the embedded digits, on two cores in under 4 minutes",
     ),
+    "segment-scenes": Recipe(
+        {
+            "alpha": 0.5,
+            "batch_size": 32,
+            "epochs": 12,
+            "optimizer": "adamw",
+            "learning_rate": 3e-3,
+            "weight_decay": 0.02,
+            "schedule": "cosine",
+            "warmup_epochs": 1.0,
+            "scale_range": (0.75, 1.5),
+            "flip": False,
+        },
+        "the embedded scenes, for --task segment",
+    ),
     "finetune": Recipe(
         {
             "batch_size": 16,

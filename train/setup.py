@@ -35,10 +35,11 @@ from train.start import (
 )
 from train.step import Objective, TrainState, create_state
 from train.tasks.classify import Classify
+from train.tasks.segment import Segment
 from train.tasks.settings import TaskName
 from train.tasks.task import Task
 
-TASKS: dict[TaskName, Task] = {"classify": Classify()}
+TASKS: dict[TaskName, Task] = {"classify": Classify(), "segment": Segment()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -231,7 +232,7 @@ def _on_host(variables: Any) -> dict[str, Any]:
 
 def _train_preprocessing(config: Config, preprocessing: Preprocessing) -> Preprocessing:
     size = config.train_size or preprocessing.side
-    return dataclasses.replace(preprocessing, image_size=size, resize_size=None)
+    return dataclasses.replace(preprocessing, image_size=size)
 
 
 def _preprocessing(

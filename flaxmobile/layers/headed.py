@@ -140,6 +140,16 @@ class HeadedNetwork(nn.Module):
         return jnp.dtype(self.backbone.dtype)
 
     @property
+    def axis_name(self) -> str | None:
+        """The `jax.pmap` axis over which statistics of the batch are averaged."""
+        return self.backbone.axis_name
+
+    @property
+    def norm_momentum(self) -> float:
+        """Weight of the old running statistics in an update, in the backbone."""
+        return self.backbone.norm_momentum
+
+    @property
     def in_channels(self) -> int:
         """Channels of the images."""
         return self.backbone.in_channels

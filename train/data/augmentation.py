@@ -70,12 +70,18 @@ def make_augmentation(
     return Augmentation(crop, tuple(_changes(settings, preprocessing)))
 
 
+def color_changes(settings: DataSettings) -> tuple[Change, ...]:
+    """Return the changes that leave every pixel where it is."""
+    if not settings.color_jitter:
+        return ()
+    first, *others = settings.color_jitter
+    return (ColorJitter(first, *(others or (first, first))),)
+
+
 def _changes(settings: DataSettings, preprocessing: Preprocessing) -> Iterator[Change]:
     if settings.auto_augment:
         yield _policy(settings, preprocessing.interpolation)
-    if settings.color_jitter:
-        first, *others = settings.color_jitter
-        yield ColorJitter(first, *(others or (first, first)))
+    yield from color_changes(settings)
     if settings.random_erasing:
         mean = preprocessing.mean[:: CHANNEL_ORDERS[preprocessing.channel_order]]
         red, green, blue = (round(255 * min(1, max(0, value))) for value in mean)

@@ -15,8 +15,12 @@ def balanced_weights(labels: Sequence[int] | np.ndarray, classes: int) -> tuple[
       labels: class of each training image.
       classes: number of classes; one without images weighs nothing.
     """
-    counts = np.bincount(labels, minlength=classes)
-    weights = len(labels) / (np.count_nonzero(counts) * np.maximum(1, counts))
+    return weights_of_counts(np.bincount(labels, minlength=classes))
+
+
+def weights_of_counts(counts: np.ndarray) -> tuple[float, ...]:
+    """Weigh classes by the inverse of their counts, 1 on average over what was counted."""
+    weights = counts.sum() / (np.count_nonzero(counts) * np.maximum(1, counts))
     return tuple(np.where(counts > 0, weights, 0.0).tolist())
 
 

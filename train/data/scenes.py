@@ -5,7 +5,7 @@ so that no digit of an evaluated scene has been trained on.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -152,6 +152,10 @@ class SceneSource:
     def labels(self) -> np.ndarray:
         """Return the same class for all: a scene has several."""
         return np.zeros(len(self), np.int64)
+
+    def sizes(self) -> Iterator[tuple[int, int]]:
+        """Return the width and height that all scenes have."""
+        return iter([(SIDE, SIDE)])
 
     def listing(self) -> Iterable[str]:
         """Name each scene."""

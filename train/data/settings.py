@@ -78,6 +78,9 @@ class DataSettings(DataSelection):
     cropped; by default in the proportion of the data or of the network (256 to 224)."""
     min_crop: float = MIN_CROP
     """Least share of a photograph's area that a training crop keeps."""
+    scale_range: tuple[float, float] = (0.5, 2.0)
+    """Least and largest random scale of training images before they are cropped, for --task
+    segment."""
     flip: bool = True
     """Mirror half of the training photographs. --no-flip for letters, X-rays and the like."""
     auto_augment: Literal["randaugment", "autoaugment", "v0", "trivial", "augmix"] | None = None
@@ -112,6 +115,10 @@ class DataSettings(DataSelection):
         shares = (*self.color_jitter, 0, 0, 0, 0)
         accepted = {
             "min_crop": (0 < self.min_crop <= 1, "above 0, up to 1"),
+            "scale_range": (
+                0 < self.scale_range[0] <= self.scale_range[1] <= 10,
+                "two numbers above 0 up to 10, the least first",
+            ),
             "random_erasing": (0 <= self.random_erasing <= 1, "0 to 1"),
             "repeated_augmentation": (self.repeated_augmentation >= 1, "1 and more"),
             "color_jitter": (

@@ -1,0 +1,1 @@
+"""Images with masks: the class of every pixel."""
