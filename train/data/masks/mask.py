@@ -1,5 +1,6 @@
 """Masks as data sets give them, checked."""
 
+import hashlib
 import io
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
@@ -31,6 +32,10 @@ class EncodedMask(NamedTuple):
     encoded: bytes
     name: str
     table: bytes | None = None
+
+    def __str__(self) -> str:
+        """Return a digest of what the mask says, wherever its file lies."""
+        return hashlib.sha256(self.encoded + (self.table or b"")).hexdigest()
 
 
 class MaskSource(Source, Protocol):
