@@ -1,6 +1,7 @@
 """Parameters and multiply-adds of a network, layer by layer, without running it."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -60,21 +61,27 @@ class Summary:
         return sum(row.macs for row in self.rows if row.kind == "conv 1x1") / max(1, self.macs)
 
     def __str__(self) -> str:
-        """Lay the rows out as a table."""
-        rows: list[tuple[str, ...] | str] = [
-            ("layer", "kind", "output", "params", "multiply-adds", "share"),
-            RULE,
-        ]
-        for row in self.rows:
-            share = f"{row.macs / max(1, self.macs):.1%}" if row.macs else ""
-            shape, macs = "×".join(map(str, row.output)), f"{row.macs:,}" if row.macs else ""
-            rows.append((row.path, row.kind, shape, f"{row.params:,}", macs, share))
+        """Lay the rows out as a table of 80 columns, each layer under its block."""
+        head = ("layer", "kind", "output", "params", "mult-adds", "share")
         total = ("total", "", "", f"{self.params:,}", f"{self.macs:,}", "100.0%")
         share = (
             f"1×1 convolutions do {self.pointwise_share:.1%} of the multiply-adds at "
             f"{size_text(self.image_size)}"
         )
-        return format_table([*rows, RULE, total], right=range(2, 6)) + "\n" + share
+        rows = [head, RULE, *self._lines(), RULE, total]
+        return format_table(rows, right=range(2, 6)) + "\n" + share
+
+    def _lines(self) -> Iterator[tuple[str, ...]]:
+        """Give a line to each layer, and before it one to each block or unit without a line."""
+        shown: set[tuple[str, ...]] = set()
+        for row in self.rows:
+            path = tuple(row.path.removesuffix("/conv").split("/"))  # a unit is its convolution
+            outer = [path[:depth] for depth in range(1, len(path)) if path[:depth] not in shown]
+            shown |= {path, *outer}
+            yield from ((_indented(each), *[""] * 5) for each in outer)
+            shape, macs = "×".join(map(str, row.output)), f"{row.macs:,}" if row.macs else ""
+            share = f"{row.macs / self.macs:.1%}" if row.macs else ""
+            yield _indented(path), row.kind, shape, f"{row.params:,}", macs, share
 
     def to_json(self) -> dict[str, Any]:
         """Plain values: image_size, params, macs, pointwise_share, and the rows as objects."""
@@ -85,6 +92,10 @@ class Summary:
             "pointwise_share": self.pointwise_share,
             "rows": [row._asdict() for row in self.rows],
         }
+
+
+def _indented(path: tuple[str, ...]) -> str:
+    return "  " * (len(path) - 1) + path[-1]
 
 
 def summarize(model: Model | str, image_size: ImageSize = 224) -> Summary:

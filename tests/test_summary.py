@@ -10,6 +10,7 @@ import pytest
 
 import flaxmobile
 from flaxmobile.models.mobilenet_v2 import STAGES
+from flaxmobile.registry import get_spec
 from tests.networks import random_variables, small_model
 
 ORACLES = json.loads((Path(__file__).parent / "data" / "oracles.json").read_text())
@@ -130,13 +131,21 @@ def test_auxiliary_classifiers_are_parameters_that_do_no_multiply_adds(name, siz
 def test_printed_table_has_a_line_per_layer_the_totals_and_the_share():
     summary = _v2(1.4)
     lines = str(summary).splitlines()
-    assert len(lines) == len(summary.rows) + 5
-    assert lines[0].split() == ["layer", "kind", "output", "params", "multiply-adds", "share"]
-    stem = ["stem/conv", "conv", "3x3", "112×112×48", "1,296", "16,257,024", "2.8%"]
-    assert lines[2].split() == stem
+    blocks = [line for line in lines[2:-3] if len(line.split()) == 1]
+    assert len(lines) == len(summary.rows) + len(blocks) + 5
+    assert blocks[:2] == ["stage1_block1", "stage2_block1"]
+    assert lines[0].split() == ["layer", "kind", "output", "params", "mult-adds", "share"]
+    assert lines[2].split() == ["stem", "conv", "3x3", "112×112×48", "1,296", "16,257,024", "2.8%"]
+    assert lines[5].startswith("  depthwise  ")
+    assert lines[6].startswith("    norm  ")
     assert lines[-2].split() == ["total", "6,108,776", "582,195,824", "100.0%"]
     assert lines[-1] == "1×1 convolutions do 91.8% of the multiply-adds at 224×224"
-    assert len({len(line) for line in lines[:2] + lines[-3:-1]}) == 1
+
+
+@pytest.mark.parametrize("name", flaxmobile.list_models())
+def test_printed_table_fits_80_columns(name):
+    summary = _summary(name, (), get_spec(name).image_size)
+    assert max(map(len, str(summary).splitlines())) <= 80
 
 
 def test_json_has_the_totals_and_a_row_per_layer():

@@ -1,7 +1,6 @@
 """`flaxmobile predict` with a detector: objects or faces, as boxes over the images."""
 
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -78,16 +77,8 @@ def _sides(box: Sequence[float]) -> dict[str, float]:
     return dict(zip(SIDES, map(float, box), strict=True))
 
 
-def boxes_in_json(paths: Sequence[Path], results: Sequence[Sequence[Found]]) -> str:
-    """Write a JSON array with an object per image."""
-    array = [
-        {"image": str(path), "predictions": [_describe(each) for each in found]}
-        for path, found in zip(paths, results, strict=True)
-    ]
-    return json.dumps(array, indent=2)
-
-
-def _describe(found: Found) -> dict[str, Any]:
+def describe_box(found: Found) -> dict[str, Any]:
+    """Return what JSON and CSV say of an object."""
     keypoints = {"keypoints": found.keypoints} if found.keypoints else {}
     return {
         "index": found.index,

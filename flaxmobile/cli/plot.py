@@ -49,6 +49,7 @@ def plot_predictions(
     results: Sequence[Bars],
     form: str = ".1%",
     overlays: Sequence[Overlay] = (),
+    seen: Sequence[Image.Image] = (),
 ) -> None:
     """Draw the picture; the file appears complete or not at all.
 
@@ -58,13 +59,14 @@ def plot_predictions(
       results: bars of each image.
       form: of their numbers.
       overlays: a mask for each image, whose colours its bars have; none for a classifier's.
+      seen: what to draw in place of each image, such as its heatmap.
     """
     slots = max(5, *map(len, results))
     size = (_INCHES_WIDE, 0.6 + 0.4 * slots)
     with pictures(path, len(images), size, width_ratios=(1, 2)) as rows:
         for number, (image, bars) in enumerate(zip(images, results, strict=True)):
             left, right = rows[number]
-            draw_image(left, image)
+            draw_image(left, image, shown=seen[number] if seen else None)
             colours = [_BEST, *[_OTHER] * (len(bars) - 1)]
             if overlays:
                 _draw_mask(left, overlays[number].mask)
@@ -99,9 +101,14 @@ def pictures(
             figure.savefig(draft, format=path.suffix.lower()[1:], dpi=120)
 
 
-def draw_image(axes: Any, path: Path, longest: int = _THUMBNAIL) -> float:
-    """Draw an image file, its longer side at most `longest` pixels, and return the scale."""
-    image = open_image(path)
+def draw_image(
+    axes: Any, path: Path, longest: int = _THUMBNAIL, shown: Image.Image | None = None
+) -> float:
+    """Draw an image file, its longer side at most `longest` pixels, and return the scale.
+
+    With `shown`, that is drawn under the file's name.
+    """
+    image = open_image(path) if shown is None else shown
     before = image.width
     image.thumbnail((longest, longest))
     axes.imshow(image)

@@ -3,13 +3,22 @@
 import dataclasses
 import json
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
 
 import tyro
 
-from flaxmobile.command.flags import parse, reading_arguments
+from flaxmobile.cli.summary_plot import plot_summary
+from flaxmobile.command.flags import PICTURES, check_writable, parse, reading_arguments
 from flaxmobile.command.options import read_options
-from flaxmobile.registry import create_model, get_spec
+from flaxmobile.errors import check_value
+from flaxmobile.registry import get_spec
+from flaxmobile.sizes import ImageSize
 from flaxmobile.summary import summarize
+from flaxmobile.tasks import build
+
+_PUBLISHED = {"lraspp": (520, 21), "deeplab_v3": (520, 21), "ssdlite": (320, 91)}
+"""Side of the images in pixels and classes of torchvision's networks, all over MobileNet V3."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,17 +26,36 @@ class Config:
     """Count a network's parameters and multiply-adds, layer by layer, for one image."""
 
     model: tyro.conf.Positional[str]
-    """Name or alias of the network; `flaxmobile list` shows them."""
+    """Name or alias of the network; `flaxmobile list` shows them. Or a head over a network: lraspp,
+    deeplab_v3 or ssdlite, --options backbone=v2."""
     alpha: float | None = None
     """Width multiplier; by default the network's."""
-    image_size: int | None = None
-    """Side of the input in pixels; by default the size at which its accuracy was measured."""
+    image_size: Annotated[tuple[int, ...], tyro.conf.arg(metavar="SIDE | HEIGHT WIDTH")] = ()
+    """Size of the input in pixels; by default that at which its accuracy was measured."""
     num_classes: int | None = None
     """Width of the classifier, 0 for none; by default the network's."""
     options: tuple[str, ...] = ()
     """More options of the network, such as groups=8 or flavour=paper."""
     json: bool = False
     """Print JSON for machines instead of the table."""
+    plot: Annotated[Path | None, tyro.conf.arg(metavar="FILE.png")] = None
+    """Draw how parameters and multiply-adds are distributed over the blocks."""
+
+    def size(self) -> ImageSize:
+        """Return the size of the images.
+
+        Raises:
+          InputError: more than two numbers, or an unknown network.
+        """
+        given = self.image_size
+        check_value("image_size", given, len(given) <= 2, "the side, or height and width")
+        if len(given) == 2:
+            return given[0], given[1]
+        if given:
+            return given[0]
+        if self.model in _PUBLISHED:
+            return _PUBLISHED[self.model][0]
+        return get_spec(self.model).image_size
 
 
 def main(prog: str, argv: Sequence[str]) -> None:
@@ -35,6 +63,15 @@ def main(prog: str, argv: Sequence[str]) -> None:
     config = parse(Config, argv, prog)
     with reading_arguments(prog):
         options = read_options(config.options, alpha=config.alpha, num_classes=config.num_classes)
-        size = get_spec(config.model).image_size if config.image_size is None else config.image_size
-        summary = summarize(create_model(config.model, **options), size)
+        if config.plot is not None:
+            check_writable("--plot", config.plot, PICTURES)
+        summary = summarize(build(config.model, **_defaults(config.model) | options), config.size())
+    if config.plot is not None:
+        plot_summary(config.plot, summary)
     print(json.dumps(summary.to_json(), indent=2) if config.json else summary)
+
+
+def _defaults(model: str) -> dict[str, object]:
+    if model not in _PUBLISHED:
+        return {}
+    return {"backbone": "mobilenet_v3_large", "num_classes": _PUBLISHED[model][1]}

@@ -1,3 +1,4 @@
+import csv
 import json
 
 import jax
@@ -25,6 +26,7 @@ def _image(seed, height=40, width=50):
 def folder(tmp_path_factory):
     """Weights, and image files of several kinds."""
     folder = tmp_path_factory.mktemp("predict")
+    (folder / "empty").mkdir()
     metadata = Metadata(PREPROCESSING, NAMES)
     for name, kept in {"w": metadata, "unnamed": Metadata(PREPROCESSING)}.items():
         save_weights(folder / name, "v2", OPTIONS, random_variables(small_model()), kept)
@@ -191,7 +193,9 @@ def test_without_class_names_the_index_is_the_class(predict, known):
         (["rgb.png", "gone.png", "grey.png"], 1, "gone.png cannot be read: there is no such file"),
         (["rgb.png", "broken.jpg"], 1, "broken.jpg cannot be read as an image"),
         (["rgb.png", "text.png"], 1, "text.png is not an image that can be read"),
-        (["rgb.png", "."], 1, ". cannot be read: Is a directory"),
+        (["rgb.png", "empty"], 1, "empty holds no images (it is empty)"),
+        (["rgb.png", "--json", "--csv"], 2, "--json and --csv were given; accepted: one of"),
+        (["rgb.png", "--heatmap"], 2, "--heatmap is drawn into a picture: --plot FILE.png"),
         (["rgb.png", "--weights", "gone"], 1, "gone is not a weights directory"),
         (["rgb.png", "--plot", "a.mp4"], 2, "--plot is a.mp4; accepted: a file name in .png, "),
         (["rgb.png", "--plot", "a"], 2, "--plot is a; accepted: a file name in .png, "),
@@ -244,3 +248,31 @@ def test_a_plot_that_cannot_be_written_leaves_nothing(predict, known, folder):
     assert "taken.png" in err
     assert err.count("\n") == 1
     assert set(folder.iterdir()) == before
+
+
+def test_folders_are_read_in_order_and_csv_has_a_row_for_each_class(predict, folder, tmp_path):
+    for name in ("b.png", "a.png", "sub/c.png", ".hidden.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes((folder / "rgb.png").read_bytes())
+    (tmp_path / "notes.txt").write_text("")
+    status, out, _ = predict(str(tmp_path), "--csv", "--top", "2")
+    rows = list(csv.DictReader(out.splitlines()))
+    assert status == 0
+    names = [str(tmp_path / name) for name in ("a.png", "b.png", "sub/c.png") for _ in range(2)]
+    assert [row["image"] for row in rows] == names
+    _, out, _ = predict("rgb.png", "--json", "--top", "2")
+    known = [each["probability"] for each in json.loads(out)[0]["predictions"]]
+    assert [float(row["probability"]) for row in rows] == pytest.approx(known * 3, abs=1e-6)
+    assert set(rows[0]) == {"image", "index", "class", "probability"}
+
+
+def test_heatmap_is_drawn_over_what_the_network_sees(predict, tmp_path):
+    plain, heated = tmp_path / "plain.png", tmp_path / "heated.png"
+    assert predict("rgb.png", "--plot", str(plain))[0] == 0
+    assert predict("rgb.png", "--plot", str(heated), "--heatmap")[0] == 0
+    with Image.open(plain) as a, Image.open(heated) as b:
+        assert a.size == b.size
+        differs = np.asarray(a) != np.asarray(b)
+    middle = differs.shape[1] // 3
+    assert differs[:, :middle].any()
+    assert not differs[:, middle + 20 :].any()

@@ -1,14 +1,15 @@
 import json
+import re
 
 import pytest
 
-from flaxmobile import cli, create_model, registry, summarize
+from flaxmobile import cli, create_model, create_segmenter, registry, summarize
 
 
 def test_table_is_for_224_pixels_and_1000_classes_by_default(capsys):
     assert cli.main(["summary", "v2", "--alpha", "1.4"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["layer", "kind", "output", "params", "multiply-adds", "share"]
+    assert lines[0].split() == ["layer", "kind", "output", "params", "mult-adds", "share"]
     assert lines[-2].split() == ["total", "6,108,776", "582,195,824", "100.0%"]
     assert lines[-1] == "1×1 convolutions do 91.8% of the multiply-adds at 224×224"
 
@@ -28,6 +29,7 @@ def test_json_is_the_librarys_for_the_given_width_size_and_classes(capsys):
         (["v2", "--alpha", "nan"], "alpha is nan; accepted: "),
         (["v2", "--num-classes", "-1"], "num_classes is -1; accepted: 0 or more"),
         (["v2", "--image-size", "31"], "[1, 31, 31, 3]; accepted: "),
+        (["v2", "--image-size", "1", "2", "3"], "image_size is (1, 2, 3); accepted: the side, or "),
         (["v2", "--image-size", "-1"], "image_size is -1; accepted: "),
     ],
 )
@@ -47,3 +49,19 @@ def test_an_option_that_the_network_does_not_have_is_refused(monkeypatch, capsys
     with pytest.raises(SystemExit):
         cli.main(["summary", "v2", "--alpha", "1"])
     assert "unknown option of mobilenet_v2 'alpha'" in capsys.readouterr().err
+
+
+def test_a_head_and_images_of_two_sides_are_counted_too(capsys):
+    argv = ["summary", "lraspp", "--options", "backbone=v2", "--image-size", "64", "96", "--json"]
+    assert cli.main(argv) == 0
+    found = json.loads(capsys.readouterr().out)
+    summary = summarize(create_segmenter("lraspp", "v2", num_classes=21), (64, 96))
+    assert found == json.loads(json.dumps(summary.to_json()))
+    assert found["image_size"] == [64, 96]
+
+
+def test_picture_has_the_blocks_and_the_share_of_each_kind_of_layer(tmp_path, capsys):
+    picture = tmp_path / "v2.svg"
+    assert cli.main(["summary", "v2", "--plot", str(picture)]) == 0
+    text = picture.read_text()
+    assert {"stage7_block1", "conv 1x1, 89.1 %"} <= set(re.findall("<!-- (.*) -->", text))

@@ -1,0 +1,36 @@
+"""What a classifier sees of an image, coloured where it speaks for its class."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from flaxmobile.heatmaps import grad_cam
+from flaxmobile.layers import Network
+from flaxmobile.preprocessing import Preprocessing, open_image
+from flaxmobile.trees import Tree
+
+_COLOURS = "inferno"  # of matplotlib
+_OPACITY = 0.5
+
+
+def draw_heatmaps(
+    model: Network,
+    variables: Tree,
+    paths: Sequence[Path],
+    classes: Sequence[int],
+    preprocessing: Preprocessing,
+) -> list[Image.Image]:
+    """Lay the heat of a class over the part of each image file that the classifier sees."""
+    import matplotlib as mpl
+
+    pictures = []
+    for path, each in zip(paths, classes, strict=True):
+        crop = preprocessing.crop(open_image(path))
+        images = preprocessing.normalize(np.asarray(crop))[None]
+        heat = np.asarray(grad_cam(model, variables, images, np.array([each])))[0]
+        smooth = Image.fromarray(heat).resize(crop.size, Image.Resampling.BILINEAR)
+        coloured = Image.fromarray(mpl.colormaps[_COLOURS](np.asarray(smooth), bytes=True))
+        pictures.append(Image.blend(crop, coloured.convert("RGB"), _OPACITY))
+    return pictures
