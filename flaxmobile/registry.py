@@ -4,13 +4,15 @@ import dataclasses
 import types
 import typing
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
-from flaxmobile.errors import InputError, unknown
+from flaxmobile.errors import InputError, check_choice, unknown
 from flaxmobile.layers import Network
+from flaxmobile.nnx import NNXModel
 from flaxmobile.specs import ALIASES, SPECS, Spec
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
@@ -39,7 +41,19 @@ def get_spec(name: str) -> Spec:
     return SPECS[resolve_name(name)]
 
 
-def create_model(name: str, /, **options: Any) -> Network:
+@typing.overload
+def create_model(name: str, /, *, api: Literal["linen"] = ..., **options: Any) -> Network: ...
+
+
+@typing.overload
+def create_model(
+    name: str, /, *, api: Literal["nnx"], rngs: nnx.Rngs, **options: Any
+) -> NNXModel: ...
+
+
+def create_model(
+    name: str, /, *, api: str = "linen", rngs: nnx.Rngs | None = None, **options: Any
+) -> Network | NNXModel:
     """Build a classifier.
 
     Args:
@@ -47,15 +61,22 @@ def create_model(name: str, /, **options: Any) -> Network:
       **options: fields of the network's class, such as `alpha`, `num_classes`, `dtype` (a type or
         its name), `padding`, `output_stride`; `flaxmobile info NAME` explains all of them. `name`
         is Flax's own: the name as a submodule, inside your module.
+      api: "linen", or "nnx" for a module of Flax NNX.
+      rngs: random keys of an NNX module, such as `nnx.Rngs(0)`.
 
     Returns:
       A Flax module: `model.init(key, images)` and `model.apply(variables, images, train=False)`
-      for images [n, h, w, 3] give logits [n, num_classes] in float32.
+      for images [n, h, w, 3] give logits [n, num_classes] in float32. With "nnx" an
+      `flaxmobile.NNXModel`, which holds its variables: `model(images)`.
 
     Raises:
       InputError: an unknown name or option, or a value that the network does not offer.
     """
-    return _build(name, options)
+    check_choice("api", api, ("linen", "nnx"))
+    if rngs is not None and api == "linen":
+        raise InputError('rngs are for api="nnx"; a Linen module gets its keys with each call')
+    model = _build(name, options)
+    return model if api == "linen" else NNXModel(model, rngs=rngs)
 
 
 def create_backbone(

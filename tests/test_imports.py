@@ -28,7 +28,7 @@ FLOORS = (
     ),
     ("tpu", "sizes", "ops"),
     ("command", "layers", "preprocessing"),
-    ("models", "segmentation", "heatmaps"),
+    ("models", "segmentation", "heatmaps", "nnx"),
     ("specs", "detection"),
     ("registry", "inference"),
     ("tasks", "variables", "dilation_search", "summary", "descriptions"),

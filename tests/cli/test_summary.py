@@ -28,6 +28,7 @@ def test_json_is_the_librarys_for_the_given_width_size_and_classes(capsys):
         (["v2", "--alpha", "0"], "alpha is 0.0; accepted: "),
         (["v2", "--alpha", "nan"], "alpha is nan; accepted: "),
         (["v2", "--num-classes", "-1"], "num_classes is -1; accepted: 0 or more"),
+        (["v2", "--options", "api=nnx"], "--options has api, which is for Python alone"),
         (["v2", "--image-size", "31"], "[1, 31, 31, 3]; accepted: "),
         (["v2", "--image-size", "1", "2", "3"], "image_size is (1, 2, 3); accepted: the side, or "),
         (["v2", "--image-size", "-1"], "image_size is -1; accepted: "),
