@@ -16,6 +16,7 @@ COMMANDS = {
     "list": "show every network, or with --pretrained all published weights",
     "info": "explain a network: paper, figures, every option",
     "summary": "count a network's parameters and multiply-adds, layer by layer",
+    "plot-filters": "draw the first and the depthwise kernels, and count the dead ones",
     "predict": "classify images with a weights directory",
     "export": "write a network for phones, ONNX Runtime, JAX or TensorFlow Serving",
     "train": "train or evaluate a network (also: python -m train)",
@@ -31,6 +32,7 @@ _ELSEWHERE = {
     "bench": "flaxmobile.bench.command",
     "convert": "convert.__main__",
     "pack": "train.pack",
+    "plot-filters": "flaxmobile.cli.filters",
     "train": "train.__main__",
 }
 
