@@ -34,7 +34,7 @@ class Config:
 
     weights: Annotated[str, tyro.conf.arg(metavar="DIR|PUBLISHED")]
     """Weights directory, or published weights such as torchvision:mobilenet_v2."""
-    output: Annotated[Path, tyro.conf.arg(metavar="FILE.png")]
+    output: Annotated[Path, tyro.conf.arg(metavar="FILE.png")] = Path("filters.png")
     """Picture to write: .png, .pdf or .svg."""
 
 
