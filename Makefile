@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 WORKERS ?= auto
 WITHOUT_PINS := litert-converter  # it pins an xdsl that excludes tyro's typing-extensions
 
-.PHONY: train test test-newest lint docs clean
+.PHONY: train test test-newest lint docs release-check clean
 
 NEWEST := tests/test_compat.py tests/test_compiler.py tests/test_golden.py tests/test_registry.py \
 	tests/test_summary.py tests/test_weights.py tests/cli tests/command tests/exporters tests/inference \
@@ -32,6 +32,18 @@ lint: $(VENV)/.installed-lint
 
 docs: $(VENV)/.installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# Build the wheel, install it into an environment of its own, and use it away from the checkout.
+release-check: $(VENV)/.installed-release
+	rm -rf dist build/release
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/twine check --strict dist/*
+	$(PYTHON) -m venv build/release
+	build/release/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
+	cd build/release && for command in doctor list "info v2" "summary v2 --plot v2.png" \
+	  "train --model v2 --alpha 0.35 --steps 8 --output run" "export --help" "bench --help" \
+	  "plot-filters --weights run/best" "convert --help" "pack --help" "push --help"; do \
+	  echo "flaxmobile $$command"; bin/flaxmobile $$command > output || exit 1; done
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
