@@ -104,7 +104,7 @@ RECIPES = {
         {
             "alpha": 0.5,
             "batch_size": 32,
-            "epochs": 12,
+            "epochs": 10,
             "optimizer": "adamw",
             "learning_rate": 3e-3,
             "weight_decay": 0.02,
