@@ -93,7 +93,7 @@ def test_a_run_learns_and_writes_what_it_found(trained):
     validated = lines(trained, "validation")
     assert set(validated[0]) == {"step", "epoch", "split", "miou", "accuracy", "loss"}
     best = max(validated, key=lambda line: (line["miou"], -line["loss"]))
-    assert best["miou"] > 0.75 > validated[0]["miou"]
+    assert best["miou"] > 0.8  # all ground has 0.23
     metadata = load_metadata(trained / "best")
     assert metadata.class_names == NAMES
     assert metadata.source["step"] == best["step"]
