@@ -148,7 +148,7 @@ class Config(TaskSettings, DataSettings, OptimizationSettings, HostSettings, Pla
             raise InputError(f"{who} needs --init-from: there is no trained backbone yet")
         if self.eval_only and not self.weights:
             raise InputError("--eval-only needs --init-from WEIGHTS, or --output RUN")
-        if self.best_by == "map" and not self.multi_label:
+        if self.task == "classify" and self.best_by == "map" and not self.multi_label:
             raise InputError("--best-by map needs --multi-label")
         if self.track:
             check_tracker(self.track)

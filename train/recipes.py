@@ -115,6 +115,20 @@ RECIPES = {
         },
         "the embedded scenes, for --task segment",
     ),
+    "detect-scenes": Recipe(
+        {
+            "alpha": 0.5,
+            "batch_size": 32,
+            "epochs": 16,
+            "optimizer": "adamw",
+            "learning_rate": 2e-3,
+            "weight_decay": 0.02,
+            "schedule": "cosine",
+            "warmup_epochs": 1.0,
+            "flip": False,
+        },
+        "the embedded scenes, for --task detect",
+    ),
     "finetune": Recipe(
         {
             "batch_size": 16,

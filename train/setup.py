@@ -35,11 +35,12 @@ from train.start import (
 )
 from train.step import Objective, TrainState, create_state
 from train.tasks.classify import Classify
+from train.tasks.detect import Detect
 from train.tasks.segment import Segment
 from train.tasks.settings import TaskName
 from train.tasks.task import Task
 
-TASKS: dict[TaskName, Task] = {"classify": Classify(), "segment": Segment()}
+TASKS: dict[TaskName, Task] = {"classify": Classify(), "segment": Segment(), "detect": Detect()}
 
 
 @dataclasses.dataclass(frozen=True)

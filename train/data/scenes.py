@@ -157,6 +157,10 @@ class SceneSource:
         """Return the width and height that all scenes have."""
         return iter([(SIDE, SIDE)])
 
+    def most_objects(self) -> int:
+        """Return the most digits that a scene can have."""
+        return _MOST_DIGITS
+
     def listing(self) -> Iterable[str]:
         """Name each scene."""
         return (f"{self.split}/{index}" for index in range(len(self)))

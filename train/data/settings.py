@@ -81,6 +81,9 @@ class DataSettings(DataSelection):
     scale_range: tuple[float, float] = (0.5, 2.0)
     """Least and largest random scale of training images before they are cropped, for --task
     segment."""
+    box_augmentation: Literal["ssdlite", "ssd", "none"] = "ssdlite"
+    """Augmentation for --task detect, as in torchvision's reference: ssdlite crops and mirrors, ssd
+    zooms out and distorts colours as well."""
     flip: bool = True
     """Mirror half of the training photographs. --no-flip for letters, X-rays and the like."""
     auto_augment: Literal["randaugment", "autoaugment", "v0", "trivial", "augmix"] | None = None

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any, Literal, NamedTuple
 
 from flaxmobile.errors import InputError, check_choice
-from flaxmobile.tasks import HEADS, SEGMENTERS
+from flaxmobile.tasks import DETECTORS, HEADS, SEGMENTERS
 
 TaskName = Literal["classify", "segment", "detect"]
 Metric = Literal["accuracy", "top5", "loss", "map", "miou"]
@@ -32,9 +32,17 @@ _OF_CLASSES = (
 )  # fmt: skip
 """Settings that apply to classification alone."""
 
+_NOT_OF_BOXES = ("class_weights", "resize_size", "scale_range", "train_size")
+
 FACTS: dict[TaskName, Facts] = {
     "classify": Facts("digits", ("accuracy", "top5", "loss", "map")),
-    "segment": Facts("scenes", ("miou", "accuracy", "loss"), tuple(SEGMENTERS), _OF_CLASSES),
+    "segment": Facts(
+        "scenes",
+        ("miou", "accuracy", "loss"),
+        tuple(SEGMENTERS),
+        (*_OF_CLASSES, "box_augmentation"),
+    ),
+    "detect": Facts("scenes", ("map", "loss"), tuple(DETECTORS), (*_OF_CLASSES, *_NOT_OF_BOXES)),
 }
 """Tasks that can be trained."""
 
@@ -44,13 +52,15 @@ class TaskSettings:
     """Flags about the task."""
 
     task: TaskName = "classify"
-    """What the network is for: a class for an image, or one for each of its pixels (segment)."""
+    """What the network is for: a class for an image, one for each of its pixels (segment), or boxes
+    around its objects (detect)."""
     head: str | None = None
-    """Head over the network, where the task has one: lraspp or deeplab_v3 for segment; by default
-    the first."""
+    """Head over the network, where the task has one: lraspp or deeplab_v3 for segment, ssdlite for
+    detect; by default the first."""
     best_by: Metric = "accuracy"
-    """Validation result that the best weights have the best of; by default accuracy, or miou for
-    segment. map is that of --multi-label."""
+    """Validation result that the best weights have the best of; by default accuracy, miou for
+    segment, map (COCO's mean average precision) for detect. With --multi-label map is the mean of
+    the classes' average precisions."""
 
     def check_task(self) -> None:
         """Raise InputError for settings that do not apply to the task."""

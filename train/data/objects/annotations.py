@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from PIL import ExifTags, Image
@@ -11,7 +11,7 @@ from PIL import ExifTags, Image
 from flaxmobile.errors import InputError
 from flaxmobile.preprocessing import UnreadableImageError
 from train.data.files import LeftOut
-from train.data.records import Record
+from train.data.records import Record, Source
 
 BACKGROUND = "__background__"
 """Name of class 0, torchvision's."""
@@ -103,6 +103,13 @@ def annotate(
         np.array([label for _, label, _ in kept], np.int32),
         np.array([ignored for _, _, ignored in kept], bool),
     )
+
+
+class BoxedSource(Source, Protocol):
+    """Records whose labels are `Annotations`."""
+
+    def most_objects(self) -> int:
+        """Return a number of objects that no image exceeds, at least 1."""
 
 
 @dataclasses.dataclass(frozen=True)

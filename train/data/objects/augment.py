@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
+from train.data.augmentation import Change
 from train.data.objects.annotations import Annotations
 from train.data.operations import apply_operation, shift_hue
 
@@ -40,12 +41,14 @@ class BoxAugmentation:
       flip: mirror half of the images.
       zoom_out: the image becomes smaller by up to this factor, half of the time; 1 is off.
       distort: change the colours, see `distort_colors`.
+      changes: more changes of the colours.
     """
 
     crop: bool = True
     flip: bool = True
     zoom_out: float = 1.0
     distort: bool = False
+    changes: tuple[Change, ...] = ()
 
     def __call__(
         self, image: Image.Image, annotations: Annotations, size: int, rng: np.random.Generator
@@ -53,6 +56,8 @@ class BoxAugmentation:
         """Return a random variant, size × size pixels, with the boxes whose middle it shows."""
         if self.distort:
             image = distort_colors(image, rng)
+        for change in self.changes:
+            image = change(image, rng)
         window = np.array([0, 0, *image.size], float)
         if self.zoom_out > 1 and rng.random() < 0.5:
             window = zoom_window(window, self.zoom_out, rng)
