@@ -92,7 +92,10 @@ class Predictor(nn.Module):
             n, height, width, channels = x.shape
             x = self.unit(channels, 3, groups=channels, name=f"map{level}_depthwise")(x, train)
             project = Conv(
-                BOXES_PER_CELL * self.features, dtype=self.dtype, name=f"map{level}_project"
+                BOXES_PER_CELL * self.features,
+                dtype=self.dtype,
+                kernel_init=nn.initializers.normal(0.03),  # torchvision's, for logits near 0
+                name=f"map{level}_project",
             )
             numbers.append(project(x).reshape(n, height * width * BOXES_PER_CELL, self.features))
         return jnp.concatenate(numbers, 1)

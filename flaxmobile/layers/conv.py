@@ -13,7 +13,7 @@ from flaxmobile.layers.norm import BatchNorm
 from flaxmobile.ops import Padding, dense_conv, depthwise_conv, grouped_conv, pointwise_conv
 from flaxmobile.ops.expanded_norm import Factors
 
-kernel_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+he_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 """He et al. 2015 with the fan-out, torchvision's choice for these networks."""
 
 
@@ -30,6 +30,7 @@ class Conv(nn.Module):
       padding: see `flaxmobile.ops.make_window`.
       use_bias: add a bias per output channel.
       dtype: type of the arithmetic; parameters are float32.
+      kernel_init: initializer of the kernel.
     """
 
     features: int
@@ -40,6 +41,7 @@ class Conv(nn.Module):
     padding: Padding = "symmetric"
     use_bias: bool = True
     dtype: jnp.dtype = jnp.float32
+    kernel_init: nn.initializers.Initializer = he_fan_out
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -52,7 +54,7 @@ class Conv(nn.Module):
         size = self.kernel_size
         height, width = (size, size) if isinstance(size, int) else size
         shape = (height, width, x.shape[-1] // self.groups, self.features)
-        kernel = jnp.asarray(self.param("kernel", kernel_init, shape, jnp.float32), self.dtype)
+        kernel = jnp.asarray(self.param("kernel", self.kernel_init, shape, jnp.float32), self.dtype)
         y = self.convolve(jnp.asarray(x, self.dtype), kernel)
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)

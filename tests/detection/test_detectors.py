@@ -37,6 +37,15 @@ def test_the_finer_map_is_the_expansion_where_there_is_one(name, taps):
     assert (outputs["logits"].shape, outputs["logits"].dtype) == ((2, boxes, 5), np.float32)
 
 
+def test_predictors_begin_as_torchvisions_do(small):
+    """With a deviation of 0.03, so that no class is likelier than another."""
+    params = flaxmobile.init(small[0], jax.random.key(0))["params"]
+    for group in ("offsets", "logits"):
+        kernel = np.asarray(params[group]["map1_project"]["kernel"])
+        assert kernel.std() == pytest.approx(0.03, rel=0.1)
+        assert not params[group]["map1_project"]["bias"].any()
+
+
 def test_weights_directory_returns_the_same_network(small, tmp_path):
     model, variables = small
     flaxmobile.save_weights(tmp_path / "w", "ssdlite", options_of(model), variables)
