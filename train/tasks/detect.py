@@ -13,8 +13,9 @@ from train.average_precision import check_library
 from train.config import Config
 from train.data import Dataset
 from train.data.augmentation import color_changes
-from train.data.objects import BoxedSource, open_objects
+from train.data.objects.annotations import BoxedSource
 from train.data.objects.augment import PRESETS
+from train.data.objects.opening import open_objects
 from train.data.objects.readers import AugmentedBoxes, PreparedBoxes
 from train.data.records import Source
 from train.tasks.detection_loss import DetectionLoss

@@ -7,7 +7,7 @@ from PIL import Image
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from train.data.objects import Annotations
+from train.data.objects.annotations import Annotations
 from train.data.objects.augment import (
     PRESETS,
     BoxAugmentation,

@@ -17,7 +17,7 @@ from tests.train.data.objects.conftest import (
     write_voc,
     write_yolo,
 )
-from train.data.objects import open_annotated
+from train.data.objects.folders import open_annotated
 from train.data.records import Selection
 
 

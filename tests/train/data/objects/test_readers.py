@@ -5,8 +5,9 @@ import pytest
 
 from flaxmobile.preprocessing import UnreadableImageError
 from tests.train.data.objects.conftest import write_coco
-from train.data.objects import Annotations, open_annotated
+from train.data.objects.annotations import Annotations
 from train.data.objects.augment import PRESETS
+from train.data.objects.folders import open_annotated
 from train.data.objects.readers import AugmentedBoxes, PreparedBoxes
 from train.data.records import Selection
 
