@@ -118,13 +118,14 @@ RECIPES = {
     "detect-scenes": Recipe(
         {
             "alpha": 0.5,
-            "batch_size": 32,
-            "epochs": 16,
+            "batch_size": 16,
+            "epochs": 12,
             "optimizer": "adamw",
-            "learning_rate": 2e-3,
+            "learning_rate": 5e-3,
             "weight_decay": 0.02,
             "schedule": "cosine",
             "warmup_epochs": 1.0,
+            "box_augmentation": "none",
             "flip": False,
         },
         "the embedded scenes, for --task detect",

@@ -95,7 +95,7 @@ def test_a_run_learns_and_writes_what_it_found(trained):
     validated = lines(trained, "validation")
     assert set(validated[0]) == {"step", "epoch", "split", "map", "map50", "map75", "loss"}
     best = max(validated, key=lambda line: (line["map"], -line["loss"]))
-    assert best["map"] > 0.25 > 0.1 > validated[0]["map"]
+    assert best["map"] > 0.25 > validated[0]["map"]
     assert best["map50"] > 0.65
     metadata = load_metadata(trained / "best")
     assert metadata.class_names == NAMES
