@@ -16,7 +16,7 @@ _REDUCTIONS = (8, 4, 2)
 """Divisors of both sides at which PIL decodes JPEG files."""
 
 _MARGIN = 2.5
-"""A part is decoded at reduced scale if it stays so many times larger than what it is scaled to.
+"""Least size of a part decoded at reduced scale, as a multiple of what it is then scaled to.
 
 libjpeg-turbo then leaves out high frequencies that the scaling would leave out too. On 14
 photographs in JPEG of quality 90, with and without chroma subsampling, scaled by PIL with

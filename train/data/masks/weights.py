@@ -7,7 +7,7 @@ from train.data.masks.mask import IGNORED, decode_mask
 from train.data.records import Source
 
 _MOST = 1000
-"""Masks that are read; of more, so many evenly spaced ones."""
+"""Most masks that are read; a larger split is sampled evenly."""
 
 
 def balanced_weights(source: Source, classes: int) -> tuple[float, ...]:
