@@ -7,6 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 WORKERS ?= auto
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --max-worker-restart 0
 WITHOUT_PINS := litert-converter  # it pins an xdsl that excludes tyro's typing-extensions
 
 .PHONY: train test test-newest lint docs release-check clean
@@ -20,10 +21,10 @@ train: $(VENV)/.installed
 	$(BIN)/python -m train --model v2 --alpha 1.4
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+	$(PYTEST)
 
 test-newest: $(VENV)/.installed-newest
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(NEWEST)
+	$(PYTEST) $(NEWEST)
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff format --check .

@@ -11,17 +11,6 @@ _SKIPPED = 2
 """Steps before the trace, which wait for compilation and for the first images."""
 
 
-def _options() -> jax.profiler.ProfileOptions:
-    """Trace devices and the runtime, without each call of Python.
-
-    They would hide the rest, and hooking the threads that decode images has crashed a run in CI
-    (jax 0.10.2).
-    """
-    options = jax.profiler.ProfileOptions()
-    options.python_tracer_level = 0
-    return options
-
-
 class Profile:
     """Traces steps of a run into a directory; each process writes its own devices."""
 
@@ -35,7 +24,7 @@ class Profile:
         """Return the context of a training step."""
         self._taken += 1
         if self._left and not self._running and self._taken > _SKIPPED:
-            jax.profiler.start_trace(self._directory, profiler_options=_options())
+            jax.profiler.start_trace(self._directory)
             self._running = True
         if not self._running:
             return contextlib.nullcontext()
