@@ -21,6 +21,7 @@ _IN_A_ROW = (
     "mobilenet_v2",
     "mobilenet_v3_large",
     "mobilenet_v3_small",
+    "mobilenet_v4",
     "mobilenext",
     "mnasnet",
 )

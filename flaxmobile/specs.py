@@ -14,6 +14,7 @@ from flaxmobile.models.mnasnet import MnasNet
 from flaxmobile.models.mobilenet_v1 import MobileNetV1
 from flaxmobile.models.mobilenet_v2 import MobileNetV2
 from flaxmobile.models.mobilenet_v3 import MobileNetV3Large, MobileNetV3Small
+from flaxmobile.models.mobilenet_v4 import MobileNetV4
 from flaxmobile.models.mobilenext import MobileNeXt
 from flaxmobile.models.shufflenet_v1 import ShuffleNetV1
 from flaxmobile.models.shufflenet_v2 import ShuffleNetV2
@@ -88,6 +89,16 @@ SPECS: dict[str, Spec] = {
         paper="Searching for MobileNetV3 (arXiv:1905.02244)",
         top1=67.668,
         top1_source="torchvision IMAGENET1K_V1",
+    ),
+    "mobilenet_v4": Spec(
+        network=MobileNetV4,
+        aliases=("v4",),
+        year=2024,
+        params=3_774_024,
+        macs=186_005_568,
+        paper="MobileNetV4: Universal Models for the Mobile Ecosystem (arXiv:2404.10518)",
+        top1=73.8,
+        top1_source="the paper's MNv4-Conv-S",
     ),
     "mobilenext": Spec(
         network=MobileNeXt,

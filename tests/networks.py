@@ -18,6 +18,7 @@ from flaxmobile.models import (
     mobilenet_v1,
     mobilenet_v2,
     mobilenet_v3,
+    mobilenet_v4,
     mobilenext,
 )
 from flaxmobile.registry import get_spec, model_options
@@ -132,6 +133,13 @@ def _short_v3(table):
     return table._replace(stages=tuple(stages))
 
 
+def _short_v4(table):
+    """A table of V4 with the first two blocks of each stage, and the last of the third."""
+    stages = [rows[:2] for rows in table.stages]
+    stages[2] += table.stages[2][-1:]
+    return table._replace(stages=tuple(stages))
+
+
 def _without(table, *names):
     """A table without these Inception modules."""
     return tuple(block for block in table if block.name not in names)
@@ -166,6 +174,7 @@ SHORT: dict[str, dict[str, Any]] = {
     "mobilenet_v2": {"stages": _short(mobilenet_v2.STAGES)},
     "mobilenet_v3_large": {"table": _short_v3(mobilenet_v3.LARGE)},
     "mobilenet_v3_small": {"table": _short_v3(mobilenet_v3.SMALL)},
+    "mobilenet_v4": {"tables": {"small": _short_v4(mobilenet_v4.SMALL)}},
     "mobilenext": {"stages": _short(mobilenext.STAGES)},
     "shufflenet_v1": {"units": (1, 2, 1)},
     "shufflenet_v2": {"units": (1, 2, 1)},

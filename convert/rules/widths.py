@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from flaxmobile.models import mnasnet, mobilenet_v1, mobilenet_v2, mobilenext
+from flaxmobile.layers import Unit
+from flaxmobile.models import mnasnet, mobilenet_v1, mobilenet_v2, mobilenet_v4, mobilenext
 from flaxmobile.models import shufflenet_v1 as v1
 from flaxmobile.models import shufflenet_v2 as v2
 from flaxmobile.models.mobilenet_v3 import MobileNetV3
@@ -52,6 +53,17 @@ def mobilenet_v3_widths(model: MobileNetV3) -> Widths:
         channels[f"{block.name}/depthwise/conv"] = block.row.expanded_channels
         channels[f"{block.name}/project/conv"] = block.row.channels
     return channels
+
+
+def mobilenet_v4_widths(model: mobilenet_v4.MobileNetV4) -> Widths:
+    """Channels of the stem and of all blocks."""
+    widths = {"stem/conv": model.stem_channels}
+    for block in model.blocks()[1:]:
+        if isinstance(block.row, Unit):
+            widths[f"{block.name}/conv"] = block.row.features
+        else:
+            widths[f"{block.name}/project/conv"] = model.width(block.row.channels)
+    return widths
 
 
 def mobilenext_widths(model: mobilenext.MobileNeXt) -> Widths:

@@ -6,6 +6,7 @@
 | inverted residual, linear | MobileNet V2, table 1 | `mobilenet_v2.InvertedResidual` |
 | squeeze-excite | SENet, figure 2 | `flaxmobile.layers.SqueezeExcite` |
 | with squeeze-excite | V3, figure 4 | `mobilenet_v3.SqueezedInvertedResidual` |
+| universal inverted bottleneck | V4, figure 4 | `mobilenet_v4.UniversalInvertedBottleneck` |
 | sandglass | MobileNeXt, table 1 | `mobilenext.Sandglass` |
 | MBConv | MnasNet, figure 7 | `mnasnet.MBConv` |
 | channel shuffle | ShuffleNet V1, figure 1c | `flaxmobile.layers.channel_shuffle` |

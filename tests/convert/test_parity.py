@@ -38,6 +38,7 @@ NETWORKS = {
     ("timm", "mnasnet", 1.0): lambda: timms_own("mnasnet_small"),
     ("timm", "mobilenet_v1", 1.0): lambda: timms_own("mobilenetv1_100h"),
     ("timm", "mobilenet_v2", 1.1): lambda: timms_own("mobilenetv2_110d"),
+    ("timm", "mobilenet_v4", 1.0): lambda: timms_own("mobilenetv4_conv_medium"),
     ("timm", "mobilenet_v3_large", 0.5): lambda: timms("mobilenetv3_large", 0.5),
     ("timm", "mobilenet_v3_small", 0.5): lambda: timms("mobilenetv3_small", 0.5),
     ("timm-tf", "mobilenet_v3_large", 0.75): lambda: timms("mobilenetv3_large", 0.75, **TF),

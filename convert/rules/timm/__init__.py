@@ -8,6 +8,7 @@ from convert.rules.timm import (
     mobilenet_v1,
     mobilenet_v2,
     mobilenet_v3,
+    mobilenet_v4,
     xception,
 )
 
@@ -16,6 +17,7 @@ RULES = {
     "mobilenet_v2": mobilenet_v2.RULE,
     "mobilenet_v3_large": mobilenet_v3.LARGE,
     "mobilenet_v3_small": mobilenet_v3.SMALL,
+    "mobilenet_v4": mobilenet_v4.RULE,
     "mnasnet": mnasnet.RULE,
     "inception_v3": inception_v3.RULE,
     "inception_v4": inception_v4.RULE,

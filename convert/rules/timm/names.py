@@ -29,6 +29,7 @@ class Family(NamedTuple):
 
 
 _HALF_TO_140 = ("050", "075", "100", "140")
+_V4_SMALL = {"variant": "small"}
 
 FAMILIES = (
     *(
@@ -56,6 +57,16 @@ FAMILIES = (
             ("_minimal_{width}", ("100",), {"minimalistic": True}),
         )
     ),
+    Family("timm", "mobilenet_v4", "mobilenetv4_conv_small_{width}", ("035", "050"), _V4_SMALL),
+    *(
+        Family(
+            "timm",
+            "mobilenet_v4",
+            f"mobilenetv4_conv_{size}",
+            options={"variant": size, "alpha": 1.0},
+        )
+        for size in ("small", "medium", "large")
+    ),
     Family("timm", "mnasnet", "mnasnet_{width}", _HALF_TO_140, {"variant": "b1"}),
     Family("timm", "mnasnet", "semnasnet_{width}", _HALF_TO_140, {"variant": "a1"}),
     Family("timm", "mnasnet", "mnasnet_small", options={"variant": "small", "alpha": 1.0}),
@@ -76,7 +87,9 @@ OTHERS = {
     "mobilenetv3_rw": "its squeeze-excite and its head are not those of the paper's network",
     "mobilenetv3_large_150d": "it also repeats its first block and its last convolution",
     r"mobilenet_edgetpu_.*": "it is built of other blocks, with whole convolutions",
-    r"mobilenetv4_.*|mobilenetv5_.*": "a later network, which flaxmobile does not have",
+    r"mobilenetv4_hybrid_.*": "it has attention, which no network of flaxmobile has",
+    r"mobilenetv4_conv_(aa|blur)_.*": "it blurs before it shrinks",
+    r"mobilenetv5_.*": "a later network, which flaxmobile does not have",
     r"xception(41|65|71)p?": "DeepLab's aligned Xception, another network than the paper's",
     r"inception_next_.*": "a ConvNeXt, no Inception network",
 }

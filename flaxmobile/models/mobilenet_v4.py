@@ -1,0 +1,312 @@
+"""MobileNet V4: universal inverted bottlenecks, whose depthwise convolutions are optional.
+
+Paper: Qin et al., "MobileNetV4: Universal Models for the Mobile Ecosystem", ECCV 2024
+(arXiv:2404.10518). The networks are the convolutional ones of its appendix (MNv4-Conv-S, -M and
+-L), the block its figure 4.
+
+Where the paper and the implementations (timm, TensorFlow Model Garden) differ, we follow timm,
+whose weights are published:
+
+- The first stages of the small network are plain convolutions, all with an activation; the paper
+  writes each pair as a fused inverted bottleneck, whose projection is linear.
+- The last convolution, behind pooling, has 1280 channels at every alpha; the stem does not shrink
+  below alpha 1. The paper has no widths.
+- Normalization has PyTorch's epsilon and momentum.
+- Dropout 0.2 before the classifier.
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import ClassVar, NamedTuple
+
+from flax import linen as nn
+from jax import Array
+
+from flaxmobile.errors import check_choice
+from flaxmobile.layers import (
+    Activation,
+    Block,
+    ConvNorm,
+    Layer,
+    MakeUnit,
+    Maps,
+    Place,
+    ScaledNetwork,
+    relu,
+    round_channels,
+    unit_block,
+)
+
+
+class Conv(NamedTuple):
+    """A row that is a single convolution."""
+
+    channels: int
+    kernel: int = 1
+    stride: int = 1
+
+
+class Fused(NamedTuple):
+    """A fused inverted bottleneck ("FusedIB"): a 3×3 convolution expands."""
+
+    channels: int
+    expansion: int
+    stride: int
+
+
+class UIB(NamedTuple):
+    """A universal inverted bottleneck.
+
+    Attributes:
+      channels: of the output.
+      expansion: hidden channels over input channels.
+      start, middle: side of the depthwise kernel before and after the expansion; 0 has none. With
+        both it is the paper's "ExtraDW", with the first alone "ConvNext", with the second "IB",
+        with neither "FFN".
+      stride: of the last depthwise convolution.
+    """
+
+    channels: int
+    expansion: int
+    start: int = 0
+    middle: int = 0
+    stride: int = 1
+
+
+class Table(NamedTuple):
+    """A network: the width of its stem, and the rows of each stage."""
+
+    stem: int
+    stages: tuple[tuple[Conv | Fused | UIB, ...], ...]
+
+
+SMALL = Table(
+    stem=32,
+    stages=(
+        (Conv(32, 3, stride=2), Conv(32)),
+        (Conv(96, 3, stride=2), Conv(64)),
+        (UIB(96, 3, 5, 5, stride=2), *[UIB(96, 2, 0, 3)] * 4, UIB(96, 4, 3, 0)),
+        (
+            UIB(128, 6, 3, 3, stride=2),
+            UIB(128, 4, 5, 5),
+            UIB(128, 4, 0, 5),
+            UIB(128, 3, 0, 5),
+            UIB(128, 4, 0, 3),
+            UIB(128, 4, 0, 3),
+        ),
+        (Conv(960),),
+    ),
+)
+MEDIUM = Table(
+    stem=32,
+    stages=(
+        (Fused(48, 4, stride=2),),
+        (UIB(80, 4, 3, 5, stride=2), UIB(80, 2, 3, 3)),
+        (
+            UIB(160, 6, 3, 5, stride=2),
+            UIB(160, 4, 3, 3),
+            UIB(160, 4, 3, 3),
+            UIB(160, 4, 3, 5),
+            UIB(160, 4, 3, 3),
+            UIB(160, 4, 3, 0),
+            UIB(160, 2),
+            UIB(160, 4, 3, 0),
+        ),
+        (
+            UIB(256, 6, 5, 5, stride=2),
+            UIB(256, 4, 5, 5),
+            UIB(256, 4, 3, 5),
+            UIB(256, 4, 3, 5),
+            UIB(256, 4),
+            UIB(256, 4, 3, 0),
+            UIB(256, 2, 3, 5),
+            UIB(256, 4, 5, 5),
+            UIB(256, 4),
+            UIB(256, 4),
+            UIB(256, 2, 5, 0),
+        ),
+        (Conv(960),),
+    ),
+)
+LARGE = Table(
+    stem=24,
+    stages=(
+        (Fused(48, 4, stride=2),),
+        (UIB(96, 4, 3, 5, stride=2), UIB(96, 4, 3, 3)),
+        (
+            UIB(192, 4, 3, 5, stride=2),
+            *[UIB(192, 4, 3, 3)] * 3,
+            UIB(192, 4, 3, 5),
+            *[UIB(192, 4, 5, 3)] * 5,
+            UIB(192, 4, 3, 0),
+        ),
+        (
+            UIB(512, 4, 5, 5, stride=2),
+            *[UIB(512, 4, 5, 5)] * 3,
+            UIB(512, 4, 5, 0),
+            UIB(512, 4, 5, 3),
+            *[UIB(512, 4, 5, 0)] * 2,
+            UIB(512, 4, 5, 3),
+            UIB(512, 4, 5, 5),
+            *[UIB(512, 4, 5, 0)] * 3,
+        ),
+        (Conv(960),),
+    ),
+)
+TABLES: Mapping[str, Table] = MappingProxyType({"small": SMALL, "medium": MEDIUM, "large": LARGE})
+"""Variant -> its network."""
+
+HEAD_CHANNELS = 1280
+
+
+class FusedInvertedResidual(nn.Module):
+    """Expand by a strided 3×3 convolution, project (1×1, linear): no shortcut.
+
+    Attributes:
+      features: output channels.
+      expansion: hidden channels over input channels.
+      stride, dilation: of the 3×3 convolution.
+      activation: after it.
+      unit: convolution, normalization and activation, with the network's options bound.
+    """
+
+    features: int
+    expansion: int = 4
+    stride: int = 2
+    dilation: int = 1
+    activation: Activation = relu
+    unit: Callable[..., nn.Module] = ConvNorm
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool = False) -> Array:
+        """Map x [n, h, w, c] to [n, ceil(h / stride), ceil(w / stride), features]."""
+        hidden_channels = round_channels(x.shape[-1] * self.expansion)
+        expand = self.unit(
+            hidden_channels,
+            3,
+            stride=self.stride,
+            dilation=self.dilation,
+            activation=self.activation,
+            name="expand",
+        )
+        x = expand(x, train)  # [n, h / stride, w / stride, expansion * c]
+        return self.unit(self.features, name="project")(x, train)
+
+
+class UniversalInvertedBottleneck(nn.Module):
+    """Filter, expand (1×1), filter, project (1×1): figure 4; either filter may be left out.
+
+    Attributes:
+      features: output channels.
+      expansion: hidden channels over input channels.
+      start: side of the depthwise kernel before the expansion, which is linear; 0 has none.
+      middle: side of the depthwise kernel after the expansion; 0 has none.
+      stride: of the last depthwise convolution.
+      dilation: of both.
+      shortcut: add the input to the output where their shapes agree.
+      activation: after the expansion and the depthwise convolution behind it.
+      unit: convolution, normalization and activation, with the network's options bound.
+    """
+
+    features: int
+    expansion: int = 4
+    start: int = 3
+    middle: int = 3
+    stride: int = 1
+    dilation: int = 1
+    shortcut: bool = True
+    activation: Activation = relu
+    unit: Callable[..., nn.Module] = ConvNorm
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool = False) -> Array:
+        """Map x [n, h, w, c] to [n, ceil(h / stride), ceil(w / stride), features]."""
+        x_in, c = x, x.shape[-1]
+        hidden_channels = round_channels(c * self.expansion)
+        if self.start:
+            stride = 1 if self.middle else self.stride
+            start = self.unit(c, self.start, stride, self.dilation, groups=c, name="start")
+            x = start(x, train)
+        x = self.unit(hidden_channels, activation=self.activation, name="expand")(x, train)
+        if self.middle:
+            depthwise = self.unit(
+                hidden_channels,
+                self.middle,
+                self.stride,
+                self.dilation,
+                groups=hidden_channels,
+                activation=self.activation,
+                name="depthwise",
+            )
+            x = depthwise(x, train)  # [n, h / stride, w / stride, expansion * c]
+        x = self.unit(self.features, name="project")(x, train)
+        return x + x_in if self.shortcut and x.shape == x_in.shape else x
+
+
+class MobileNetV4(ScaledNetwork):
+    """A convolutional network of the paper, at any width.
+
+    Attributes:
+      variant: "small", "medium" or "large", see `TABLES`.
+      alpha: width multiplier, above 0; timm publishes the small network at 0.5 and 1.0.
+      The others: see `Network`.
+    """
+
+    variant: str = "small"
+
+    tables: ClassVar[Mapping[str, Table]] = TABLES
+
+    def check_options(self) -> None:
+        """Raise InputError for an option that the network does not offer."""
+        super().check_options()
+        check_choice("variant", self.variant, tuple(self.tables))
+
+    @property
+    def table(self) -> Table:
+        """The variant's table."""
+        return self.tables[self.variant]
+
+    @property
+    def stem_channels(self) -> int:
+        """Output channels of the first convolution."""
+        return self.table.stem if self.alpha < 1 else self.width(self.table.stem)
+
+    def blocks(self) -> list[Block]:
+        """List the blocks in order, the stem first."""
+        blocks = [unit_block("stem", self.stem_channels, 3, stride=2)]
+        for stage, rows in enumerate(self.table.stages, start=1):
+            for number, row in enumerate(rows, start=1):
+                name = f"stage{stage}_block{number}"
+                match row:
+                    case Conv(channels, kernel, stride):
+                        blocks.append(unit_block(name, self.width(channels), kernel, stride))
+                    case _:
+                        blocks.append(Block(name, row, row.stride))
+        return blocks
+
+    def build(self, place: Place, unit: MakeUnit) -> Layer:
+        """Make the layer of a block."""
+        row, (stride, dilation, *_) = place.row, place.geometry
+        features = self.width(row.channels)
+        if isinstance(row, Fused):
+            return FusedInvertedResidual(
+                features, row.expansion, stride, dilation, unit=unit, name=place.name
+            )
+        return UniversalInvertedBottleneck(
+            features,
+            row.expansion,
+            row.start,
+            row.middle,
+            stride=stride,
+            dilation=dilation,
+            shortcut=place.stride == 1,
+            unit=unit,
+            name=place.name,
+        )
+
+    def finish(self, maps: Maps, train: bool) -> Array:
+        """Pool the last map [n, h/32, w/32, 960], widen it to 1280 channels and classify it."""
+        x = self.pool(maps.last)[:, None, None, :]  # [n, 1, 1, 960]
+        head = self.unit()(HEAD_CHANNELS, activation=relu, dtype=x.dtype, name="head")
+        x = head(x, train)
+        return self.logits(x[:, 0, 0], train)
