@@ -36,12 +36,25 @@ def execute(name, folder):
     return notebook
 
 
+def _clean(outputs):
+    """Drop progress bars, warnings, and lines that name this machine's folders."""
+    kept = [output for output in outputs if output.get("name") != "stderr"]
+    for output in kept:
+        if "text" in output:
+            lines = output.text.splitlines(keepends=True)
+            output.text = "".join(line for line in lines if str(Path.home()) not in line)
+    return kept
+
+
 def main():
     """Run notebooks, by default all, away from the checkout."""
     for name in sys.argv[1:] or NAMES:
         with tempfile.TemporaryDirectory() as folder:
             notebook = execute(name, folder)
         notebook.metadata = read(name).metadata  # without the version of this machine's Python
+        for cell in notebook.cells:
+            if "outputs" in cell:
+                cell.outputs = _clean(cell.outputs)
         nbformat.write(notebook, COLAB / f"{name}.ipynb")
 
 

@@ -67,3 +67,17 @@ def test_notebook_of_phones_loses_little_in_any_file(run):
         assert percent < (25 if "int8" in name else 1 if "float16" in name else 0.01)
         assert abs(kept - accuracy) < 0.01
     assert pictures == 2
+
+
+def test_notebook_of_weights_finds_equal_numbers_there_and_back(run):
+    text, pictures = run("convert_weights")
+    differences = re.findall(r"logits differ by (\S+)", text)
+    assert len(differences) == 2
+    assert max(map(float, differences)) < 1e-5
+    after_stem = dict(re.findall(r"^(.*): (\S+) after stem", text, re.M))
+    right = float(after_stem.pop("as converted"))
+    assert all(float(wrong) > 100 * right for wrong in after_stem.values())
+    assert "314 of 314 tensors are equal" in text
+    assert "blocks.0.0.conv_dw.weight is missing" in text
+    assert text.endswith("False")
+    assert pictures == 1
