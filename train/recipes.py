@@ -103,10 +103,10 @@ RECIPES = {
     "segment-scenes": Recipe(
         {
             "alpha": 0.5,
-            "batch_size": 32,
-            "epochs": 10,
+            "batch_size": 16,
+            "epochs": 12,
             "optimizer": "adamw",
-            "learning_rate": 3e-3,
+            "learning_rate": 5e-3,
             "weight_decay": 0.02,
             "schedule": "cosine",
             "warmup_epochs": 1.0,
