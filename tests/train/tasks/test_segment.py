@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.utils.class_weight import compute_class_weight
 
 from flaxmobile import InputError, load_metadata, load_weights, registry, save_weights
 from flaxmobile.cli import main as flaxmobile
@@ -178,6 +179,15 @@ def test_settings_that_do_not_fit_are_refused(flags, said, monkeypatch):
     with pytest.raises(InputError, match=said) as error:
         read_config([*FLAGS, *flags])
     assert "\n" not in str(error.value)
+
+
+def test_balanced_weights_are_of_the_pixels_of_the_training_masks(shapes):
+    masks = [np.asarray(Image.open(path)) for path in (shapes / "train/masks").iterdir()]
+    pixels = np.concatenate([mask[mask != 255] for mask in masks])
+    expected = compute_class_weight("balanced", classes=np.arange(3), y=pixels)
+    run = prepare(read_config([*FLAGS, "--class-weights", "balanced"]))
+    np.testing.assert_allclose(run.objective.loss.class_weights, expected)
+    assert prepare(read_config(FLAGS)).objective.loss.class_weights is None
 
 
 def test_a_segmenters_weights_are_no_classifiers(trained):
