@@ -18,6 +18,9 @@ DETECTORS: Mapping[str, type[SSDLite]] = {"ssdlite": SSDLite}
 HEADS: Mapping[str, type[HeadedNetwork]] = {**SEGMENTERS, **DETECTORS}
 """Name of a head -> its class."""
 
+_PUBLISHED = {"lraspp": (520, 21), "deeplab_v3": (520, 21), "ssdlite": (320, 91)}
+"""Side of the images in pixels and classes of torchvision's networks, all over MobileNet V3."""
+
 _NOT_OPTIONS = ("parent", "name", "backbone")
 _Head = typing.TypeVar("_Head", bound=HeadedNetwork)
 
@@ -88,6 +91,22 @@ def build(name: str, /, **options: Any) -> Model:
 def resolve_name(name: str) -> str:
     """Return the registered name of a network or head for its name or alias."""
     return name if name in HEADS else registry.resolve_name(name)
+
+
+def default_image_size(name: str) -> int:
+    """Return the side in pixels of the images that a network is used with, a head's torchvision's.
+
+    Raises:
+      InputError: an unknown network.
+    """
+    return _PUBLISHED[name][0] if name in HEADS else registry.get_spec(name).image_size
+
+
+def published_options(name: str) -> dict[str, Any]:
+    """Return the backbone and the classes of torchvision's network with a head; {} without one."""
+    if name not in HEADS:
+        return {}
+    return {"backbone": "mobilenet_v3_large", "num_classes": _PUBLISHED[name][1]}
 
 
 def head_name(network: type[Model]) -> str | None:

@@ -26,8 +26,8 @@ from flaxmobile.command.options import read_options
 from flaxmobile.cores import usable_cores
 from flaxmobile.errors import InputError, unknown
 from flaxmobile.files import written_at_once
-from flaxmobile.registry import create_model, get_spec, resolve_name
 from flaxmobile.summary import summarize
+from flaxmobile.tasks import HEADS, build, default_image_size, published_options, resolve_name
 
 PEERS = ("flax", "keras", "torch", "torch-compiled", "onnxruntime", "onnx", "litert", "litert-int8")
 
@@ -41,7 +41,8 @@ class Config:
     """
 
     models: tyro.conf.Positional[tuple[str, ...]] = ("mobilenet_v2",)
-    """Names or aliases of networks; `flaxmobile list` shows them."""
+    """Names or aliases of networks; `flaxmobile list` shows them. Or heads over a network: lraspp,
+    deeplab_v3 or ssdlite (without suppression), --options backbone=v2."""
     task: Literal["inference", "train", "pipeline", "compile"] = "inference"
     """inference: normalization is folded. train: a step of SGD with momentum. compile: trace and
     compile that step. pipeline: read JPEG files of 500×375 as training crops, and compare
@@ -75,7 +76,12 @@ class Config:
         if self.json is not None:
             check_writable("--json", self.json)
         for job in self.jobs("flaxmobile"):
-            least = create_model(job.model, **job.options).min_image_size
+            if job.model in HEADS and job.task != "inference":
+                raise InputError(
+                    f"--task is {job.task}; segmenters and detectors such as {job.model} are "
+                    "measured in inference only"
+                )
+            least = build(job.model, **job.options).min_image_size
             if job.image_size < least:
                 raise InputError(
                     f"--image-size is {job.image_size}; {job.model} needs {least} or more"
@@ -91,9 +97,17 @@ class Config:
         options = read_options(self.options)
         names = map(resolve_name, self.models)
         return [
-            Job(candidate, self.task, name, options, count, size, usable_cores())
+            Job(
+                candidate,
+                self.task,
+                name,
+                published_options(name) | options,
+                count,
+                size,
+                usable_cores(),
+            )
             for name, count in itertools.product(names, self.batch_size)
-            for size in self.image_size or (get_spec(name).image_size,)
+            for size in self.image_size or (default_image_size(name),)
         ]
 
 
@@ -133,5 +147,5 @@ def main(prog: str, argv: Sequence[str]) -> None:
 
 
 def _point(job: Job, seconds: float) -> Point:
-    macs = summarize(create_model(job.model, **job.options), job.image_size).macs
+    macs = summarize(build(job.model, **job.options), job.image_size).macs
     return Point(job.model, job.batch_size, macs, seconds / job.images * 1e3)

@@ -48,8 +48,8 @@ class Job:
     Attributes:
       candidate: a name of `flaxmobile.bench.candidates.CANDIDATES`.
       task: "inference", "train", "pipeline" or "compile" (of the training step).
-      model: registered name of the network.
-      options: of `create_model`.
+      model: registered name of the network, or of a head.
+      options: of `flaxmobile.tasks.build`.
       batch_size: images per call.
       image_size: side of the images in pixels.
       threads: how many it may use.

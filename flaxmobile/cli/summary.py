@@ -12,13 +12,9 @@ from flaxmobile.cli.summary_plot import plot_summary
 from flaxmobile.command.flags import PICTURES, check_writable, parse, reading_arguments
 from flaxmobile.command.options import read_options
 from flaxmobile.errors import check_value
-from flaxmobile.registry import get_spec
 from flaxmobile.sizes import ImageSize
 from flaxmobile.summary import summarize
-from flaxmobile.tasks import build
-
-_PUBLISHED = {"lraspp": (520, 21), "deeplab_v3": (520, 21), "ssdlite": (320, 91)}
-"""Side of the images in pixels and classes of torchvision's networks, all over MobileNet V3."""
+from flaxmobile.tasks import build, default_image_size, published_options
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,9 +49,7 @@ class Config:
             return given[0], given[1]
         if given:
             return given[0]
-        if self.model in _PUBLISHED:
-            return _PUBLISHED[self.model][0]
-        return get_spec(self.model).image_size
+        return default_image_size(self.model)
 
 
 def main(prog: str, argv: Sequence[str]) -> None:
@@ -65,13 +59,8 @@ def main(prog: str, argv: Sequence[str]) -> None:
         options = read_options(config.options, alpha=config.alpha, num_classes=config.num_classes)
         if config.plot is not None:
             check_writable("--plot", config.plot, PICTURES)
-        summary = summarize(build(config.model, **_defaults(config.model) | options), config.size())
+        options = published_options(config.model) | options
+        summary = summarize(build(config.model, **options), config.size())
     if config.plot is not None:
         plot_summary(config.plot, summary)
     print(json.dumps(summary.to_json(), indent=2) if config.json else summary)
-
-
-def _defaults(model: str) -> dict[str, object]:
-    if model not in _PUBLISHED:
-        return {}
-    return {"backbone": "mobilenet_v3_large", "num_classes": _PUBLISHED[model][1]}

@@ -79,6 +79,31 @@ def test_exported_files_compute_the_same(name):
     assert own.file_size() is None
 
 
+@pytest.mark.parametrize(("head", "outputs"), [("lraspp", (32, 32, 5)), ("ssdlite", (54, 9))])
+def test_torchvisions_segmenters_and_detectors_compute_the_same(head, outputs):
+    """A detector gives logits and offsets in one array: 5 classes and 4 numbers for 54 boxes."""
+    options = {"backbone": "mobilenet_v3_large", "num_classes": 5}
+    plain, torch = (
+        CANDIDATES[name](Job(name, "inference", head, options, 1, 32, 2))
+        for name in ("flax", "torch")
+    )
+    plain.prepare()
+    expected, found = (each.fetch(each.call()) for each in (plain, torch))
+    assert found.shape == (1, *outputs)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-3 * np.abs(expected).max())
+
+
+def test_an_exported_detector_is_not_compared():
+    with pytest.raises(Missing, match="returns boxes, not the offsets"):
+        CANDIDATES["onnx"](Job("onnx", "inference", "ssdlite", {}, 1, 32, 2))
+
+
+def test_heads_are_measured_as_torchvision_publishes_them():
+    jobs = Config(models=("lraspp", "ssdlite"), options=("num_classes=7",)).jobs("torch")
+    assert [job.image_size for job in jobs] == [520, 320]
+    assert jobs[0].options == {"backbone": "mobilenet_v3_large", "num_classes": 7}
+
+
 def test_exported_files_do_not_train():
     with pytest.raises(Missing, match="does not train"):
         CANDIDATES["litert"](job(task="train"))
@@ -262,6 +287,7 @@ def test_the_command_writes_what_it_prints(tmp_path, capsys):
             "--json is no/where.json, but no is no directory to write in",
         ),
         (["--plot", "plot.txt"], "--plot is plot.txt; accepted: a file name in .png, .pdf, .svg"),
+        (["ssdlite", "--task", "train"], "--task is train; segmenters and detectors such as ssdl"),
         (["--options", "groups=3"], "unknown option of mobilenet_v2 'groups'"),
     ],
 )

@@ -11,7 +11,7 @@ import numpy as np
 
 from convert.rules import RULES
 from flaxmobile.bench.measure import Job
-from flaxmobile.registry import create_model
+from flaxmobile.tasks import HEADS, build
 from flaxmobile.variables import abstract_variables
 
 _ORIGINS = ("torchvision", "timm")
@@ -34,7 +34,7 @@ class Candidate(ABC):
 
     def fetch(self, outputs: Any) -> np.ndarray:
         """Wait for a call's result: numbers that must be equal among candidates."""
-        return np.asarray(outputs)
+        return join(outputs)
 
     def expected(self) -> np.ndarray | None:
         """Return the outputs expected of the first call, for a peer with weights of its own.
@@ -56,6 +56,12 @@ class Candidate(ABC):
         return tolerance(job)
 
 
+def join(outputs: Any) -> np.ndarray:
+    """Join outputs, a detector's logits and offsets, to one array: [..., classes + 4]."""
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(outputs)]
+    return leaves[0] if len(leaves) == 1 else np.concatenate(leaves, -1)
+
+
 def data(job: Job) -> tuple[np.ndarray, np.ndarray]:
     """Make images [n, s, s, 3] and labels [n], the same for every candidate."""
     rng = np.random.default_rng(1)
@@ -66,7 +72,7 @@ def data(job: Job) -> tuple[np.ndarray, np.ndarray]:
 
 def dtype(job: Job) -> Any:
     """Return the type of the network's arithmetic; parameters are float32 or wider."""
-    return jnp.dtype(create_model(job.model, **job.options).dtype)
+    return jnp.dtype(build(job.model, **job.options).dtype)
 
 
 def tolerance(job: Job) -> float:
@@ -94,7 +100,8 @@ def network(job: Job) -> tuple[Any, Any]:
     fixed: Mapping[str, Any] = next(
         (RULES[key].options for key in RULES if key in product(_ORIGINS, [job.model])), {}
     )
-    model = create_model(job.model, **{**fixed, "dropout_rate": 0.0, **job.options})
+    dropout = {} if job.model in HEADS else {"dropout_rate": 0.0}
+    model = build(job.model, **{**fixed, **dropout, **job.options})
     rng, wide = np.random.default_rng(0), jnp.promote_types(model.dtype, jnp.float32)
 
     def draw(path: Any, leaf: Any) -> np.ndarray:

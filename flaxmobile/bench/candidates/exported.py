@@ -13,6 +13,7 @@ from flaxmobile.bench.candidates.base import Candidate, Missing, data, dtype, ne
 from flaxmobile.bench.measure import Job
 from flaxmobile.errors import InputError
 from flaxmobile.exporters.exporting import export
+from flaxmobile.tasks import DETECTORS
 
 _OUTPUT = "logits"
 
@@ -28,6 +29,8 @@ class Exported(Candidate):
     def __init__(self, job: Job) -> None:
         if job.task != "inference":
             raise Missing("an exported file does not train")
+        if job.model in DETECTORS:
+            raise Missing("an exported detector returns boxes, not the offsets that are compared")
         if jax.default_backend() != "cpu" or dtype(job) != jnp.float32:
             raise Missing("exported files are measured in float32 and int8 on a CPU only")
         self._images = data(job)[0]

@@ -21,7 +21,7 @@ from flaxmobile.bench.candidates.base import (
 from flaxmobile.bench.measure import Job
 from flaxmobile.bench.objective import LEARNING_RATE, MOMENTUM
 from flaxmobile.errors import InputError
-from flaxmobile.registry import options_of
+from flaxmobile.tasks import HEADS, SEGMENTERS, build, options_of
 
 
 class TorchNetwork(Candidate):
@@ -90,7 +90,7 @@ def _torch_device(has_cuda: bool) -> str:
 
 
 def torch_network(job: Job) -> Any:
-    """torchvision's or timm's network with our weights."""
+    """torchvision's or timm's network with our weights, which returns what ours returns."""
     origins = [origin for origin, model in RULES if model == job.model]
     if not origins:
         raise Missing(f"neither torchvision nor timm has {job.model}")
@@ -98,7 +98,7 @@ def torch_network(job: Job) -> Any:
     problems = []
     for origin in origins:
         rule = RULES[origin, job.model]
-        theirs = model.clone(**rule.options)
+        theirs = build(job.model, **{**options_of(model), **rule.options})
         try:
             reference = build_reference(origin, job.model, options_of(theirs))
             state = engine.from_flax(rule, theirs, variables)
@@ -106,8 +106,31 @@ def torch_network(job: Job) -> Any:
             problems.append(str(error))
             continue
         reference.load_state_dict(torch_state(state, rule.version))
-        return reference
+        return _as_ours(job.model, reference)
     raise Missing("; ".join(problems))
+
+
+def _as_ours(name: str, network: Any) -> Any:
+    """Let a segmenter or detector of torchvision return what ours returns.
+
+    A segmenter gives logits [n, h, w, classes]. A detector gives logits and offsets
+    [n, boxes, classes + 4], without resizing the images and without suppression.
+    """
+    import torch
+
+    def segment(images: Any) -> Any:
+        return network(images)["out"].permute(0, 2, 3, 1)
+
+    def detect(images: Any) -> Any:
+        answer = network.head(list(network.backbone(images).values()))
+        return torch.cat([answer["cls_logits"], answer["bbox_regression"]], -1)
+
+    if name not in HEADS:
+        return network
+    wrapper = torch.nn.Module()
+    wrapper.network = network  # its parameters and its mode are the wrapper's
+    wrapper.forward = segment if name in SEGMENTERS else detect
+    return wrapper
 
 
 def torch_compiled(job: Job) -> Candidate:
