@@ -53,6 +53,7 @@ def facts_about(
         )
     preset = published.preprocessing if published else rule.preset(model)
     preprocessing = dataclasses.replace(preset, **_resized(preset, dict(said.preprocessing)))
+    preprocessing = preprocessing.for_channels(model.in_channels)
     stated = {*said.preprocessing, *(["resize_size"] if "image_size" in said.preprocessing else [])}
     unstated = [each.name for each in dataclasses.fields(preset) if each.name not in stated]
     if said.output is None and model.num_classes:

@@ -47,7 +47,7 @@ def predict_images(
         model, variables = fold_batch_norm(model, variables)
 
     infer, activation = jit_inference(model, variables), OUTPUTS[output]
-    size, shape = min(batch_size, len(paths)), (*preprocessing.height_and_width, 3)
+    size, shape = min(batch_size, len(paths)), (*preprocessing.height_and_width, model.in_channels)
     rows = []
     for start in range(0, len(paths), size):
         chunk = paths[start : start + size]

@@ -29,8 +29,11 @@ INTERPOLATIONS = {
     "nearest": Image.Resampling.NEAREST,
 }
 
-CHANNEL_ORDERS = {"RGB": 1, "BGR": -1}
-"""Order of a network's channels -> step through those of an RGB image."""
+CHANNEL_ORDERS = {"RGB": 3, "BGR": 3, "grey": 1}
+"""Order of a network's channels -> their number."""
+
+_LUMA = (0.299, 0.587, 0.114)
+"""Shares of red, green and blue in grey (ITU-R BT.601)."""
 
 _LONG = 64
 """Longer sides than this, in crops, are not scaled as a whole."""
@@ -64,13 +67,14 @@ class Preprocessing:
       mean, std: of pixels in 0..1, per channel in the network's order; 0 and 1 / 255 leave pixels
         in 0..255.
       interpolation: "bilinear", "bicubic" or "nearest", antialiased as PIL does it.
-      channel_order: "RGB", or "BGR" for networks whose first channel is blue.
+      channel_order: "RGB", "BGR" for networks whose first channel is blue, or "grey" for those that
+        have one; mean and std have one number then.
     """
 
     image_size: ImageSize = 224
     resize_size: int | None = None
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
     interpolation: str = "bilinear"
     channel_order: str = "RGB"
 
@@ -84,17 +88,38 @@ class Preprocessing:
             shorter, longer = as_height_and_width(self.resize_size, "resize_size")
             check_value("resize_size", self.resize_size, shorter == longer, "the shorter side")
             object.__setattr__(self, "resize_size", shorter)
-        numbers = len(self.mean) == len(self.std) == 3 and all(
+        channels = CHANNEL_ORDERS[self.channel_order]
+        numbers = len(self.mean) == len(self.std) == channels and all(
             isinstance(number, int | float) and math.isfinite(number)
             for number in (*self.mean, *self.std)
         )
         if not numbers or min(self.std) <= 0:
-            raise InputError(f"mean {self.mean} and std {self.std} must be 3 numbers, std above 0")
+            raise InputError(
+                f"mean is {self.mean} and std {self.std}; accepted for {self.channel_order}: a "
+                f"number per channel ({channels}), std above 0"
+            )
 
     @property
     def height_and_width(self) -> tuple[int, int]:
         """Height and width of the crop in pixels."""
         return as_height_and_width(self.image_size)
+
+    @property
+    def mean_color(self) -> tuple[int, int, int]:
+        """Red, green and blue of the mean, 0 to 255."""
+        levels = [math.floor(255 * min(1, max(0, value)) + 0.5) for value in self.mean]
+        red, green, blue = levels[::-1] if self.channel_order == "BGR" else (levels * 3)[:3]
+        return red, green, blue
+
+    def for_channels(self, channels: int) -> Self:
+        """Return the preprocessing for a network with a number of channels.
+
+        With one, images are grey, and mean and std the averages of the colours'.
+        """
+        if channels != 1 or self.channel_order == "grey":
+            return self
+        mean, std = ((sum(numbers) / 3,) for numbers in (self.mean, self.std))
+        return dataclasses.replace(self, mean=mean, std=std, channel_order="grey")
 
     @property
     def side(self) -> int:
@@ -119,18 +144,24 @@ class Preprocessing:
         return center_crop(resized, size)
 
     def normalize(self, pixels: Pixels) -> Pixels:
-        """Map RGB pixels [..., 3] in 0..255 to float32 in the network's channel order and scale.
+        """Map RGB pixels [..., 3] in 0..255 to float32 [..., c] in the network's order and scale.
 
         Accepts NumPy and JAX arrays. With the latter, pixels can be moved to the device as uint8
         first.
         """
-        shape = (1,) * (pixels.ndim - 1) + (3,)
-        mean, std = (np.asarray(x, np.float32).reshape(shape) for x in (self.mean, self.std))
-        pixels = pixels[..., :: CHANNEL_ORDERS[self.channel_order]]
-        return (pixels.astype(np.float32) / np.float32(255) - mean) / std
+        shape = (1,) * (pixels.ndim - 1) + (-1,)
+        mean, std, luma = (
+            np.asarray(x, np.float32).reshape(shape) for x in (self.mean, self.std, _LUMA)
+        )
+        if self.channel_order == "BGR":
+            pixels = pixels[..., ::-1]
+        values = pixels.astype(np.float32) / np.float32(255)
+        if self.channel_order == "grey":
+            values = (values * luma).sum(-1, keepdims=True)
+        return (values - mean) / std
 
     def __call__(self, image: Image.Image) -> np.ndarray:
-        """Turn an RGB image into float32 [h, w, 3]."""
+        """Turn an RGB image into float32 [h, w, c]."""
         return self.normalize(np.asarray(self.crop(image)))
 
     def describe(self) -> str:

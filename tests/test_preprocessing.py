@@ -308,6 +308,26 @@ def test_mean_and_std_are_in_the_networks_order():
     np.testing.assert_allclose(found, 0, atol=1e-4)
 
 
+def test_grey_is_pils():
+    preprocessing = Preprocessing(mean=(0.0,), std=(1 / 255,), channel_order="grey")
+    found = preprocessing.normalize(_noise(20, 30))
+    expected = np.asarray(Image.fromarray(_noise(20, 30)).convert("L"), np.float32)
+    assert found.shape == (20, 30, 1)
+    np.testing.assert_allclose(found[..., 0], expected, atol=0.51)  # PIL rounds
+
+
+def test_one_channel_is_grey_with_the_average_of_the_colours():
+    colours = Preprocessing(64, 72, (0.1, 0.2, 0.6), (0.2, 0.3, 0.4))
+    grey = colours.for_channels(1)
+    assert (grey.channel_order, grey.image_size, grey.resize_size) == ("grey", 64, 72)
+    np.testing.assert_allclose([grey.mean, grey.std], [[0.3], [0.3]])
+    assert grey.mean_color == (77, 77, 77)
+    assert colours.mean_color == (26, 51, 153)
+    assert grey.for_channels(1) == grey
+    assert colours.for_channels(3) == colours
+    assert Preprocessing.from_json(json.loads(json.dumps(grey.to_json()))) == grey
+
+
 def test_json_brings_the_same_numbers_back():
     given = Preprocessing(96, 100, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "bicubic", "BGR")
     assert Preprocessing.from_json(json.loads(json.dumps(given.to_json()))) == given
@@ -319,8 +339,9 @@ def test_json_brings_the_same_numbers_back():
         ({"image_size": 0}, "image_size is 0"),
         ({"resize_size": -1}, "resize_size"),
         ({"interpolation": "bilinaer"}, "'bilinaer'.*mean 'bilinear'.*accepted: bilinear, bicubic"),
-        ({"channel_order": "BRG"}, "'BRG'.*accepted: RGB, BGR"),
-        ({"mean": (0.5, 0.5)}, "3 numbers"),
+        ({"channel_order": "BRG"}, "'BRG'.*accepted: RGB, BGR, grey"),
+        ({"mean": (0.5, 0.5)}, r"per channel \(3\)"),
+        ({"channel_order": "grey"}, r"per channel \(1\)"),
         ({"std": (1.0, 0.0, 1.0)}, "std above 0"),
         ({"std": (1.0, float("nan"), 1.0)}, "std above 0"),
     ],

@@ -131,6 +131,7 @@ def prepare(config: Config, devices: Sequence[jax.Device] | None = None) -> Run:
         preprocessing = Preprocessing.from_json(record["preprocessing"])
     else:
         preprocessing = _preprocessing(config, dataset, weights, model.min_image_size)
+        preprocessing = preprocessing.for_channels(model.in_channels)
     config = dataclasses.replace(config, image_size=preprocessing.side)
     steps_per_epoch = max(1, len(dataset.train) // config.batch_size)
     total_steps = config.steps or config.epochs * steps_per_epoch
@@ -214,7 +215,8 @@ def initial_state(run: Run) -> TrainState:
     size = run.preprocessing.side
     key = jax.random.key(run.config.seed)
     # Compiled, so that XLA drops the forward pass, which the parameters do not depend on.
-    fresh = jax.jit(lambda key: model.init(key, jnp.zeros((1, size, size, 3))))(key)
+    images = jnp.zeros((1, size, size, model.in_channels))
+    fresh = jax.jit(lambda key: model.init(key, images))(key)
     variables = _on_host(fresh)
     if weights := run.weights or open_start(run.config):
         trained = _on_host(weights.load()[1])

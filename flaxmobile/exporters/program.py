@@ -125,19 +125,21 @@ def build_program(
         model, variables = fold_batch_norm(model, variables)
     model = model.clone(**options)
     metadata = _with_names_of(model, resized(metadata, image_size))
-    size = metadata.preprocessing.height_and_width
+    preprocessing = metadata.preprocessing.for_channels(model.in_channels)
+    metadata = dataclasses.replace(metadata, preprocessing=preprocessing)
+    size = preprocessing.height_and_width
     answer = _answer(model, metadata, probabilities)
     _check(model, size, batch_size, raw_images)
     if quantize == "float16":
         _check_float16(variables)
 
     def function(images: Array) -> dict[str, Array]:
-        x = metadata.preprocessing.normalize(images) if raw_images else images
+        x = preprocessing.normalize(images) if raw_images else images
         return _named(model, model.apply(variables, x), size, answer)
 
     (n,) = jax.export.symbolic_shape("n") if batch_size is None else (batch_size,)
     dtype = jnp.uint8 if raw_images else jnp.float32
-    images = jax.ShapeDtypeStruct((n, *size, model.in_channels), dtype)
+    images = jax.ShapeDtypeStruct((n, *size, 3 if raw_images else model.in_channels), dtype)
     shown = _check_calibration(calibration, images) if quantize == "int8" else None
     network = type(model).__name__
     return Program(function, images, network, metadata, answer, quantize, shown)
@@ -179,7 +181,7 @@ def _check(model: Model, size: tuple[int, int], batch_size: int | None, raw_imag
         raise InputError(
             f"batch_size is {batch_size}; accepted: 1 or more, or any number of images"
         )
-    if raw_images and model.in_channels != 3:
+    if raw_images and model.in_channels not in (1, 3):
         raise InputError(f"raw images are RGB, and the network takes {model.in_channels} channels")
     detects = isinstance(model, BlazeFace) and model.detector and not model.is_backbone
     if detects and set(size) != {model.table.image_size}:

@@ -183,3 +183,9 @@ def test_the_directory_keeps_the_output(tmp_path, weights):
     del description["output"]  # as directories were before
     path.write_text(json.dumps(description))
     assert load_metadata(tmp_path / "flax").output == "softmax"
+
+
+def test_images_of_one_channel_are_grey_with_the_average_of_the_presets_colours():
+    preprocessing = facts_about(V2, MODEL.clone(in_channels=1), None).preprocessing
+    assert preprocessing.channel_order == "grey"
+    assert preprocessing.mean == (sum(V2.preprocessing.mean) / 3,)

@@ -41,6 +41,17 @@ def test_raw_images_give_the_probabilities_of_the_preset(format, network, metada
     assert len(set(np.asarray(logits.argmax(1)))) > 1
 
 
+@pytest.mark.parametrize("format", ["litert", "onnx"])
+def test_raw_images_of_a_grey_network_are_rgb(format, tmp_path):
+    model = short_model(in_channels=1)
+    variables, preset = random_variables(model), Preprocessing(32).for_channels(1)
+    raw = np.random.default_rng(1).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    path, options = tmp_path / "file", {"raw_images": True, "batch_size": 2}
+    export(model, variables, path, format, metadata=Metadata(Preprocessing(32)), **options)
+    logits = jax.jit(model.apply)(variables, preset.normalize(raw))
+    assert_close(RUNTIMES[format](path, raw), {"logits": logits})
+
+
 @pytest.mark.parametrize("format", OPEN)
 def test_the_number_of_images_may_stay_open(format, network, metadata, images, tmp_path):
     model, variables = network

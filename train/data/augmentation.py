@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from flaxmobile.errors import InputError
-from flaxmobile.preprocessing import CHANNEL_ORDERS, Preprocessing
+from flaxmobile.preprocessing import Preprocessing
 from train.data.augment import augment_photograph
 from train.data.decoding import EncodedImage
 from train.data.erasing import RandomErasing
@@ -83,9 +83,7 @@ def _changes(settings: DataSettings, preprocessing: Preprocessing) -> Iterator[C
         yield _policy(settings, preprocessing.interpolation)
     yield from color_changes(settings)
     if settings.random_erasing:
-        mean = preprocessing.mean[:: CHANNEL_ORDERS[preprocessing.channel_order]]
-        red, green, blue = (round(255 * min(1, max(0, value))) for value in mean)
-        yield RandomErasing(settings.random_erasing, (red, green, blue))
+        yield RandomErasing(settings.random_erasing, preprocessing.mean_color)
 
 
 def _policy(settings: DataSettings, interpolation: str) -> Policy:

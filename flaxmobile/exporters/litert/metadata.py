@@ -26,7 +26,7 @@ class _Byte(int):
 _FEATURE, _IMAGE = _Byte(1), _Byte(2)  # ContentProperties
 _NORMALIZATION = _Byte(1)  # ProcessUnitOptions
 _AXIS_LABELS = _Byte(2)  # AssociatedFileType
-_COLORS = {("RGB", 3): _Byte(1), ("RGB", 1): _Byte(2)}  # ColorSpaceType; 0 is unknown
+_COLORS = {"RGB": _Byte(1), "grey": _Byte(2)}  # ColorSpaceType; 0 is unknown
 
 
 def build_metadata(program: Program, labels: str | None) -> bytes:
@@ -60,11 +60,8 @@ def build_metadata(program: Program, labels: str | None) -> bytes:
 
 def _input(program: Program) -> dict[int, Any]:
     """TensorMetadata of the images."""
-    preprocessing, (_, height, width, channels) = (
-        program.metadata.preprocessing,
-        program.images.shape,
-    )
-    color = _COLORS.get((preprocessing.channel_order, channels), _Byte(0))
+    preprocessing, (_, height, width, _) = program.metadata.preprocessing, program.images.shape
+    color = _COLORS.get("RGB" if program.is_raw else preprocessing.channel_order, _Byte(0))
     size = {0: width, 1: height}  # ImageSize
     tensor = {0: IMAGES, 3: {0: _IMAGE, 1: {0: color, 1: size}}}
     if not program.is_raw:

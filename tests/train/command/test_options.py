@@ -4,9 +4,10 @@ import chex
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 import train.loop
-from flaxmobile import load_weights
+from flaxmobile import cli, load_metadata, load_weights
 from tests.train.command.process import FLAGS, losses
 from train.__main__ import main
 from train.parallel import JitParallel
@@ -35,6 +36,16 @@ def test_pmap_and_jit_runs_have_the_same_losses():
     np.testing.assert_allclose(
         list(losses("jit").values()), list(losses("pmap").values()), rtol=1e-4
     )
+
+
+def test_a_network_of_one_channel_sees_grey():
+    assert main([*FLAGS, "--options", "in_channels=1", "--steps", "2", "--output", "run"]) == 0
+    assert load_weights("run/best")[0].in_channels == 1
+    preprocessing = load_metadata("run/best").preprocessing
+    assert (preprocessing.channel_order, len(preprocessing.mean)) == ("grey", 1)
+    image = np.zeros((9, 9, 3), np.uint8)
+    Image.fromarray(image).save("black.png")
+    assert cli.main(["predict", "--weights", "run/best", "black.png"]) == 0
 
 
 def test_bfloat16_trains():

@@ -81,9 +81,9 @@ def test_flags_add_changes_in_order(flowers, image, flags, changes):
 
 
 def test_erasing_paints_the_mean_of_the_image_and_not_of_the_networks_channels(flowers):
-    preprocessing = Preprocessing(24, mean=(0.1, 0.2, 0.3), channel_order="BGR")
+    preprocessing = Preprocessing(24, mean=(0.1, 0.2, 0.4), channel_order="BGR")
     augment = augmentation(flowers, "--random-erasing", "1", preprocessing=preprocessing)
-    assert augment.changes[0].color == (76, 51, 26)
+    assert augment.changes[0].color == (102, 51, 26)
 
 
 def test_flips_can_be_switched_off_and_crops_bounded(flowers):

@@ -1,13 +1,12 @@
 """Training and evaluation examples of images with masks, as torchvision's references make them."""
 
 import dataclasses
-import math
 from collections.abc import Iterable
 
 import numpy as np
 from PIL import Image
 
-from flaxmobile.preprocessing import CHANNEL_ORDERS, INTERPOLATIONS, Preprocessing
+from flaxmobile.preprocessing import INTERPOLATIONS, Preprocessing
 from train.data.augment import place_box
 from train.data.augmentation import Change
 from train.data.examples import Example
@@ -127,9 +126,7 @@ def _pad(
     image: Image.Image, mask: Image.Image, canvas: Size, preprocessing: Preprocessing
 ) -> Example:
     """Pad both at the right and at the bottom."""
-    mean = preprocessing.mean[:: CHANNEL_ORDERS[preprocessing.channel_order]]
-    red, green, blue = (math.floor(255 * min(1, max(0, value)) + 0.5) for value in mean)
-    padded = Image.new("RGB", canvas, (red, green, blue))
+    padded = Image.new("RGB", canvas, preprocessing.mean_color)
     padded.paste(image)
     labels = Image.new("L", canvas, IGNORED)
     labels.paste(mask)
