@@ -81,3 +81,12 @@ def test_notebook_of_weights_finds_equal_numbers_there_and_back(run):
     assert "blocks.0.0.conv_dw.weight is missing" in text
     assert text.endswith("False")
     assert pictures == 1
+
+
+def test_notebook_of_photographs_learns_more_with_the_whole_network(run):
+    text, pictures = run("finetune_photographs")
+    frozen = float(re.search(r"backbone frozen: (\S+)", text)[1])
+    whole = float(re.search(r"whole network: (\S+)", text)[1])
+    assert 0.3 < frozen < whole
+    assert whole > 0.55
+    assert pictures == 3
