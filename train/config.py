@@ -163,9 +163,12 @@ class Config(TaskSettings, DataSettings, OptimizationSettings, HostSettings, Pla
     @property
     def network_options(self) -> dict[str, Any]:
         """Options of `flaxmobile.tasks.build` from the flags."""
-        backbone = self.model if self.head else None
         return read_options(
-            self.options, backbone=backbone, alpha=self.alpha, dropout_rate=self.dropout_rate
+            self.options,
+            backbone=self.model if self.head else None,
+            detector=True if self.task == "detect" and not self.head else None,
+            alpha=self.alpha,
+            dropout_rate=self.dropout_rate,
         )
 
     @property
@@ -220,7 +223,7 @@ def read_config(argv: Sequence[str], prog: str = PROG) -> Config:
         if not config.eval_only:
             _check_resumable(config, saved, str(first.output))
     else:
-        settings = task_defaults(first.task)
+        settings = task_defaults(first.task, _with_full_name(first).model)
         dataset = first.dataset if _gives(argv, "--dataset") else settings["dataset"]
         recipe = first.recipe or recipe_for(dataset, first.task)
         settings |= get_recipe(recipe) if recipe else {}

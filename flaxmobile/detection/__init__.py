@@ -1,11 +1,12 @@
 """Detection: boxes from the outputs of a network, one module per step.
 
-`faces` is BlazeFace's detector. The others are SSD's: its network (`ssdlite`), its default boxes
-(`boxes`), the choice among overlapping boxes (`suppression`), its loss (`loss`), and all of it for
-an image (`objects`).
+`faces` is BlazeFace's detector, and `face_loss` its loss. The others are SSD's: its network
+(`ssdlite`), its default boxes (`boxes`), the choice among overlapping boxes (`suppression`), its
+loss (`loss`), and all of it for an image (`objects`).
 """
 
 from flaxmobile.detection.boxes import overlap
+from flaxmobile.detection.face_loss import face_loss, make_matching_boxes
 from flaxmobile.detection.faces import (
     IMAGE_SIZE,
     SCORE_CLIP,
@@ -31,8 +32,10 @@ __all__ = [
     "decode",
     "detect_faces",
     "detect_objects",
+    "face_loss",
     "find_objects",
     "make_anchors",
+    "make_matching_boxes",
     "overlap",
     "select_objects",
     "ssd_loss",

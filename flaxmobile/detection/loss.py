@@ -53,6 +53,21 @@ def match_boxes(
     return jnp.where(forced >= 0, forced, nearest).astype(jnp.int32)
 
 
+def choose_hardest(losses: Array, matched: Array) -> Array:
+    """Choose the matched boxes, and `NEGATIVES` times as many others with the largest losses.
+
+    Args:
+      losses: of the classes, [n, boxes].
+      matched: bool [n, boxes], the boxes of objects.
+
+    Returns:
+      bool [n, boxes].
+    """
+    hardness = jnp.where(matched, -jnp.inf, jax.lax.stop_gradient(losses))
+    rank = jnp.argsort(jnp.argsort(-hardness, axis=1), axis=1)
+    return matched | (rank < NEGATIVES * matched.sum(1, keepdims=True))
+
+
 def ssd_loss(
     outputs: dict[str, Array],
     defaults: Array,
@@ -79,8 +94,6 @@ def ssd_loss(
 
     offsets = optax.losses.huber_loss(outputs["offsets"], goals).sum(-1)
     entropies = optax.losses.softmax_cross_entropy_with_integer_labels(outputs["logits"], classes)
-    hardness = jnp.where(matched, -jnp.inf, jax.lax.stop_gradient(entropies))
-    rank = jnp.argsort(jnp.argsort(-hardness, axis=1), axis=1)
-    counted = matched | (rank < NEGATIVES * matched.sum(1, keepdims=True))
+    counted = choose_hardest(entropies, matched)
     number = jnp.maximum(matched.sum(), 1)
     return Losses((offsets * matched).sum() / number, (entropies * counted).sum() / number)

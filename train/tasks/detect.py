@@ -6,8 +6,10 @@ from typing import Any, ClassVar, cast
 
 import numpy as np
 
-from flaxmobile.detection import SSDLite
+from flaxmobile.detection import SSDLite, make_matching_boxes
+from flaxmobile.errors import InputError
 from flaxmobile.layers import Model
+from flaxmobile.models.blazeface import VARIANTS, BlazeFace
 from flaxmobile.preprocessing import Preprocessing
 from train.average_precision import check_library
 from train.config import Config
@@ -18,19 +20,23 @@ from train.data.objects.augment import PRESETS
 from train.data.objects.opening import open_objects
 from train.data.objects.readers import AugmentedBoxes, PreparedBoxes
 from train.data.records import Source
-from train.tasks.detection_loss import DetectionLoss
+from train.tasks.detection_loss import DetectionLoss, FaceLoss
 from train.tasks.detections import Detections
 
 
 class Detect:
-    """The task of SSDLite, see `train.tasks.task.Task`."""
+    """The task of SSDLite and BlazeFace, see `train.tasks.task.Task`."""
 
     keeps_labels: ClassVar[bool] = True
 
     def open_dataset(self, config: Config) -> Dataset:
         """Open images with boxes."""
         check_library()
-        return open_objects(config.dataset, config.select(config.seed))
+        dataset = open_objects(config.dataset, config.select(config.seed))
+        if config.head:
+            return dataset
+        variant = config.network_options.get("variant", BlazeFace.variant)
+        return _of_faces(dataset, VARIANTS[variant].image_size)
 
     def train_reader(
         self, config: Config, dataset: Dataset, preprocessing: Preprocessing
@@ -51,9 +57,12 @@ class Detect:
     def criterion(
         self, config: Config, dataset: Dataset, model: Model, preprocessing: Preprocessing
     ) -> DetectionLoss:
-        """Make SSD's loss for the default boxes of the network."""
-        assert isinstance(model, SSDLite)
+        """Make the loss for the default boxes of the network: SSD's, or that of faces."""
         size = preprocessing.height_and_width
+        if isinstance(model, BlazeFace):
+            counts = model.table.anchors
+            return FaceLoss(make_matching_boxes(size[0], counts), size, counts)
+        assert isinstance(model, SSDLite)
         return DetectionLoss(model.default_boxes(size), size)
 
     def collect(
@@ -80,6 +89,18 @@ class Detect:
         """Write test.json."""
         split = "validation" if dataset.test is None else "test"
         result.write(output / "test.json", split, dataset.class_names)
+
+
+def _of_faces(dataset: Dataset, size: int) -> Dataset:
+    """Check that there is one class, and take BlazeFace's preprocessing for images of a size."""
+    _, *names = dataset.class_names
+    if len(names) != 1:
+        raise InputError(
+            f"BlazeFace finds objects of one class, {dataset.name} has {len(names)}; take a "
+            "folder of faces (WIDER FACE's layout), or another --model"
+        )
+    preset = Preprocessing(size, size, mean=(0.5,) * 3, std=(0.5,) * 3)
+    return dataclasses.replace(dataset, preset=preset)
 
 
 def _most_objects(source: Source) -> int:

@@ -4,6 +4,8 @@ import dataclasses
 from typing import Any, Literal, NamedTuple
 
 from flaxmobile.errors import InputError, check_choice
+from flaxmobile.models.blazeface import BlazeFace
+from flaxmobile.specs import SPECS
 from flaxmobile.tasks import DETECTORS, HEADS, SEGMENTERS
 
 TaskName = Literal["classify", "segment", "detect"]
@@ -80,8 +82,10 @@ class TaskSettings:
                 raise InputError(f"--{flag} does not apply to --task {self.task}: leave it out")
 
 
-def task_defaults(task: TaskName) -> dict[str, Any]:
+def task_defaults(task: TaskName, model: str) -> dict[str, Any]:
     """Return the settings of a task where the user gives none.
+
+    A network that detects by itself has no head.
 
     Raises:
       InputError: a task that cannot be trained yet.
@@ -89,14 +93,24 @@ def task_defaults(task: TaskName) -> dict[str, Any]:
     if task not in FACTS:
         raise InputError(f"--task is {task}; accepted: {', '.join(FACTS)}")
     facts = FACTS[task]
-    head = facts.heads[0] if facts.heads else None
-    return {"task": task, "dataset": facts.dataset, "head": head, "best_by": facts.metrics[0]}
+    return {
+        "task": task,
+        "dataset": facts.dataset,
+        "head": _default_head(task, model),
+        "best_by": facts.metrics[0],
+    }
 
 
-def settings_of_weights(task: TaskName, model_name: str, options: dict[str, Any]) -> dict[str, str]:
+def _default_head(task: TaskName, model: str) -> str | None:
+    heads = FACTS[task].heads
+    by_itself = task == "detect" and model in SPECS and SPECS[model].network is BlazeFace
+    return None if by_itself or not heads else heads[0]
+
+
+def settings_of_weights(task: TaskName, model_name: str, options: dict[str, Any]) -> dict[str, Any]:
     """Return the settings that weights to start from imply: the network, and the task's head."""
     if model_name not in HEADS:
-        return {"model": model_name}
+        return {"model": model_name, "head": _default_head(task, model_name)}
     head = {"head": model_name} if model_name in FACTS[task].heads else {}
     return {"model": options["backbone"], **head}
 

@@ -4,6 +4,7 @@ import json
 from typing import ClassVar
 
 import chex
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,8 +12,10 @@ from PIL import Image
 from flaxmobile import InputError, load_metadata, load_weights, registry
 from flaxmobile.cli import main as flaxmobile
 from flaxmobile.layers import Block, Network, relu6
+from flaxmobile.variables import abstract_variables
 from train.__main__ import main
 from train.config import read_config
+from train.setup import prepare
 
 NAMES = ("__background__", "red", "blue")
 FLAGS = ["--task", "detect", "--model", "ladder", "--dataset", "folder:shapes", "--workers", "0"]
@@ -164,6 +167,39 @@ def test_no_flag_is_needed():
     config = read_config(["--task", "detect"])
     assert (config.dataset, config.head, config.best_by) == ("scenes", "ssdlite", "map")
     assert config.recipe == "detect-scenes"
+
+
+def write_faces(root):
+    """Two images in WIDER FACE's layout, with a face each."""
+    for split in ("train", "val"):
+        image = root / f"WIDER_{split}" / "images" / "a.png"
+        image.parent.mkdir(parents=True)
+        Image.new("RGB", (40, 60)).save(image)
+        listing = root / "wider_face_split" / f"wider_face_{split}_bbx_gt.txt"
+        listing.parent.mkdir(exist_ok=True)
+        listing.write_text("a.png\n1\n8 6 20 30 0 0 0 0 0 0\n")
+
+
+def test_blazeface_needs_no_head_to_learn_faces(tmp_path):
+    write_faces(tmp_path)
+    flags = ["--task", "detect", "--model", "blazeface", "--batch-size", "1"]
+    config = read_config([*flags, "--dataset", f"folder:{tmp_path}"])
+    run = prepare(config, jax.devices()[:1])
+    assert (run.config.head, run.options["detector"]) == (None, True)
+    assert run.metadata.preprocessing.height_and_width == (128, 128)
+    loss, model = run.objective.loss, run.objective.model
+    example = run.train_reader(run.dataset.train[0], np.random.default_rng(0))
+    labels = jax.tree.map(lambda each: np.asarray(each)[None], example.label)
+    images = jax.ShapeDtypeStruct((1, 128, 128, 3), np.float32)
+    outputs = jax.eval_shape(model.apply, abstract_variables(model), images)
+    outputs = {name: np.zeros(each.shape, each.dtype) for name, each in outputs.items()}
+    assert loss.measure(outputs, labels)["class_loss"] == pytest.approx(4 * np.log(2), rel=1e-5)
+
+
+def test_blazeface_finds_one_class():
+    flags = ["--task", "detect", "--model", "blazeface", "--dataset", "folder:shapes"]
+    with pytest.raises(InputError, match="finds objects of one class, folder:shapes has 2; take"):
+        prepare(read_config(flags), jax.devices()[:1])
 
 
 def test_data_that_are_not_boxed_are_refused(capsys):
