@@ -1,9 +1,9 @@
 """Loss of BlazeFace's detector against boxes of faces.
 
-Neither the paper (Bazarevsky et al. 2019, arXiv:1907.05047) nor MediaPipe publishes the matching or
-the loss. These are SSD's, see `flaxmobile.detection.loss`, with a logistic loss for the one class,
-and the least overlap of FaceBoxes (Zhang et al. 2017, arXiv:1708.05234, section 3.4), because
-square anchors overlap faces less than SSD's. Boxes alone are compared: keypoints are not trained.
+We know of no publication of the matching and the loss that BlazeFace was trained with. These are
+SSD's, whose anchors the paper (Bazarevsky et al. 2019, arXiv:1907.05047) adapts, with a logistic
+loss for the one class; see `flaxmobile.detection.loss`. Boxes alone are compared: keypoints are not
+trained.
 
 The detector's own anchors all have size 1, with which nothing can be matched. For matching they
 have the sizes that MediaPipe's options of short-range detection name (min_scale 0.1484375,
@@ -24,7 +24,11 @@ from flaxmobile.detection.loss import Losses, choose_hardest, match_boxes
 from flaxmobile.models.blazeface import ANCHORS
 
 LEAST_OVERLAP = 0.35
-"""Least intersection over union of an anchor with the face that it is trained to find."""
+"""Least intersection over union of an anchor with the face that it is trained to find.
+
+SSD's 0.5 is too much: a square face of 19 pixels between anchors of that side, 8 pixels apart,
+overlaps the nearest by 0.45, and faces are rarely square.
+"""
 
 _SCALES = np.linspace(0.1484375, 0.75, 4)
 """Sides of the layers' anchors, as shares of the image's; MediaPipe's."""
