@@ -40,6 +40,11 @@ def is_traced(*arguments: Any) -> bool:
     return any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
 
 
+def is_constant(x: Any) -> bool:
+    """Tell whether an array has numbers now, and is no argument or result of a traced function."""
+    return not isinstance(x, jax.core.Tracer)
+
+
 def max_dim(a: Any, b: Any) -> Any:
     """Return the larger of two dimensions, which may be symbolic.
 

@@ -84,6 +84,9 @@ class Config(TaskSettings, DataSettings, OptimizationSettings, HostSettings, Pla
     init_from: str | None = None
     """Weights directory to start from, or published weights such as timm:mobilenetv2_100.ra_in1k;
     if the classes differ, the classifier is reinitialized."""
+    quantize: Literal["int8"] | None = None
+    """Fine-tune the weights of --init-from with the rounding of an int8 file; their normalization
+    is folded. `flaxmobile export --quantize int8` then needs no calibration."""
     freeze_backbone: bool = False
     """Train only the classifier."""
     resume: bool = False
@@ -146,6 +149,8 @@ class Config(TaskSettings, DataSettings, OptimizationSettings, HostSettings, Pla
         if self.freeze_backbone and not self.weights:
             who = "--recipe finetune" if self.recipe == "finetune" else "--freeze-backbone"
             raise InputError(f"{who} needs --init-from: there is no trained backbone yet")
+        if self.quantize:
+            self._check_quantize()
         if self.eval_only and not self.weights:
             raise InputError("--eval-only needs --init-from WEIGHTS, or --output RUN")
         if self.task == "classify" and self.best_by == "map" and not self.multi_label:
@@ -160,15 +165,29 @@ class Config(TaskSettings, DataSettings, OptimizationSettings, HostSettings, Pla
         if self.resume and not self.output:
             raise InputError("--resume needs --output: the directory of the run to continue")
 
+    def _check_quantize(self) -> None:
+        if not self.weights:
+            raise InputError("--quantize needs --init-from: trained weights, whose rounding is new")
+        if self.task != "classify":
+            raise InputError(f"--quantize is for --task classify, not {self.task}")
+        if self.freeze_backbone:
+            raise InputError("--quantize trains all layers: leave out --freeze-backbone")
+        if self.parallel == "pmap":
+            raise InputError("--quantize needs --parallel jit: ranges are those of a whole batch")
+
     @property
     def network_options(self) -> dict[str, Any]:
         """Options of `flaxmobile.tasks.build` from the flags."""
+        # In evaluation the weights say it.
+        quantized = True if self.quantize and not self.eval_only else None
         return read_options(
             self.options,
             backbone=self.model if self.head else None,
             detector=True if self.task == "detect" and not self.head else None,
             alpha=self.alpha,
             dropout_rate=self.dropout_rate,
+            folded=quantized,
+            quantized=quantized,
         )
 
     @property

@@ -12,6 +12,7 @@ import numpy as np
 
 from convert.published.loading import Weights
 from flaxmobile.errors import InputError
+from flaxmobile.folding import fold_batch_norm
 from flaxmobile.preprocessing import Preprocessing
 from flaxmobile.registry import get_spec
 from flaxmobile.tasks import build
@@ -220,6 +221,9 @@ def initial_state(run: Run) -> TrainState:
     variables = _on_host(fresh)
     if weights := run.weights or open_start(run.config):
         trained = _on_host(weights.load()[1])
+        if run.config.quantize:
+            # With fresh ranges, which the first steps forget.
+            trained = {**variables, **fold_batch_norm(weights.model, trained)[1]}
         if weights.model_name != run.config.network:
             variables = transfer_backbone(trained, variables)
         elif same_classes(weights, run.dataset):

@@ -32,7 +32,8 @@ class Config:
     networks, saved_model for TensorFlow Serving."""
     quantize: Literal["float16", "int8"] | None = None
     """float16 stores weights in half the bytes, for litert and onnx. int8 stores them in a quarter
-    and computes in int8, for litert; it needs --calibrate."""
+    and computes in int8, for litert; it needs --calibrate, unless the
+    weights were trained with --quantize int8."""
     calibrate: Annotated[str | None, tyro.conf.arg(metavar="FOLDER|DATASET")] = None
     """Images that show the ranges of the activations for int8: a folder of images, or a data set as
     training takes it, such as digits or folder:PATH."""
@@ -60,9 +61,9 @@ class Config:
         return int(self.batch_size)
 
     def check_calibration(self) -> None:
-        """Raise InputError unless int8 has images to calibrate with, and nothing else has."""
-        if (self.quantize == "int8") != (self.calibrate is not None):
-            raise InputError("--quantize int8 and --calibrate FOLDER|DATASET need each other")
+        """Raise InputError for images to calibrate with where nothing is calibrated."""
+        if self.calibrate is not None and self.quantize != "int8":
+            raise InputError("--calibrate FOLDER|DATASET is for --quantize int8")
         if self.calibration_images < 1:
             raise InputError(
                 f"--calibration-images is {self.calibration_images}; accepted: 1 or more"
@@ -87,6 +88,11 @@ def main(prog: str, argv: Sequence[str]) -> None:
         config.output, config.format, batch_size, config.quantize
     )  # before the weights are fetched
     weights = open_any_weights(config.weights)
+    if config.quantize == "int8" and config.calibrate is None and not weights.model.quantized:
+        raise InputError(
+            "--quantize int8 needs --calibrate FOLDER|DATASET, or weights that were trained with "
+            "--quantize int8"
+        )
     model, variables = weights.load()
     metadata = weights.metadata
     if config.labels and metadata.class_names is None:

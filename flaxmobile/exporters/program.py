@@ -42,6 +42,7 @@ class Program:
       metadata: preprocessing of the images, names of the classes, source of the numbers.
       answer: activation that is part of the function, or "none".
       quantize: type in which the file stores weights, one of `QUANTIZE`; None for theirs.
+      rounds: the function rounds to the integers of an int8 file itself, as it was trained to.
       calibration: images [k, h, w, c], as the function takes them, that show the ranges of its
         numbers for int8.
     """
@@ -53,6 +54,7 @@ class Program:
     answer: str
     quantize: str | None = None
     calibration: np.ndarray | None = None
+    rounds: bool = False
 
     @property
     def is_raw(self) -> bool:
@@ -121,6 +123,8 @@ def build_program(
     Raises:
       InputError: a size that the network does not take, or an option that it cannot have.
     """
+    rounds = model.quantized
+    _check_quantize(rounds, quantize, calibration)
     if not model.folded:
         model, variables = fold_batch_norm(model, variables)
     model = model.clone(**options)
@@ -140,9 +144,10 @@ def build_program(
     (n,) = jax.export.symbolic_shape("n") if batch_size is None else (batch_size,)
     dtype = jnp.uint8 if raw_images else jnp.float32
     images = jax.ShapeDtypeStruct((n, *size, 3 if raw_images else model.in_channels), dtype)
-    shown = _check_calibration(calibration, images) if quantize == "int8" else None
+    calibrates = quantize == "int8" and not rounds
+    shown = _check_calibration(calibration, images) if calibrates else None
     network = type(model).__name__
-    return Program(function, images, network, metadata, answer, quantize, shown)
+    return Program(function, images, network, metadata, answer, quantize, shown, rounds)
 
 
 def resized(metadata: Metadata, image_size: int | None) -> Metadata:
@@ -186,6 +191,14 @@ def _check(model: Model, size: tuple[int, int], batch_size: int | None, raw_imag
     detects = isinstance(model, BlazeFace) and model.detector and not model.is_backbone
     if detects and set(size) != {model.table.image_size}:
         raise InputError(f"image_size is {text}; the detector takes {model.table.image_size}")
+
+
+def _check_quantize(rounds: bool, quantize: str | None, calibration: Any) -> None:
+    if rounds and (quantize != "int8" or calibration is not None):
+        raise InputError(
+            "the weights were trained with the ranges of an int8 file: export them to litert with "
+            "quantize int8, without calibration"
+        )
 
 
 def _check_float16(variables: Tree) -> None:

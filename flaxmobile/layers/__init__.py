@@ -11,6 +11,7 @@ from flaxmobile.layers.inputs import to_symmetric_range
 from flaxmobile.layers.network import AUX_LOGITS, Network, ScaledNetwork
 from flaxmobile.layers.norm import BatchNorm
 from flaxmobile.layers.pooling import adaptive_avg_pool, avg_pool, max_pool
+from flaxmobile.layers.quantization import Dense, activate, quantize
 from flaxmobile.layers.rounding import round_channels, thin_channels
 from flaxmobile.layers.rows import Max, Unit, unit_block
 from flaxmobile.layers.shuffle import channel_shuffle
@@ -24,6 +25,7 @@ __all__ = [
     "Block",
     "Conv",
     "ConvNorm",
+    "Dense",
     "Dropout",
     "HeadedNetwork",
     "Layer",
@@ -36,6 +38,7 @@ __all__ = [
     "ScaledNetwork",
     "SqueezeExcite",
     "Unit",
+    "activate",
     "adaptive_avg_pool",
     "avg_pool",
     "bottleneck_in_parts",
@@ -43,6 +46,7 @@ __all__ = [
     "hard_sigmoid",
     "hard_swish",
     "max_pool",
+    "quantize",
     "relu",
     "relu6",
     "round_channels",

@@ -21,6 +21,11 @@ def relu6(x: Array) -> Array:
     return lax.clamp(zero, x, six)
 
 
+def is_clamp(activation: Activation) -> bool:
+    """Tell whether an activation only cuts off, which integers do by their range."""
+    return activation in (relu, relu6)
+
+
 def hard_sigmoid(x: Array) -> Array:
     """relu6(x + 3) / 6: MobileNet V3's gate (Howard et al. 2019, section 5.2)."""
     return relu6(x + 3) * (1 / 6)

@@ -6,6 +6,7 @@ from jax import Array
 
 from flaxmobile.layers.activations import Activation, hard_sigmoid, relu
 from flaxmobile.layers.conv import Conv
+from flaxmobile.layers.quantization import activate, quantize
 from flaxmobile.ops import global_mean, materialize_on_cpu
 
 
@@ -30,7 +31,8 @@ class SqueezeExcite(nn.Module):
     def __call__(self, x: Array) -> Array:
         """Scale x [n, h, w, c] by its gate [n, 1, 1, c]."""
         x = materialize_on_cpu(x)
-        mean = global_mean(x)[:, None, None]  # [n, 1, 1, c]
+        mean = quantize(global_mean(x)[:, None, None], "mean_range")  # [n, 1, 1, c]
         y = Conv(self.squeezed, dtype=self.dtype, name="reduce")(mean)
-        y = Conv(x.shape[-1], dtype=self.dtype, name="expand")(self.activation(y))
-        return x * self.gate(y)
+        y = activate(self.activation, y, "reduced_range")
+        y = Conv(x.shape[-1], dtype=self.dtype, name="expand")(y)
+        return quantize(x * activate(self.gate, y, "gate_range"))

@@ -44,6 +44,8 @@ class Backbone(nn.Module):
         it become dilation, as in DeepLab (Chen et al. 2017, section 3.1).
       frozen_norm: use the running statistics in training too, and leave them as they are.
       folded: every normalization is folded into a kernel and a bias, see `fold_batch_norm`.
+      quantized: compute with the numbers of an int8 file, see `layers.quantization`; the network is
+        folded.
       axis_name: the `jax.pmap` axis over which statistics of the batch are averaged.
       dtype: type of the arithmetic; parameters are float32.
       out_strides: strides of the feature maps to return; deeper blocks are not built.
@@ -61,6 +63,7 @@ class Backbone(nn.Module):
     output_stride: int = 32
     frozen_norm: bool = False
     folded: bool = False
+    quantized: bool = False
     axis_name: str | None = None
     dtype: Any = jnp.float32
     out_strides: tuple[int, ...] | None = None
@@ -69,6 +72,8 @@ class Backbone(nn.Module):
     chunk_bytes: int | None = None
     native: bool = False
 
+    quantizes: ClassVar[bool] = False
+    """Whether the network says what an int8 file of it stores, so that `quantized` is a choice."""
     dilates: ClassVar[bool] = True
     """Whether blocks can dilate instead of shrinking, so that `output_stride` is a choice."""
     endpoint_strides: ClassVar[tuple[int, ...]] = (2, 4, 8, 16, 32)

@@ -10,6 +10,7 @@ from jax import Array
 from flaxmobile.errors import InputError
 from flaxmobile.layers.activations import Activation
 from flaxmobile.layers.norm import BatchNorm
+from flaxmobile.layers.quantization import activate, quantize_kernel
 from flaxmobile.ops import Padding, dense_conv, depthwise_conv, grouped_conv, pointwise_conv
 from flaxmobile.ops.expanded_norm import Factors
 
@@ -54,7 +55,8 @@ class Conv(nn.Module):
         size = self.kernel_size
         height, width = (size, size) if isinstance(size, int) else size
         shape = (height, width, x.shape[-1] // self.groups, self.features)
-        kernel = jnp.asarray(self.param("kernel", self.kernel_init, shape, jnp.float32), self.dtype)
+        kernel = quantize_kernel(self.param("kernel", self.kernel_init, shape, jnp.float32))
+        kernel = jnp.asarray(kernel, self.dtype)
         y = self.convolve(jnp.asarray(x, self.dtype), kernel)
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
@@ -137,4 +139,4 @@ class ConvNorm(nn.Module):
                 use_running_average=not train or self.frozen_norm,
                 product_of=conv.factors(x),
             )
-        return y if self.activation is None else self.activation(y)
+        return activate(self.activation, y)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from flaxmobile.errors import check_value
+from flaxmobile.errors import InputError, check_value
 from flaxmobile.layers.conv import ConvNorm
 from flaxmobile.layers.network import AUX_LOGITS, Network
 from flaxmobile.ops import native_forms
@@ -68,6 +68,8 @@ class HeadedNetwork(nn.Module):
     def check(self) -> None:
         """Raise InputError for an option that the network does not offer."""
         self.backbone.check()
+        if self.quantized:
+            raise InputError("quantized is True; accepted: for classifiers and backbones")
         momentum, epsilon = self.head_norm_momentum, self.head_norm_epsilon
         check_value("num_classes", self.num_classes, self.num_classes >= 1, "1 or more")
         check_value("head_norm_momentum", momentum, 0 <= momentum <= 1, "0 to 1")
@@ -163,6 +165,11 @@ class HeadedNetwork(nn.Module):
     def folded(self) -> bool:
         """Whether the normalizations are folded into the convolutions."""
         return self.backbone.folded
+
+    @property
+    def quantized(self) -> bool:
+        """Whether the numbers are those of an int8 file."""
+        return self.backbone.quantized
 
     @property
     def native(self) -> bool:

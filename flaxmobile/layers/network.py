@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import math
+from collections.abc import Iterator
 from typing import Any, ClassVar, Self
 
 import jax
@@ -15,6 +16,7 @@ from flaxmobile.errors import InputError, check_choice, check_value
 from flaxmobile.layers.activations import ACTIVATIONS
 from flaxmobile.layers.backbone import PADDINGS, Backbone
 from flaxmobile.layers.dropout import Dropout
+from flaxmobile.layers.quantization import Dense, activate, quantize, quantizing
 from flaxmobile.layers.rounding import round_channels
 from flaxmobile.layers.taps import Maps
 from flaxmobile.ops import global_mean, native_forms
@@ -93,6 +95,8 @@ class Network(Backbone):
 
     def check_options(self) -> None:
         """Raise InputError for a wrong option, other than a stride or a tap."""
+        if self.quantized:
+            self._check_quantized()
         rate, momentum, epsilon = self.dropout_rate, self.norm_momentum, self.norm_epsilon
         check_value("num_classes", self.num_classes, self.num_classes >= 0, "0 or more")
         check_value("in_channels", self.in_channels, self.in_channels >= 1, "1 or more")
@@ -104,6 +108,15 @@ class Network(Backbone):
             fine = len(layer) == 2 and isinstance(layer[0], int) and layer[0] > 0
             check_value("dense_layers", layer, fine, "pairs of channels and an activation")
             check_choice("the activation in dense_layers", layer[1], ACTIVATIONS)
+
+    def _check_quantized(self) -> None:
+        if not self.quantizes:
+            raise InputError(
+                f"{type(self).__name__} cannot be quantized; accepted: MobileNet V1, V2 and V3. An "
+                "export in int8 with calibration takes any network"
+            )
+        if not self.folded or jnp.dtype(self.dtype) != jnp.float32:
+            raise InputError("quantized is True; accepted: with folded=True, in float32")
 
     def check_images(self, images: Array) -> Array:
         """Raise InputError unless images are [n, h, w, in_channels], large enough; cast them."""
@@ -126,11 +139,23 @@ class Network(Backbone):
         """Map images [n, h, w, in_channels] to logits [n, num_classes], or to {stride: map}."""
         self.check()
         _check_train(train)
-        with native_forms() if self.native else contextlib.nullcontext():
-            maps = self.walk(self.check_images(images), train)
+        with self._forms(train):
+            maps = self.walk(quantize(self.check_images(images), "images_range"), train)
             if self.is_backbone:
                 return maps.pick(self.out_strides or (), self.taps)
             return self.finish(maps, train)
+
+    @contextlib.contextmanager
+    def _forms(self, train: bool) -> Iterator[None]:
+        """Trace operations in the form, and with the rounding, that the options ask for."""
+        with contextlib.ExitStack() as stack:
+            if self.native:
+                stack.enter_context(native_forms())
+            if self.quantized:
+                updates, marks = train and not self.frozen_norm, self.native and not train
+                momentum = self.norm_momentum
+                stack.enter_context(quantizing(updates=updates, momentum=momentum, marks=marks))
+            yield
 
     # Not `head`: `nnx.bridge.ToNNX` refuses methods called like a group of parameters.
     def finish(self, maps: Maps, train: bool) -> Any:
@@ -143,23 +168,24 @@ class Network(Backbone):
 
     def pool(self, x: Array) -> Array:
         """Average x [n, h, w, c] to [n, c] in float32 or wider."""
-        return global_mean(x)
+        return quantize(global_mean(x), "pooled_range")
 
     def logits(self, x: Array, train: bool, use_bias: bool = True) -> Array:
         """Apply the dense layers to x [n, c], dropout, and the classifier; without classes none."""
         if self.num_classes == 0:
             return x
         for number, (channels, activation) in enumerate(self.dense_layers, start=1):
-            x = nn.Dense(channels, dtype=x.dtype, name=f"dense{number}")(x)
-            x = ACTIVATIONS[activation](x)
+            x = Dense(channels, dtype=x.dtype, name=f"dense{number}")(x)
+            x = activate(ACTIVATIONS[activation], x, f"dense{number}_range")
         x = Dropout(self.dropout_rate, self.axis_name, name="dropout")(x, deterministic=not train)
-        return nn.Dense(
+        logits = Dense(
             self.num_classes,
             use_bias,
             kernel_init=nn.initializers.normal(0.01),
             dtype=jnp.promote_types(self.dtype, jnp.float32),
             name="classifier",
         )(x)
+        return quantize(logits, "logits_range")
 
     def runs_auxiliary(self, train: bool) -> bool:
         """Whether auxiliary classifiers are computed: in training and at initialization."""

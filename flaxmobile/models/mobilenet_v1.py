@@ -125,6 +125,7 @@ class MobileNetV1(ScaledNetwork):
     norm_momentum: float = 0.99
     norm_epsilon: float = 1e-3
 
+    quantizes = True
     stages: ClassVar[tuple[Stage, ...]] = STAGES
 
     def check_options(self) -> None:

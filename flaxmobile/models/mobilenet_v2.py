@@ -37,6 +37,7 @@ from flaxmobile.layers import (
     Place,
     ScaledNetwork,
     bottleneck_in_parts,
+    quantize,
     relu6,
     stage_blocks,
     unit_block,
@@ -103,9 +104,10 @@ class InvertedResidual(nn.Module):
         if self.stride != 1:
             return x
         if self.shortcut == "projection":
-            return x + self.unit(self.features, name="shortcut")(x_in, train)
+            x_in = self.unit(self.features, name="shortcut")(x_in, train)
+            return quantize(x + x_in, "sum_range")
         if self.shortcut == "bottleneck" and x_in.shape == x.shape:
-            return x + x_in
+            return quantize(x + x_in, "sum_range")
         return x
 
     def bottleneck(self, x: Array, hidden_channels: int, train: bool) -> Array:
@@ -115,7 +117,9 @@ class InvertedResidual(nn.Module):
         expanded = x  # [n, h, w, expansion * c]
         x = self.depthwise(hidden_channels, name="depthwise")(x, train)
         if self.shortcut == "expansion" and self.stride == 1:
-            x += expanded  # [n, h / stride, w / stride, expansion * c]
+            x = quantize(
+                x + expanded, "expanded_sum_range"
+            )  # [n, h / stride, w / stride, expansion * c]
         last = None if self.linear else self.activation
         return self.unit(self.features, activation=last, name="project")(x, train)
 
@@ -175,6 +179,7 @@ class MobileNetV2(ScaledNetwork):
     depth: float = 1.0
     fixed_ends: bool = False
 
+    quantizes = True
     stages: ClassVar[tuple[Stage, ...]] = STAGES
 
     def check_options(self) -> None:
@@ -190,6 +195,8 @@ class MobileNetV2(ScaledNetwork):
         )
         accepted = f"a common divisor of the expanded channels, which are multiples of {divisible}"
         check_value("split", self.split, self.split >= 1 and divisible % self.split == 0, accepted)
+        if self.split > 1 and self.quantized:
+            raise InputError(f"split is {self.split}; accepted: 1 in a quantized network")
         if self.split > 1 and any("/" in tap for tap in self.taps):
             raise InputError(f"split is {self.split}; accepted: 1 with taps inside blocks")
 

@@ -34,13 +34,16 @@ from flaxmobile.layers import (
     Activation,
     Block,
     ConvNorm,
+    Dense,
     Layer,
     MakeUnit,
     Maps,
     Place,
     ScaledNetwork,
     SqueezeExcite,
+    activate,
     hard_swish,
+    quantize,
     relu,
     round_channels,
     unit_block,
@@ -187,9 +190,11 @@ class SqueezedInvertedResidual(nn.Module):
                 round_channels(hidden_channels / 4), dtype=self.dtype, name="squeeze"
             )(x)
         if squeezes_first:
-            x = self.activation(x)
+            x = quantize(self.activation(x), "activated_range")
         x = self.unit(self.features, name="project")(x, train)
-        return x + x_in if self.shortcut and x_in.shape == x.shape else x
+        if self.shortcut and x_in.shape == x.shape:
+            return quantize(x + x_in, "sum_range")
+        return x
 
 
 class MobileNetV3(ScaledNetwork):
@@ -216,6 +221,7 @@ class MobileNetV3(ScaledNetwork):
     norm_momentum: float = 0.99
     norm_epsilon: float = 1e-3
 
+    quantizes = True
     table: ClassVar[Table]
 
     def check_options(self) -> None:
@@ -268,8 +274,8 @@ class MobileNetV3(ScaledNetwork):
         x = self.pool(maps.last)
         if self.hidden_layer:
             init = nn.initializers.normal(0.01)
-            x = nn.Dense(self.scaled.hidden, kernel_init=init, dtype=x.dtype, name="hidden")(x)
-            x = self.activation(x)  # [n, 1280 or 1024]
+            x = Dense(self.scaled.hidden, kernel_init=init, dtype=x.dtype, name="hidden")(x)
+            x = activate(self.activation, x, "hidden_range")  # [n, 1280 or 1024]
         return self.logits(x, train)
 
 

@@ -78,7 +78,7 @@ def test_int8_is_calibrated_by_a_folder_of_images(export, tmp_path):
 @pytest.mark.parametrize(
     "argv, status, message",
     [
-        (["--quantize", "int8"], 2, "--calibrate"),
+        (["--quantize", "int8"], 1, "--calibrate"),
         (["--calibrate", "digits"], 2, "--quantize int8"),
         (["--quantize", "int8", "--calibrate", "EMPTY"], 1, "EMPTY has no images"),
         (["--quantize", "int8", "--calibrate", "nothing_here"], 1, "nothing_here"),

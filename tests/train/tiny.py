@@ -19,6 +19,7 @@ class Tiny(Network):
     output_stride: int = 4
 
     dilates: ClassVar[bool] = False
+    quantizes: ClassVar[bool] = True
 
     def blocks(self):
         return [Block("stem", stride=4), Block("block")]

@@ -32,6 +32,7 @@ def write(program: Program, path: Path) -> None:
         str(exported.mlir_module()),
         list(program.outputs),
         build_metadata(program, labels),
+        integers=program.rounds,
     )
     _check_operators(flatbuffer)
     if program.quantize == "float16":
@@ -43,8 +44,11 @@ def write(program: Program, path: Path) -> None:
     attach(path, files if names is None else {_LABELS: "\n".join(names) + "\n", **files})
 
 
-def _convert(stablehlo: str, outputs: Sequence[str], metadata: bytes) -> bytes:
-    """Turn the text of a StableHLO module with native convolutions into a flatbuffer."""
+def _convert(stablehlo: str, outputs: Sequence[str], metadata: bytes, *, integers: bool) -> bytes:
+    """Turn the text of a StableHLO module with native convolutions into a flatbuffer.
+
+    With `integers`, numbers that the module rounds by "quant.fake_quant" become int8.
+    """
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # the library announces oneDNN on stderr
     try:
         from litert_converter.mlir import ir, passmanager
@@ -53,6 +57,8 @@ def _convert(stablehlo: str, outputs: Sequence[str], metadata: bytes) -> bytes:
         raise InputError(_missing(error)) from None
     config: Any = converter.ConvertToTFLConfig()
     config.model_origin_framework = "JAX"
+    if integers:
+        config.qdq_conversion_mode, config.strict_qdq_mode = "STRICT", True
     context = ir.Context()
     converter.prepare_mlir_context(context)
     with context, ir.Location.unknown():

@@ -35,6 +35,8 @@ def refused(flags, status, capsys):
         (["--learning-rate", "-1"], "--learning-rate is -1.0; accepted: numbers above 0"),
         (["--dropout-rate", "1"], "dropout_rate is 1.0"),
         (["--freeze-backbone"], "--freeze-backbone needs --init-from"),
+        (["--quantize", "int8"], "--quantize needs --init-from"),
+        (["--quantize", "int8", "--model", "shufflenet_v2"], "cannot be quantized"),
         (["--recipe", "finetune"], "--recipe finetune needs --init-from"),
         (["--batchsize", "3"], "did you mean '--batch-size'"),
         (["--parallel", "shard"], "'jit', 'pmap'"),

@@ -1,0 +1,73 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+import flaxmobile
+from flaxmobile.layers.quantization import quantize, quantize_kernel, quantizing
+from tests.networks import short_model
+
+
+class Identity(nn.Module):
+    updates: bool
+
+    @nn.compact
+    def __call__(self, x):
+        with quantizing(updates=self.updates, momentum=0.75, marks=False):
+            return quantize(x)
+
+
+RANGE = {"batch_stats": {"range": {"least": jnp.float32(-1), "most": jnp.float32(1.55)}}}
+
+
+def test_an_activation_has_256_values_and_0_is_one_of_them():
+    x = jnp.linspace(-3, 3, 5000).at[0].set(0)
+    found = np.unique(Identity(False).apply(RANGE, x))
+    np.testing.assert_allclose(found, np.arange(-100, 156) * 0.01, atol=1e-6)
+    assert 0 in found
+
+
+def test_gradients_pass_inside_the_range_alone():
+    x = jnp.asarray([-1.2, -0.304, 0.017, 1.5, 1.7])
+    gradient = jax.grad(lambda x: Identity(False).apply(RANGE, x).sum())(x)
+    assert gradient.tolist() == [0, 1, 1, 1, 0]
+
+
+def test_training_takes_the_batchs_range_and_updates_the_running_one():
+    x = jnp.asarray([-5.0, 5.2])
+    y, updated = Identity(True).apply(RANGE, x, mutable=["batch_stats"])
+    np.testing.assert_allclose(y, x, atol=10.2 / 255)
+    found = updated["batch_stats"]["range"]
+    np.testing.assert_allclose([found["least"], found["most"]], [-2, 2.4625])
+
+
+def test_each_feature_of_a_kernel_has_its_own_255_steps():
+    kernel = jnp.asarray(np.random.default_rng(0).normal(size=(3, 3, 4, 2)) * [1, 50])
+    with quantizing(updates=False, momentum=0, marks=False):
+        found = quantize_kernel(kernel)
+    kernel, found = np.asarray(kernel), np.asarray(found)
+    steps = np.abs(kernel).max((0, 1, 2)) / 127
+    np.testing.assert_allclose(found / steps, np.rint(kernel / steps), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "name, options, message",
+    [
+        ("shufflenet_v2", {"folded": True}, "cannot be quantized"),
+        ("mobilenet_v2", {}, "with folded=True"),
+        ("mobilenet_v2", {"folded": True, "dtype": "bfloat16"}, "in float32"),
+        ("mobilenet_v2", {"folded": True, "split": 2}, "split is 2"),
+    ],
+)
+def test_what_cannot_be_quantized_is_refused(name, options, message):
+    with pytest.raises(flaxmobile.InputError, match=message):
+        flaxmobile.create_model(name, quantized=True, **options)
+
+
+@pytest.mark.parametrize("settings", [{}, {"quantize": "float16"}, {"calibration": 1}])
+def test_weights_with_ranges_are_exported_in_int8_without_calibration(settings, tmp_path):
+    model = short_model(folded=True, quantized=True)
+    settings = {"quantize": "int8"} | settings if "calibration" in settings else settings
+    with pytest.raises(flaxmobile.InputError, match="without calibration"):
+        flaxmobile.export(model, {}, tmp_path / "file", **settings)
