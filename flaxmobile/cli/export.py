@@ -32,8 +32,8 @@ class Config:
     networks, saved_model for TensorFlow Serving."""
     quantize: Literal["float16", "int8"] | None = None
     """float16 stores weights in half the bytes, for litert and onnx. int8 stores them in a quarter
-    and computes in int8, for litert; it needs --calibrate, unless the
-    weights were trained with --quantize int8."""
+    and computes in int8, for litert; it needs --calibrate, unless the weights were trained with
+    --quantize int8."""
     calibrate: Annotated[str | None, tyro.conf.arg(metavar="FOLDER|DATASET")] = None
     """Images that show the ranges of the activations for int8: a folder of images, or a data set as
     training takes it, such as digits or folder:PATH."""
