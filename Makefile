@@ -10,7 +10,7 @@ WORKERS ?= auto
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --max-worker-restart 0
 WITHOUT_PINS := litert-converter  # it pins an xdsl that excludes tyro's typing-extensions
 
-.PHONY: train test test-newest lint docs release-check clean
+.PHONY: train test test-newest lint docs release-check web-check clean
 
 NEWEST := tests/test_compat.py tests/test_compiler.py tests/test_golden.py tests/test_registry.py \
 	tests/test_summary.py tests/test_weights.py tests/cli tests/command tests/exporters tests/inference \
@@ -45,6 +45,11 @@ release-check: $(VENV)/.installed-release
 	  "train --model v2 --alpha 0.35 --steps 8 --output run" "export --help" "bench --help" \
 	  "plot-filters --weights run/best" "convert --help" "pack --help" "push --help"; do \
 	  echo "flaxmobile $$command"; bin/flaxmobile $$command > output || exit 1; done
+
+# Classify an image on the page of examples/web, in a headless Chromium.
+web-check: $(VENV)/.installed-export
+	cd examples/web && npm install --silent --no-package-lock --ignore-scripts
+	$(BIN)/python -m examples.web.check
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
