@@ -72,10 +72,14 @@ def fetch_file(repository: Repository, *names: str) -> Path | None:
     for name in names:
         try:
             found = library.hf_hub_download(
-                repository.name, name, revision=repository.revision, library_name="flaxmobile"
+                repository.name,
+                name,
+                revision=repository.revision,
+                library_name="flaxmobile",
+                local_files_only=unreachable is not None,  # the library has tried for 20 s already
             )
         except library.errors.LocalEntryNotFoundError as error:  # unreachable, and not in the cache
-            unreachable = error
+            unreachable = unreachable or error
         except library.errors.EntryNotFoundError:
             continue
         except Exception as error:  # the libraries beneath raise anything, from OSError to theirs

@@ -15,11 +15,13 @@ import pytest
 import timm
 import torch
 from huggingface_hub import constants
+from huggingface_hub.errors import LocalEntryNotFoundError
 from timm.models import adapt_input_conv, save_for_hf
 from torchvision.models import shufflenet_v2_x0_5
 
 from convert.__main__ import main as convert
 from convert.published.catalogue import CATALOGUE
+from convert.published.hub import Repository, fetch_weights
 from convert.published.loading import open_any_weights
 from flaxmobile import InputError, cli, load_metadata, load_pretrained, load_weights
 from tests.convert.keras_models import random_model, save
@@ -295,6 +297,19 @@ def test_a_repository_that_cannot_be_loaded_is_one_line(published, monkeypatch, 
     assert "\n" not in str(caught.value)
     kept = {path.name for path in caches.rglob("snapshots/*/*")}
     assert kept <= ({"config.json", "model.safetensors"} if fault is text else {"config.json"})
+
+
+def test_a_hub_that_cannot_be_reached_is_tried_with_one_file(monkeypatch):
+    tries = []
+
+    def download(*_, local_files_only, **__):
+        tries.append(local_files_only)
+        raise LocalEntryNotFoundError(f"try {len(tries)} failed")
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    with pytest.raises(InputError, match="try 1 failed"):
+        fetch_weights(Repository.parse("someone/flowers"))
+    assert tries == [False, True]
 
 
 def test_a_broken_transfer_from_the_hub_goes_on(published, monkeypatch):
