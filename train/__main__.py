@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
     arguments = sys.argv[1:] if argv is None else list(argv)
 
     def command() -> int:
-        from train.config import read_config  # takes a second to import
+        from train.flags import read_config  # takes a second to import
 
         with reading_arguments(prog):
             config = read_config(arguments, prog)

@@ -19,10 +19,11 @@ from flaxmobile.tasks import build
 from flaxmobile.trees import Tree
 from flaxmobile.variables import replace_heads, transfer_backbone
 from flaxmobile.weights import Metadata
-from train.config import Config, load_record
+from train.config import Config
 from train.data import Dataset
 from train.data.examples import TrainReader
 from train.data.workers import default_workers
+from train.flags import load_record
 from train.objective import make_objective
 from train.parallel import Parallel, make_parallel
 from train.recipes import get_recipe, recipe_for

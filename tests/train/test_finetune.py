@@ -22,7 +22,7 @@ from flaxmobile import (
 from flaxmobile.variables import abstract_variables
 from tests.train.tiny import SPEC, Tiny
 from train.__main__ import main
-from train.config import read_config
+from train.flags import read_config
 from train.output import check_output, data_changes, make_output
 from train.setup import initial_state, prepare
 

@@ -14,8 +14,8 @@ from torch.nn import functional
 from flaxmobile import InputError, load_metadata, registry
 from tests.train.tiny import SPEC
 from train.__main__ import main
-from train.config import read_config
 from train.data import Selection, open_dataset
+from train.flags import read_config
 from train.losses import Loss, ranks
 from train.tasks.verdicts import Verdicts
 

@@ -4,7 +4,8 @@ import pytest
 
 from flaxmobile import list_models
 from flaxmobile.errors import InputError
-from train.config import Config, read_config
+from train.config import Config
+from train.flags import read_config
 from train.optimizers import make_schedule
 from train.recipes import RECIPES, get_recipe
 

@@ -9,7 +9,8 @@ import pytest
 
 import flaxmobile
 from flaxmobile.registry import get_spec
-from train.config import Config, read_config
+from train.config import Config
+from train.flags import read_config
 from train.reporting import describe
 from train.setup import prepare
 

@@ -3,7 +3,7 @@
 import pytest
 
 from flaxmobile.errors import InputError
-from train.config import read_config
+from train.flags import read_config
 from train.slices import parse_slice
 
 

@@ -9,7 +9,7 @@ from flaxmobile import registry
 from flaxmobile.errors import InputError
 from tests.train.tiny import SPEC
 from train.__main__ import main
-from train.config import read_config
+from train.flags import read_config
 from train.tracking import Tracking
 
 STUB = """

@@ -25,7 +25,7 @@ from convert.published.hub import Repository, fetch_weights
 from convert.published.loading import open_any_weights
 from flaxmobile import InputError, cli, load_metadata, load_pretrained, load_weights
 from tests.convert.keras_models import random_model, save
-from train.config import read_config
+from train.flags import read_config
 from train.setup import prepare
 
 TORCHVISION = "torchvision:shufflenet_v2_x0_5.IMAGENET1K_V1"

@@ -9,13 +9,13 @@ from PIL import Image
 from flaxmobile.errors import InputError
 from flaxmobile.preprocessing import Preprocessing
 from tests.train.data.batches import as_file
-from train.config import read_config
 from train.data import open_dataset
 from train.data.augment import augment_photograph, random_box
 from train.data.augmentation import make_augmentation
 from train.data.erasing import RandomErasing
 from train.data.jitter import ColorJitter
 from train.data.policies import AugMix, AutoAugment, AutoAugmentV0, RandAugment, TrivialAugmentWide
+from train.flags import read_config
 
 PREPROCESSING = Preprocessing(24, mean=(0.5, 0.25, 1.0), interpolation="bicubic")
 

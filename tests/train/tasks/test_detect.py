@@ -14,7 +14,7 @@ from flaxmobile.cli import main as flaxmobile
 from flaxmobile.layers import Block, Network, relu6
 from flaxmobile.variables import abstract_variables
 from train.__main__ import main
-from train.config import read_config
+from train.flags import read_config
 from train.setup import prepare
 
 NAMES = ("__background__", "red", "blue")

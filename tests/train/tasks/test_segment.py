@@ -16,7 +16,7 @@ from flaxmobile.layers import Block, Network, relu6
 from flaxmobile.variables import abstract_variables
 from tests.train import tiny
 from train.__main__ import main
-from train.config import read_config
+from train.flags import read_config
 from train.setup import prepare
 
 NAMES = ("ground", "red", "blue")
