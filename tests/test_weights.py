@@ -138,7 +138,7 @@ def test_a_directory_can_be_moved_and_given_as_text(directory, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model": "mobilenet_v9"}, r"model\.json: unknown model 'mobilenet_v9'.*'mobilenet_v2'"),
+        ({"model": "mobilenet_v22"}, r"model\.json: unknown model 'mobilenet_v22'.*'mobilenet_v2'"),
         ({"format": 2}, r"model\.json has format 2; this version reads format 1"),
         ({"format": None}, r"model\.json has format None"),
         ({"model": None}, r"model\.json is damaged: it has no 'model'"),

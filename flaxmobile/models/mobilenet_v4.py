@@ -160,7 +160,9 @@ HEAD_CHANNELS = 1280
 
 
 class FusedInvertedResidual(nn.Module):
-    """Expand by a strided 3×3 convolution, project (1×1, linear): no shortcut.
+    """Expand by a strided 3×3 convolution, project (1×1, linear), without a shortcut.
+
+    It is the Fused-MBConv of EfficientNetV2 (arXiv:2104.00298), figure 2; the paper's "FusedIB".
 
     Attributes:
       features: output channels.
