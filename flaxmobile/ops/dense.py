@@ -8,7 +8,14 @@ from jax import Array, lax
 from flaxmobile.errors import InputError
 from flaxmobile.ops.dispatch import Forms, apply_form, native_conv
 from flaxmobile.ops.product import product, suits_sum, sum_of_columns
-from flaxmobile.ops.window import Padding, Window, make_window, output_size
+from flaxmobile.ops.window import (
+    Padding,
+    Window,
+    cut_window,
+    make_window,
+    output_size,
+    seen_taps,
+)
 
 _FEW_CHANNELS = 4
 """Most channels of an image (RGB or RGBA). For these im2col makes whole networks 1.2 times faster
@@ -44,6 +51,10 @@ def dense_conv(
         features = kernel.shape[3]
         inference = direct if suits_sum(kernel.size // features, features) else im2col
         return apply_form(Forms(im2col, native_conv, inference), window, x, kernel)
+    if max(window.dilation) > 1:
+        rows, columns = taps = seen_taps(x.shape[1:3], kernel.shape[:2], window)
+        window = cut_window(x.shape[1:3], kernel.shape[:2], window, taps)
+        kernel = kernel[rows, columns]
     return native_conv(window, x, kernel)
 
 

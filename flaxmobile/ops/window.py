@@ -80,3 +80,31 @@ def output_size(image: Sequence[int], kernel: Sequence[int], window: Window) -> 
         for size, k, s, pad, d in zip(image, kernel, *window, strict=True)
     )
     return height, width
+
+
+def seen_taps(image: Sequence[int], kernel: Sequence[int], window: Window) -> tuple[slice, slice]:
+    """Find the rows and columns of a kernel that see more than padding somewhere.
+
+    At the rates of DeepLab v3 (Chen et al. 2017, section 3.3) on small maps it is the middle alone.
+    """
+    found = []
+    outputs = output_size(image, kernel, window)
+    for size, k, out, s, (before, _), d in zip(image, kernel, outputs, *window, strict=True):
+        firsts = [i * d - before for i in range(k)]
+        seen = [i for i, first in enumerate(firsts) if first < size and first + (out - 1) * s >= 0]
+        found.append(slice(seen[0], seen[-1] + 1) if seen else slice(0, k))
+    rows, columns = found
+    return rows, columns
+
+
+def cut_window(
+    image: Sequence[int], kernel: Sequence[int], window: Window, taps: tuple[slice, slice]
+) -> Window:
+    """Return the window with the same output for some rows and columns of the kernel."""
+    pads = []
+    outputs = output_size(image, kernel, window)
+    for size, out, s, (before, _), d, part in zip(image, outputs, *window, taps, strict=True):
+        first = before - part.start * d
+        reach = (out - 1) * s + (part.stop - part.start - 1) * d + 1
+        pads.append((first, reach - size - first))
+    return window._replace(padding=(pads[0], pads[1]))
