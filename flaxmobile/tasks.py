@@ -11,7 +11,7 @@ from flaxmobile.errors import InputError, check_choice, unknown
 from flaxmobile.layers import HeadedNetwork, Model
 from flaxmobile.registry import check_type, create_backbone, create_model, plain
 from flaxmobile.segmentation import LRASPP, DeepLabV3, Segmenter
-from flaxmobile.specs import SPECS
+from flaxmobile.specs import ALIASES, SPECS
 
 SEGMENTERS: Mapping[str, type[Segmenter]] = {"lraspp": LRASPP, "deeplab_v3": DeepLabV3}
 DETECTORS: Mapping[str, type[SSDLite]] = {"ssdlite": SSDLite}
@@ -89,8 +89,17 @@ def build(name: str, /, **options: Any) -> Model:
 
 
 def resolve_name(name: str) -> str:
-    """Return the registered name of a network or head for its name or alias."""
-    return name if name in HEADS else registry.resolve_name(name)
+    """Return the registered name of a network or head for its name or alias.
+
+    Raises:
+      InputError: no such network or head; suggests the nearest valid name.
+    """
+    if name in HEADS:
+        return name
+    try:
+        return registry.resolve_name(name)
+    except InputError:
+        raise unknown("model", name, [*SPECS, *ALIASES, *HEADS]) from None
 
 
 def default_image_size(name: str) -> int:

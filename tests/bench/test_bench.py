@@ -279,6 +279,7 @@ def test_the_command_writes_what_it_prints(tmp_path, capsys):
     ("flags", "message"),
     [
         (["v9"], "unknown model 'v9'"),
+        (["lrasp"], "did you mean 'lraspp'"),
         (["--against", "tourch"], "unknown --against 'tourch' (did you mean 'torch'?)"),
         (["--batch-size", "0"], "--batch-size and --rounds are at least 1"),
         (["--image-size", "16"], "--image-size is 16; mobilenet_v2 needs 32 or more"),
