@@ -13,6 +13,7 @@ from flaxmobile.exporters.stablehlo import load_exported as load_exported
 from flaxmobile.folding import fold_batch_norm as fold_batch_norm
 from flaxmobile.heatmaps import grad_cam as grad_cam
 from flaxmobile.inference import jit_inference as jit_inference
+from flaxmobile.layers import FeaturePyramid as FeaturePyramid
 from flaxmobile.nnx import NNXModel as NNXModel
 from flaxmobile.preprocessing import Preprocessing as Preprocessing
 from flaxmobile.registry import create_backbone as create_backbone

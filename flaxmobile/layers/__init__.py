@@ -11,6 +11,7 @@ from flaxmobile.layers.inputs import to_symmetric_range
 from flaxmobile.layers.network import AUX_LOGITS, Network, ScaledNetwork
 from flaxmobile.layers.norm import BatchNorm
 from flaxmobile.layers.pooling import adaptive_avg_pool, avg_pool, max_pool
+from flaxmobile.layers.pyramid import FeaturePyramid
 from flaxmobile.layers.quantization import Dense, activate, quantize
 from flaxmobile.layers.rounding import round_channels, thin_channels
 from flaxmobile.layers.rows import Max, Unit, unit_block
@@ -27,6 +28,7 @@ __all__ = [
     "ConvNorm",
     "Dense",
     "Dropout",
+    "FeaturePyramid",
     "HeadedNetwork",
     "Layer",
     "MakeUnit",
