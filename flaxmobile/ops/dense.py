@@ -1,6 +1,8 @@
 """Convolution over all channels at once: the stems, and the layers of the Inception family."""
 
+import math
 from collections.abc import Sequence
+from functools import reduce
 
 import jax.numpy as jnp
 from jax import Array, lax
@@ -10,16 +12,22 @@ from flaxmobile.ops.dispatch import Forms, apply_form, native_conv
 from flaxmobile.ops.product import product, suits_sum, sum_of_columns
 from flaxmobile.ops.window import (
     Padding,
+    Seen,
     Window,
     cut_window,
     make_window,
     output_size,
+    seen_by_taps,
     seen_taps,
 )
 
 _FEW_CHANNELS = 4
 """Most channels of an image (RGB or RGBA). For these im2col makes whole networks 1.2 times faster
 on a CPU."""
+
+_MOST_SEEN = 2 / 3
+"""Of a dilated convolution's multiply-adds, the share in the image up to which `sum_of_taps` wins:
+at 0.57 it takes a half to a third of the convolution's time, at 0.77 a little more."""
 
 
 def dense_conv(
@@ -55,7 +63,47 @@ def dense_conv(
         rows, columns = taps = seen_taps(x.shape[1:3], kernel.shape[:2], window)
         window = cut_window(x.shape[1:3], kernel.shape[:2], window, taps)
         kernel = kernel[rows, columns]
+        if channels == kernel.shape[2] and 0 < seen_share(window, x, kernel) <= _MOST_SEEN:
+            return apply_form(Forms(sum_of_taps, native_conv), window, x, kernel)
     return native_conv(window, x, kernel)
+
+
+def seen_share(window: Window, x: Array, kernel: Array) -> float:
+    """Share of the convolution's multiply-adds whose pixel is in the image, not in its padding."""
+    outputs = output_size(x.shape[1:3], kernel.shape[:2], window)
+    seen = seen_by_taps(x.shape[1:3], kernel.shape[:2], window)
+    return math.prod(
+        sum(tap.size for tap in taps) / (len(taps) * size)
+        for taps, size in zip(seen, outputs, strict=True)
+    )
+
+
+def sum_of_taps(window: Window, x: Array, kernel: Array) -> Array:
+    """Multiply the part of the image that each tap of the kernel sees, and add it where it belongs.
+
+    XLA's convolution multiplies the padding too, and slows down with the dilation: DeepLab v3's
+    rates of 12 and 24 on a map of 33×33 take half and a sixth of its time.
+    """
+    dtype, wide = x.dtype, jnp.promote_types(x.dtype, jnp.float32)
+    height, width = output_size(x.shape[1:3], kernel.shape[:2], window)
+    rows, columns = seen_by_taps(x.shape[1:3], kernel.shape[:2], window)
+    x, kernel = x.astype(wide), kernel.astype(wide)  # so are the gradients' sums over the taps
+
+    def term(row: Seen, column: Seen, weights: Array) -> Array:
+        part = x[:, row.pixels, column.pixels]
+        flat = product(part.reshape(-1, part.shape[-1]), weights)
+        vertical = row.outputs.start, height - row.outputs.stop, 0
+        horizontal = column.outputs.start, width - column.outputs.stop, 0
+        inside = flat.reshape(*part.shape[:3], -1)
+        return lax.pad(inside, jnp.zeros((), wide), [(0, 0, 0), vertical, horizontal, (0, 0, 0)])
+
+    terms = [
+        term(row, column, weights)
+        for row, row_of_kernel in zip(rows, kernel, strict=True)
+        for column, weights in zip(columns, row_of_kernel, strict=True)
+        if row.size and column.size
+    ]
+    return reduce(lax.add, terms).astype(dtype)
 
 
 def im2col(window: Window, x: Array, kernel: Array) -> Array:

@@ -82,17 +82,42 @@ def output_size(image: Sequence[int], kernel: Sequence[int], window: Window) -> 
     return height, width
 
 
+class Seen(NamedTuple):
+    """Outputs for which a tap is in the image, not in its padding; the pixels there; how many."""
+
+    outputs: slice
+    pixels: slice
+    size: int
+
+
+def seen_by_taps(
+    image: Sequence[int], kernel: Sequence[int], window: Window
+) -> tuple[list[Seen], list[Seen]]:
+    """Find what each row and each column of a kernel sees of the image."""
+    axes = []
+    outputs = output_size(image, kernel, window)
+    for size, k, out, s, (before, _), d in zip(image, kernel, outputs, *window, strict=True):
+        taps = []
+        for first in range(-before, k * d - before, d):  # the pixel under the tap at output 0
+            start, stop = max(0, -(first // s)), min(out, (size - 1 - first) // s + 1)
+            count = max(0, stop - start)
+            pixels = slice(first + start * s, first + (stop - 1) * s + 1, s)
+            empty = slice(0, 0)
+            taps.append(Seen(slice(start, stop), pixels, count) if count else Seen(empty, empty, 0))
+        axes.append(taps)
+    rows, columns = axes
+    return rows, columns
+
+
 def seen_taps(image: Sequence[int], kernel: Sequence[int], window: Window) -> tuple[slice, slice]:
     """Find the rows and columns of a kernel that see more than padding somewhere.
 
     At the rates of DeepLab v3 (Chen et al. 2017, section 3.3) on small maps it is the middle alone.
     """
     found = []
-    outputs = output_size(image, kernel, window)
-    for size, k, out, s, (before, _), d in zip(image, kernel, outputs, *window, strict=True):
-        firsts = [i * d - before for i in range(k)]
-        seen = [i for i, first in enumerate(firsts) if first < size and first + (out - 1) * s >= 0]
-        found.append(slice(seen[0], seen[-1] + 1) if seen else slice(0, k))
+    for taps in seen_by_taps(image, kernel, window):
+        seen = [i for i, tap in enumerate(taps) if tap.size]
+        found.append(slice(seen[0], seen[-1] + 1) if seen else slice(0, len(taps)))
     rows, columns = found
     return rows, columns
 

@@ -119,7 +119,9 @@ def check(case: Case, conv: Callable[..., Array], dtype: str, oracle: str = "flo
         if total != jnp.dtype(dtype):
             bound += _roundoff(dtype) * (np.abs(want) + bound)
         error = np.abs(np.asarray(got, np.float64) - np.asarray(want, np.float64))
-        assert (error <= bound).all(), f"{name}: off by up to {error.max()}, size {np.max(size)}"
+        assert (error <= bound).all(), (
+            f"{name}: off by up to {error.max()}, size {np.asarray(size).max()}"
+        )
 
 
 @partial(jax.jit, static_argnums=0)

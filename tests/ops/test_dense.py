@@ -31,6 +31,11 @@ CASES = [
     dense((7, 6), (3, 3), 6, 4, padding="symmetric", dilation=(7, 4), strides=2),
     dense((5, 9), (3, 3), 6, 4, padding=((9, 11), (2, 3)), dilation=(10, 2)),
     dense((3, 3), (2, 2), 6, 4, padding=((6, 6), (6, 6)), dilation=12),  # no tap sees the image
+    # Taps that see half of the image or less become a sum of products on the CPU.
+    dense((9, 8), (3, 3), 6, 4, padding="symmetric", dilation=5),
+    dense((9, 8), (3, 3), 6, 4, padding="symmetric", dilation=(5, 4), strides=(2, 3), batch=1),
+    dense((5, 9), (2, 4), 6, 4, padding=((5, 6), (7, 0)), dilation=(7, 3), strides=2),
+    dense((1, 4), (3, 3), 6, 4, padding=((5, 5), (3, 3)), dilation=(4, 2), strides=(2, 1)),
 ]
 
 
@@ -49,6 +54,16 @@ def test_taps_that_see_padding_alone_cost_nothing():
         return jax.jit(conv).lower(x, kernel).compile().cost_analysis()["flops"]
 
     assert flops(36, 3) == flops(1, 1) < flops(12, 3)
+
+
+@pytest.mark.parametrize(("size", "products"), [(33, 9), (100, 0)])
+def test_large_rates_are_products_of_what_each_tap_sees(size, products):
+    """A rate of 12: 57 percent of a small map's multiply-adds are not with padding."""
+    x, kernel = jnp.zeros((1, size, size, 64)), jnp.zeros((3, 3, 64, 32))
+    conv = partial(dense_conv, padding="symmetric", dilation=12)
+    text = jax.jit(conv).lower(x, kernel).as_text()
+    assert text.count("stablehlo.dot_general") == products
+    assert text.count("stablehlo.convolution") == (not products)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
