@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from convert.rules.timm.names import FAMILIES, architecture_of
-from flaxmobile.errors import InputError
+from flaxmobile.errors import InputError, pip_install
 from flaxmobile.registry import get_spec
 
 Options = Mapping[str, Any]
@@ -55,7 +55,7 @@ def build_reference(
         library = importlib.import_module(_MODULES[origin])
     except ImportError:
         extra = _EXTRAS.get(origin, "torch")
-        raise InputError(f"{origin} is not installed: pip install 'flaxmobile[{extra}]'") from None
+        raise InputError(f"{origin} is not installed: {pip_install(extra)}") from None
     return build(library, options)
 
 

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 
 class InputError(ValueError):
@@ -16,6 +17,14 @@ def first_line(error: BaseException) -> str:
     """Return the first line of an error's text, or its representation where it has no text."""
     text = str(error).strip()
     return text.splitlines()[0] if text else repr(error)
+
+
+def pip_install(extra: str) -> str:
+    """Return the command that installs an extra, from the checkout where the package runs there."""
+    root = Path(__file__).parents[1]
+    if not (root / "pyproject.toml").is_file():
+        return f"pip install 'flaxmobile[{extra}]'"
+    return f"pip install -e '{'.' if root == Path.cwd() else root}[{extra}]'"
 
 
 SYNONYMS = {

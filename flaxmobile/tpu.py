@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flaxmobile.errors import InputError, first_line
+from flaxmobile.errors import InputError, first_line, pip_install
 
 if TYPE_CHECKING:
     import jax
@@ -47,7 +47,7 @@ def topology_devices(name: str, slices: int = 1) -> list["jax.Device"]:
       InputError: libtpu is not installed, or it does not know the topology.
     """
     if importlib.util.find_spec("libtpu") is None:
-        raise InputError("--plan needs libtpu's compiler: pip install 'flaxmobile[plan]'")
+        raise InputError(f"--plan needs libtpu's compiler: {pip_install('plan')}")
     # A second process may load libtpu: compilation occupies no chip.
     _set_defaults({**SETTINGS, "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"})
     from jax.experimental import topologies

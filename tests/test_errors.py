@@ -1,6 +1,9 @@
+from pathlib import Path
+
 import pytest
 
-from flaxmobile.errors import first_line, nearest
+from flaxmobile import errors
+from flaxmobile.errors import first_line, nearest, pip_install
 
 
 @pytest.mark.parametrize(
@@ -35,3 +38,13 @@ def test_first_line_is_never_empty(error, line):
 )
 def test_a_hint_is_what_the_word_means_elsewhere_or_resembles(given, valid, hint):
     assert nearest(given, valid) == (f" (did you mean {hint!r}?)" if hint else "")
+
+
+def test_an_extra_is_installed_from_the_checkout_where_there_is_one(tmp_path, monkeypatch):
+    root = Path(__file__).parents[1]
+    monkeypatch.chdir(root)
+    assert pip_install("hub") == "pip install -e '.[hub]'"
+    monkeypatch.chdir(tmp_path)
+    assert pip_install("hub") == f"pip install -e '{root}[hub]'"
+    monkeypatch.setattr(errors, "__file__", str(tmp_path / "flaxmobile" / "errors.py"))
+    assert pip_install("hub") == "pip install 'flaxmobile[hub]'"

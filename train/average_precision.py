@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from flaxmobile.errors import InputError
+from flaxmobile.errors import InputError, pip_install
 
 MOST = 100
 """Best detections of an image and class that count, COCO's."""
@@ -33,7 +33,7 @@ def check_library() -> None:
         import pycocotools  # noqa: F401
     except ImportError:
         raise InputError(
-            "--task detect measures by pycocotools: pip install 'flaxmobile[detect]'"
+            f"--task detect measures by pycocotools: {pip_install('detect')}"
         ) from None
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from flaxmobile.errors import InputError
+from flaxmobile.errors import InputError, pip_install
 
 Tracker = Literal["wandb", "trackio"]
 
@@ -16,7 +16,7 @@ PROJECT = "flaxmobile"
 def check_tracker(name: Tracker) -> None:
     """Raise InputError if the package of a tracker is not installed."""
     if importlib.util.find_spec(name) is None:
-        raise InputError(f"--track {name} needs its package: pip install 'flaxmobile[{name}]'")
+        raise InputError(f"--track {name} needs its package: {pip_install(name)}")
 
 
 class Tracking:

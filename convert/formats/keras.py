@@ -31,7 +31,7 @@ import numpy as np
 from convert.formats.contents import Contents
 from convert.formats.keras_model import with_statements
 from convert.formats.keras_names import count_from_0, is_state, name_of_state, names_of_weights
-from flaxmobile.errors import InputError
+from flaxmobile.errors import InputError, pip_install
 
 SUFFIXES = (".h5", ".hdf5", ".keras")
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -93,7 +93,7 @@ def import_h5py() -> ModuleType:
     try:
         import h5py
     except ImportError:
-        raise InputError("Keras files need h5py: pip install 'flaxmobile[keras]'") from None
+        raise InputError(f"Keras files need h5py: {pip_install('keras')}") from None
     return h5py
 
 

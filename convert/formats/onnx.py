@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from convert.formats.contents import FOLDED, Contents, Naming, Statements, is_number, preparations
-from flaxmobile.errors import InputError
+from flaxmobile.errors import InputError, pip_install
 
 _START = re.compile(rb"\x08[\x03-\x1f][\x12\x32\x3a\x42]")
 """The version of the format, and the field after it."""
@@ -147,5 +147,5 @@ def _import_onnx() -> Any:
     try:
         import onnx
     except ImportError:
-        raise InputError("ONNX files need onnx: pip install 'flaxmobile[onnx]'") from None
+        raise InputError(f"ONNX files need onnx: {pip_install('onnx')}") from None
     return onnx

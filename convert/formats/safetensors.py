@@ -12,7 +12,7 @@ import ml_dtypes  # noqa: F401 (gives NumPy the name bfloat16, which safetensors
 import numpy as np
 
 from convert.formats.contents import Contents
-from flaxmobile.errors import InputError, shorten
+from flaxmobile.errors import InputError, pip_install, shorten
 
 
 def is_start_of_safetensors(head: bytes) -> bool:
@@ -77,7 +77,5 @@ def _import_safetensors() -> Any:
     try:
         import safetensors
     except ImportError:
-        raise InputError(
-            "safetensors files need safetensors: pip install 'flaxmobile[hub]'"
-        ) from None
+        raise InputError(f"safetensors files need safetensors: {pip_install('hub')}") from None
     return safetensors

@@ -15,7 +15,7 @@ import ml_dtypes
 import numpy as np
 
 from convert.formats.contents import FOLDED, Contents, Statements, is_number, preparations
-from flaxmobile.errors import InputError
+from flaxmobile.errors import InputError, pip_install
 
 _ARGUMENTS = ("INT32", "INT64")
 """Types of shapes, paddings and axes: arguments of operations, not weights."""
@@ -166,5 +166,5 @@ def _import_tflite() -> Any:
     try:
         import tflite
     except ImportError:
-        raise InputError("TFLite files need tflite: pip install 'flaxmobile[tflite]'") from None
+        raise InputError(f"TFLite files need tflite: {pip_install('tflite')}") from None
     return tflite

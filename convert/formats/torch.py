@@ -28,7 +28,7 @@ from convert.formats.contents import Contents
 from convert.formats.pickles import Record, unpickle
 from convert.formats.storages import REBUILD, Place, Storage, check_places, read_tensors, storage_of
 from convert.formats.unread import describe_archive
-from flaxmobile.errors import InputError
+from flaxmobile.errors import InputError, pip_install
 
 _ZIP = b"PK\x03\x04"
 _MAGIC = 0x1950A86A20F9469CFC6C
@@ -153,7 +153,7 @@ def _import_torch() -> ModuleType:
         import torch
     except ImportError:
         raise InputError(
-            "torch files are written by torch: pip install 'flaxmobile[torch]', or choose a "
+            f"torch files are written by torch: {pip_install('torch')}, or choose a "
             ".safetensors file"
         ) from None
     return torch

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-from flaxmobile.errors import InputError, first_line
+from flaxmobile.errors import InputError, first_line, pip_install
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 """Files of weights, the first of which a repository has is taken; timm writes both."""
@@ -101,7 +101,7 @@ def import_hub() -> ModuleType:
         import huggingface_hub.errors
     except ImportError:
         raise InputError(
-            "the Hugging Face Hub needs huggingface_hub: pip install 'flaxmobile[hub]'"
+            f"the Hugging Face Hub needs huggingface_hub: {pip_install('hub')}"
         ) from None
     return huggingface_hub
 

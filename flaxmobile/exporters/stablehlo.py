@@ -9,7 +9,7 @@ import jax
 from jax import Array, export
 from jax.typing import ArrayLike
 
-from flaxmobile.errors import InputError, first_line
+from flaxmobile.errors import InputError, first_line, pip_install
 from flaxmobile.exporters.attachments import DESCRIPTION, attach, read_description, to_text
 from flaxmobile.exporters.program import Program
 from flaxmobile.preprocessing import Preprocessing
@@ -29,7 +29,7 @@ def write(program: Program, path: Path) -> None:
         path.write_bytes(exported.serialize())
     except ImportError:
         raise InputError(
-            "jax.export writes files with flatbuffers: pip install 'flaxmobile[export]'"
+            f"jax.export writes files with flatbuffers: {pip_install('export')}"
         ) from None
     attach(path, {DESCRIPTION: to_text(program.describe())})
 
@@ -88,7 +88,7 @@ def load_exported(path: str | os.PathLike[str]) -> ExportedProgram:
         exported = export.deserialize(bytearray(data))
     except ImportError:
         raise InputError(
-            "jax.export reads files with flatbuffers: pip install 'flaxmobile[export]'"
+            f"jax.export reads files with flatbuffers: {pip_install('export')}"
         ) from None
     except Exception as error:  # flatbuffers checks nothing, so damaged bytes raise anything
         raise InputError(

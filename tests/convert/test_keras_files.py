@@ -256,7 +256,7 @@ def test_a_whole_model_says_the_epsilon_of_its_normalizations(saved, tmp_path):
 
 def test_without_h5py_the_error_names_the_extra(saved, monkeypatch):
     monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(InputError, match=r"pip install 'flaxmobile\[keras\]'"):
+    with pytest.raises(InputError, match=r"pip install -e '.*\[keras\]'"):
         read_source(saved["h5"])
 
 

@@ -205,5 +205,5 @@ def test_a_damaged_file_is_refused(tmp_path, network):
 def test_without_the_library_the_error_names_the_extra(tmp_path, network, monkeypatch):
     path = write(tmp_path / "w.onnx", of_exporter(network))
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(InputError, match=r"pip install 'flaxmobile\[onnx\]'"):
+    with pytest.raises(InputError, match=r"pip install -e '.*\[onnx\]'"):
         convert_file(path, "v2")

@@ -163,9 +163,9 @@ def test_without_the_library_the_error_names_the_extra(tmp_path, monkeypatch):
     for library in ("torch", "safetensors"):
         monkeypatch.setitem(sys.modules, library, None)
     (tmp_path / "weights.safetensors").write_bytes(b"x")
-    with pytest.raises(InputError, match=r"pip install 'flaxmobile\[hub\]'"):
+    with pytest.raises(InputError, match=r"pip install -e '.*\[hub\]'"):
         read_source(tmp_path / "weights.safetensors")
-    with pytest.raises(InputError, match=r"pip install 'flaxmobile\[torch\]', or choose a \.safe"):
+    with pytest.raises(InputError, match=r"pip install -e '.*\[torch\]', or choose a \.safe"):
         write_tensors(tmp_path / "w.pth", {"a": np.zeros(3, np.float32)})
 
 

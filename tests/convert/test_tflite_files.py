@@ -153,5 +153,5 @@ def test_a_file_that_is_no_model_is_refused(path, content):
 def test_without_the_library_the_error_names_the_extra(path, monkeypatch):
     path.write_bytes(encode_tflite([("a/Kernel", KERNEL)]))
     monkeypatch.setitem(sys.modules, "tflite", None)
-    with pytest.raises(InputError, match=r"pip install 'flaxmobile\[tflite\]'"):
+    with pytest.raises(InputError, match=r"pip install -e '.*\[tflite\]'"):
         read_source(path)

@@ -177,10 +177,10 @@ def test_a_detector_takes_its_own_size(tmp_path):
 @pytest.mark.parametrize(
     "format, library, line",
     [
-        ("onnx", "onnx", r"pip install 'flaxmobile\[export\]'"),
+        ("onnx", "onnx", r"pip install -e '.*\[export\]'"),
         ("litert", "litert_converter.mlir", "pip install --no-deps litert-converter"),
-        ("litert", "flatbuffers", r"pip install 'flaxmobile\[export\]'"),
-        ("litert", "ai_edge_quantizer", r"pip install 'flaxmobile\[quantize\]'"),
+        ("litert", "flatbuffers", r"pip install -e '.*\[export\]'"),
+        ("litert", "ai_edge_quantizer", r"pip install -e '.*\[quantize\]'"),
         ("saved_model", "tensorflow", "pip install tensorflow-cpu"),
     ],
 )

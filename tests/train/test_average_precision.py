@@ -85,5 +85,5 @@ def test_another_class_does_not_count():
 
 def test_a_missing_library_is_named_with_its_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "pycocotools", None)
-    with pytest.raises(InputError, match=r"pip install 'flaxmobile\[detect\]'"):
+    with pytest.raises(InputError, match=r"pip install -e '.*\[detect\]'"):
         average_precision(objects([(BOX, 1)]), found([]), 2)

@@ -101,7 +101,10 @@ def test_the_highest_label_counts():
 
 def test_precisions_are_those_of_scikit_learn():
     rng = np.random.default_rng(0)
-    labels, scores = rng.integers(0, 2, (50, 3)), rng.normal(size=(50, 3))
+    labels, scores = (
+        rng.integers(0, 2, (50, 3)),
+        rng.normal(size=(50, 3)).round(1),
+    )  # some are equal
     labels[:, 1] = 0
     ones = np.zeros(50)
     verdicts = Verdicts(ones, labels, ones, ones, ones, classes=3, unreadable=0, scores=scores)

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from flaxmobile.errors import InputError
+from flaxmobile.errors import InputError, first_line, nearest, pip_install
+from train.data.digits import open_digits
 from train.data.folders import open_folder
 from train.data.hub import open_hub
 from train.data.idx import open_idx
@@ -23,7 +24,8 @@ def open_dataset(
         PATH/val and PATH/test where there are such; flat folders with a table of labels),
         "packed:DIR" (what `flaxmobile pack` wrote), "idx:DIR" (the files of MNIST and its like),
         "hf:OWNER/DATASET" (of the Hugging Face Hub),
-        "sizes:IMAGESxCLASSES" (no data, to plan a run), or the name of a TFDS data set.
+        "sizes:IMAGESxCLASSES" (no data, to plan a run), or the name of a TFDS data set
+        (extra `tfds`).
       data_dir: directory of TFDS's data; by default TFDS's own.
       selection: what is used for which split; by default what the data set says.
 
@@ -48,13 +50,17 @@ def open_dataset(
     if name.startswith((".", "/", "~")):
         raise InputError(f"--dataset is {name}; for a folder write folder:{name}")
     if name == "digits":
-        from train.data.digits import open_digits  # TFDS takes half a second to import
-
         _refuse(selection, name, "val_split", "splits", "labels")
-        return open_digits(data_dir)
-    from train.data.tfds import open_tfds
-
+        return open_digits()
     _refuse(selection, name, "labels")
+    try:
+        from train.data.tfds import open_tfds
+    except ImportError as error:
+        raise InputError(
+            f"dataset {name!r}{nearest(name, ['digits'])}: all names but digits, folder:PATH, "
+            "packed:DIR, idx:DIR and hf:OWNER/DATASET are those of TFDS, which needs "
+            f"tensorflow-datasets ({first_line(error)}): {pip_install('tfds')}"
+        ) from None
     return open_tfds(name, data_dir, selection)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from flaxmobile.errors import InputError, first_line
+from flaxmobile.errors import InputError, first_line, pip_install
 from flaxmobile.preprocessing import UnreadableImageError
 from train.data.augment import augment_photograph
 from train.data.balance import describe_inequality
@@ -101,9 +101,7 @@ def _prepared_builder(
     try:
         import datasets
     except ImportError:
-        raise InputError(
-            f"{name} needs the library datasets: pip install 'flaxmobile[datasets]'"
-        ) from None
+        raise InputError(f"{name} needs the library datasets: {pip_install('datasets')}") from None
     try:
         builder = datasets.load_dataset_builder(repository, configuration, cache_dir=data_dir)
         builder.download_and_prepare()

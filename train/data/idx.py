@@ -1,66 +1,25 @@
 """Data sets in IDX files, the format of MNIST."""
 
-import dataclasses
 import gzip
 import math
 import struct
 import zlib
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from flaxmobile.errors import InputError
-from flaxmobile.preprocessing import Preprocessing
+from train.data.arrays import ArraySource
 from train.data.augment import augment_digit
+from train.data.digits import PRESET
 from train.data.holdout import ensure_validation
-from train.data.records import Dataset, Record, Selection
+from train.data.records import Dataset, Selection
 
 _UINT8 = 0x08
 """Code of the type of the values; others have no use in images."""
 
 _PARTS = {"train": ("train",), "test": ("t10k", "test")}
 """Split -> words of which one is in the names of its files."""
-
-_PRESET = Preprocessing(64, 64, mean=(0.5,) * 3, std=(0.5,) * 3)
-"""No crop, as for the digits."""
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class IdxSource:
-    """The images of a split, in memory.
-
-    Attributes:
-      name: file, for messages.
-      images: uint8 [n, h, w], or [n, h, w, 3].
-      classes: uint8 [n].
-    """
-
-    name: str
-    images: np.ndarray
-    classes: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> Record:
-        """Return a record in the format PNM, whose header is all that is added to the pixels."""
-        image = self.images[index]
-        kind = 5 if image.ndim == 2 else 6
-        header = b"P%d %d %d 255\n" % (kind, image.shape[1], image.shape[0])
-        return Record(header + image.tobytes(), int(self.classes[index]), f"{self.name}/{index}")
-
-    def labels(self) -> np.ndarray:
-        """Return the label of each record."""
-        return self.classes
-
-    def listing(self) -> Iterable[str]:
-        """List the labels."""
-        return map(str, self.classes.tolist())
-
-    def part(self, chosen: np.ndarray) -> "IdxSource":
-        """Return a source of some of the images."""
-        return dataclasses.replace(self, images=self.images[chosen], classes=self.classes[chosen])
 
 
 def open_idx(name: str, path: Path, selection: Selection) -> Dataset:
@@ -80,7 +39,7 @@ def open_idx(name: str, path: Path, selection: Selection) -> Dataset:
         validation=validation,
         test=test,
         augment=augment_digit,
-        preset=_PRESET,
+        preset=PRESET,
         workers=0,
         notes=notes,
     )
@@ -109,7 +68,7 @@ def read_idx(path: Path) -> np.ndarray:
     return values.reshape(shape)
 
 
-def _read_split(path: Path, split: str) -> IdxSource | None:
+def _read_split(path: Path, split: str) -> ArraySource | None:
     """Read images and labels of a split; None if there are no such files."""
     files = [_find(path, split, content) for content in ("images", "labels")]
     if not any(files):
@@ -123,7 +82,7 @@ def _read_split(path: Path, split: str) -> IdxSource | None:
             f"{files[0]} has the shape {list(images.shape)}, and {files[1]} {list(labels.shape)}; "
             "accepted: [n, height, width] and [n]"
         )
-    return IdxSource(str(files[0]), images, labels)
+    return ArraySource(str(files[0]), images, labels)
 
 
 def _find(path: Path, split: str, content: str) -> Path | None:

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from flaxmobile.preprocessing import Preprocessing
+from train.data.arrays import as_netpbm
 from train.data.objects.annotations import BACKGROUND
 from train.data.records import Dataset, Record
 from train.data.scans import load_scans
@@ -170,9 +171,3 @@ def open_scenes(label: Callable[[Scene], Any]) -> Dataset:
     """Open the scenes, each with what `label` makes of it."""
     train, validation, test = (SceneSource(split, label) for split in _COUNTS)
     return Dataset(NAME, CLASS_NAMES, train, validation, test, preset=PRESET, workers=0)
-
-
-def as_netpbm(pixels: np.ndarray) -> bytes:
-    """Encode uint8 [h, w] or [h, w, 3] as a PGM or PPM file."""
-    kind = "P5" if pixels.ndim == 2 else "P6"
-    return f"{kind} {pixels.shape[1]} {pixels.shape[0]} 255\n".encode() + pixels.tobytes()

@@ -47,18 +47,21 @@ class Verdicts:
 
     def precisions(self) -> np.ndarray:
         """Return the average precision of each class, [classes]; NaN for one without images."""
-        from sklearn.metrics import average_precision_score  # takes a second to import
-
         assert self.scores is not None
-        return np.array(
-            [
-                average_precision_score(label, score) if label.any() else np.nan
-                for label, score in zip(self.label.T, self.scores.T, strict=True)
-            ]
-        )
+        columns = zip(self.label.T, self.scores.T, strict=True)
+        return np.array([_average_precision(label != 0, score) for label, score in columns])
 
     def confusion(self) -> np.ndarray:
         """Count images by label (rows) and prediction (columns): int [classes, classes]."""
         counts = np.zeros((self.classes, self.classes), np.int64)
         np.add.at(counts, (self.label, self.predicted), 1)
         return counts
+
+
+def _average_precision(label: np.ndarray, score: np.ndarray) -> float:
+    """Average, over the images [n] that have the label, the precision at their score."""
+    if not label.any():
+        return np.nan
+    mine = score[label]
+    hits, found = (len(scores) - np.searchsorted(np.sort(scores), mine) for scores in (mine, score))
+    return float(np.mean(hits / found))

@@ -19,7 +19,7 @@ from flaxmobile.bench.candidates.base import (
 from flaxmobile.bench.candidates.in_jax import Training
 from flaxmobile.bench.measure import Job
 from flaxmobile.bench.objective import LEARNING_RATE, MOMENTUM
-from flaxmobile.errors import InputError
+from flaxmobile.errors import InputError, pip_install
 from flaxmobile.registry import create_model, options_of
 
 _WITHOUT_DROPOUT = {
@@ -46,7 +46,7 @@ class KerasNetwork(Candidate):
         try:
             import keras
         except ImportError as error:
-            raise Missing(f"pip install 'flaxmobile[keras]': {error}") from None
+            raise Missing(f"{pip_install('keras')}: {error}") from None
         keras.utils.set_random_seed(0)
         self._job, self._arrays = job, data(job)
         options = options_of(create_model(job.model, **job.options))

@@ -20,7 +20,7 @@ from flaxmobile.bench.candidates.base import (
 )
 from flaxmobile.bench.measure import Job
 from flaxmobile.bench.objective import LEARNING_RATE, MOMENTUM
-from flaxmobile.errors import InputError
+from flaxmobile.errors import InputError, pip_install
 from flaxmobile.tasks import HEADS, SEGMENTERS, build, options_of
 
 
@@ -151,7 +151,7 @@ class OnnxRuntime(Candidate):
             import onnxruntime
             import torch
         except ImportError as error:
-            raise Missing(f"pip install 'flaxmobile[bench]': {error}") from None
+            raise Missing(f"{pip_install('bench')}: {error}") from None
         from io import BytesIO
 
         images = np.ascontiguousarray(data(job)[0].transpose(0, 3, 1, 2))

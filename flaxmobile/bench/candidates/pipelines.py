@@ -10,6 +10,7 @@ from PIL import Image
 
 from flaxmobile.bench.candidates.base import Candidate, Missing
 from flaxmobile.bench.measure import PIPELINE_BATCHES, Job
+from flaxmobile.errors import pip_install
 from flaxmobile.preprocessing import Preprocessing
 
 _PHOTOGRAPHS, _SIZE = 256, (500, 375)
@@ -85,7 +86,7 @@ class Torch(Pipeline):
             from torchvision import datasets
             from torchvision.transforms import v2
         except ImportError as error:
-            raise Missing(f"pip install 'flaxmobile[torch]': {error}") from None
+            raise Missing(f"{pip_install('torch')}: {error}") from None
 
         transform = v2.Compose(
             [

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from flaxmobile.errors import InputError
+from flaxmobile.errors import InputError, pip_install
 from flaxmobile.exporters.program import IMAGES, Program
 
 NAME = "TFLITE_METADATA"
@@ -38,9 +38,7 @@ def build_metadata(program: Program, labels: str | None) -> bytes:
     try:
         import flatbuffers
     except ImportError:
-        raise InputError(
-            "LiteRT files need flatbuffers: pip install 'flaxmobile[export]'"
-        ) from None
+        raise InputError(f"LiteRT files need flatbuffers: {pip_install('export')}") from None
     outputs = [_output(name, labels) for name in program.outputs]
     graph = {2: [_input(program)], 3: outputs}  # SubGraphMetadata
     preprocessing = program.metadata.preprocessing.describe()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from flaxmobile.cores import usable_cores
-from flaxmobile.errors import InputError, first_line
+from flaxmobile.errors import InputError, first_line, pip_install
 from flaxmobile.exporters.program import IMAGES
 
 
@@ -78,7 +78,7 @@ def _library() -> Any:
         from ai_edge_quantizer import quantizer
     except ImportError:
         raise InputError(
-            "smaller LiteRT files need ai-edge-quantizer: pip install 'flaxmobile[quantize]'"
+            f"smaller LiteRT files need ai-edge-quantizer: {pip_install('quantize')}"
         ) from None
     return quantizer
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from flaxmobile.errors import InputError, first_line, shorten
+from flaxmobile.errors import InputError, first_line, pip_install, shorten
 from flaxmobile.exporters.attachments import DESCRIPTION, attach, to_text
 from flaxmobile.exporters.litert.metadata import NAME, build_metadata
 from flaxmobile.exporters.litert.quantization import halve_weights, to_integers
@@ -85,8 +85,8 @@ def _missing(error: ImportError) -> str:
     # litert-converter pins an xdsl that excludes the typing-extensions of tyro and chex. Nothing
     # here needs xdsl, but pip does not resolve the two together.
     return (
-        f"LiteRT files need litert-converter ({first_line(error)}): pip install "
-        "'flaxmobile[export]' && pip install --no-deps litert-converter"
+        f"LiteRT files need litert-converter ({first_line(error)}): {pip_install('export')} "
+        "&& pip install --no-deps litert-converter"
     )
 
 

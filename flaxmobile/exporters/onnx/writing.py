@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from flaxmobile.errors import InputError
+from flaxmobile.errors import InputError, pip_install
 from flaxmobile.exporters.onnx.graph import Graph, channels_first, channels_last
 from flaxmobile.exporters.onnx.lowering import lower
 from flaxmobile.exporters.program import IMAGES, Program
@@ -25,7 +25,7 @@ def write(program: Program, path: Path) -> None:
     try:
         import onnx
     except ImportError:
-        raise InputError("ONNX files need onnx: pip install 'flaxmobile[export]'") from None
+        raise InputError(f"ONNX files need onnx: {pip_install('export')}") from None
     graph = Graph()
     outputs = program.outputs
     closed = jax.make_jaxpr(program.function)(program.images)

@@ -273,7 +273,7 @@ def full(server, monkeypatch):
 
 def uninstalled(server, monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    return r"needs huggingface_hub: pip install 'flaxmobile\[hub\]'"
+    return r"needs huggingface_hub: pip install -e '.*\[hub\]'"
 
 
 def silent(server, monkeypatch):

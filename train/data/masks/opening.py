@@ -4,6 +4,7 @@ from pathlib import Path
 
 from flaxmobile.errors import InputError
 from train.data import scenes
+from train.data.arrays import as_netpbm
 from train.data.masks.folders import open_folder
 from train.data.masks.mask import EncodedMask
 from train.data.records import Dataset, Selection
@@ -28,4 +29,4 @@ def open_masks(name: str, selection: Selection) -> Dataset:
 
 
 def _mask_of_scene(scene: scenes.Scene) -> EncodedMask:
-    return EncodedMask(scenes.as_netpbm(scene.mask), "the mask of a scene")
+    return EncodedMask(as_netpbm(scene.mask), "the mask of a scene")
