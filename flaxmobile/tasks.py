@@ -57,8 +57,9 @@ def create_detector(
       head: "ssdlite".
       backbone: a name of `list_models()` or an alias.
       num_classes: classes of objects, and the background as class 0; COCO has 91.
-      **options: fields of the head's class, and options of the backbone, such as `alpha` and
-        `dtype`. MobileNet V3 has `reduced_tail=True` by default, as in its paper.
+      **options: fields of the head's class, such as `head_variant` ("torchvision" or "paper"), and
+        options of the backbone, such as `alpha` and `dtype`. MobileNet V3 has `reduced_tail=True`
+        by default, as in its paper.
 
     Returns:
       A Flax module that maps images [n, h, w, 3] to {"offsets": [n, boxes, 4], "logits":

@@ -10,7 +10,7 @@ from flax import traverse_util
 from jax import Array
 
 from flaxmobile.errors import InputError
-from flaxmobile.layers import Model
+from flaxmobile.layers import HeadedNetwork, Model
 from flaxmobile.sizes import ImageSize, as_height_and_width
 
 Tree = dict[str, Any]
@@ -95,15 +95,22 @@ def replace_heads(model: Model, trained: Tree, fresh: Tree) -> Tree:
     return {name: {**groups, **heads.get(name, {})} for name, groups in trained.items()}
 
 
-def transfer_backbone(trained: Tree, fresh: Tree) -> Tree:
-    """Return a headed network's fresh variables with the backbone of a trained classifier."""
-    return {
-        collection: {
-            **groups,
-            "backbone": {name: trained[collection][name] for name in groups["backbone"]},
+def transfer_backbone(model: HeadedNetwork, trained: Tree, fresh: Tree) -> Tree:
+    """Return a headed network's fresh variables with all that a trained classifier has of them.
+
+    That is the backbone, and the model's `classifier_groups` where they have the same shapes.
+    """
+    moved: Tree = {}
+    for collection, groups in fresh.items():
+        theirs = trained[collection]
+        kept = {
+            own: theirs[name]
+            for own, name in model.classifier_groups.items()
+            if own in groups and _layout(groups[own]) == _layout(theirs.get(name, {}))
         }
-        for collection, groups in fresh.items()
-    }
+        backbone = {name: theirs[name] for name in groups["backbone"]}
+        moved[collection] = {**groups, **kept, "backbone": backbone}
+    return moved
 
 
 def adapt_input(model: Model, trained: Tree) -> Tree:

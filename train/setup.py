@@ -226,7 +226,7 @@ def initial_state(run: Run) -> TrainState:
             # With fresh ranges, which the first steps forget.
             trained = {**variables, **fold_batch_norm(weights.model, trained)[1]}
         if weights.model_name != run.config.network:
-            variables = transfer_backbone(trained, variables)
+            variables = transfer_backbone(model, trained, variables)
         elif same_classes(weights, run.dataset):
             variables = trained
         else:

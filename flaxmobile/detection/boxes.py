@@ -1,12 +1,14 @@
 """Default boxes of SSD, and boxes as offsets from them.
 
 Paper: Liu et al., "SSD: Single Shot MultiBox Detector", ECCV 2016 (arXiv:1512.02325), section 2.2.
-Numbers and order are torchvision's, for SSDLite320.
+Numbers and order are torchvision's, for SSDLite320, or those of TensorFlow's Object Detection API,
+whose first map has three boxes per cell.
 
 Boxes are (xmin, ymin, xmax, ymax) in pixels, as in torchvision, COCO's and VOC's tools. (Faces are
 (ymin, xmin, ymax, xmax), as in MediaPipe.)
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -20,6 +22,8 @@ ASPECT_RATIOS = (2, 3)
 BOXES_PER_CELL = 2 + 2 * len(ASPECT_RATIOS)
 MIN_SCALE, MAX_SCALE = 0.2, 0.95
 """Sizes of the boxes on the first and on the last map, over the image's side."""
+SMALL_SCALE = 0.1
+"""Size of the smallest square of variant "paper"."""
 
 MIDDLE_SCALE, SIDE_SCALE = 10, 5
 """Factors of the offsets, so that a network learns numbers near 1."""
@@ -27,28 +31,51 @@ MOST_LOG_GROWTH = math.log(1000 / 16)
 """Largest logarithm of a box's side over its default box's, so that the exponential is finite."""
 
 
+def default_sides(maps: int, variant: str = "torchvision") -> list[list[tuple[float, float]]]:
+    """List (width, height) of each map's default boxes, over the image's, the finest map first.
+
+    Args:
+      maps: how many.
+      variant: "torchvision": two squares, then for each aspect ratio a wide and a high box.
+        "paper", as in TensorFlow's Object Detection API: the first map has a small square, a wide
+        and a high box; the others have the larger square last.
+    """
+    steps = max(1, maps - 1)
+    scales = [MIN_SCALE + (MAX_SCALE - MIN_SCALE) * k / steps for k in range(maps)] + [1.0]
+    levels = []
+    for scale, larger in itertools.pairwise(scales):
+        square, between = (scale, scale), (math.sqrt(scale * larger),) * 2
+        oblong = []
+        for ratio in map(math.sqrt, ASPECT_RATIOS):
+            oblong += [(scale * ratio, scale / ratio), (scale / ratio, scale * ratio)]
+        if variant == "torchvision":
+            levels.append([square, between, *oblong])
+        elif levels:
+            levels.append([square, *oblong, between])
+        else:
+            levels.append([(SMALL_SCALE, SMALL_SCALE), *oblong[:2]])
+    return levels
+
+
 def make_default_boxes(
-    map_sizes: Sequence[tuple[int, int]], image_size: tuple[int, int]
+    map_sizes: Sequence[tuple[int, int]],
+    image_size: tuple[int, int],
+    variant: str = "torchvision",
 ) -> np.ndarray:
     """Place the default boxes of several feature maps: float32 [boxes, 4].
 
-    Each cell of each map has `BOXES_PER_CELL` boxes around its middle: two squares, then for each
-    aspect ratio a wide and a high one. Maps come in order, their cells row by row.
+    Each cell of each map has those of `default_sides` around its middle, cut to the image's sides.
+    Maps come in order, their cells row by row.
 
     Args:
       map_sizes: (height, width) of each map, the finest first.
       image_size: (height, width) of the image in pixels.
+      variant: see `default_sides`.
     """
-    steps = max(1, len(map_sizes) - 1)
-    scales = [MIN_SCALE + (MAX_SCALE - MIN_SCALE) * k / steps for k in range(len(map_sizes))] + [
-        1.0
-    ]
     height, width = image_size
     levels = []
-    for (rows, columns), scale, larger in zip(map_sizes, scales, scales[1:], strict=False):
-        sides = [(scale, scale), (math.sqrt(scale * larger),) * 2]
-        for ratio in map(math.sqrt, ASPECT_RATIOS):
-            sides += [(scale * ratio, scale / ratio), (scale / ratio, scale * ratio)]
+    all_sides = default_sides(len(map_sizes), variant)
+    for (rows, columns), sides in zip(map_sizes, all_sides, strict=True):
         half = np.float32(0.5) * np.asarray(sides, np.float32).clip(0, 1)  # [boxes, (w, h)]
         x = (np.arange(columns, dtype=np.float32) + 0.5) / np.float32(columns)
         y = (np.arange(rows, dtype=np.float32) + 0.5) / np.float32(rows)

@@ -2,8 +2,14 @@
 
 Papers: Liu et al., "SSD: Single Shot MultiBox Detector", ECCV 2016 (arXiv:1512.02325); Sandler et
 al., "MobileNetV2", CVPR 2018 (arXiv:1801.04381), section 6.2; Howard et al., "Searching for
-MobileNetV3", ICCV 2019 (arXiv:1905.02244), section 6.3. Where they are silent, widths,
-normalization and order are those of torchvision's `ssdlite320_mobilenet_v3_large`.
+MobileNetV3", ICCV 2019 (arXiv:1905.02244), section 6.3. Where they are silent:
+
+- Variant "torchvision" has the widths, normalization and order of its
+  `ssdlite320_mobilenet_v3_large`.
+- Variant "paper" is that of TensorFlow's Object Detection API, with which the authors worked, and
+  whose sizes are the papers': fewer boxes on the first map (`default_sides`), the last 1×1
+  convolution of MobileNet V2's and MNASNet's classifiers after their last map, and, as that has,
+  widths that scale with alpha.
 
 The maps are one of stride 16, the last of stride 32, and four more that shrink further. The first
 is inside the block that goes from 16 to 32, after its expansion, where the backbone expands.
@@ -19,9 +25,18 @@ import numpy as np
 from flax import linen as nn
 from jax import Array
 
-from flaxmobile.detection.boxes import BOXES_PER_CELL, make_default_boxes
-from flaxmobile.errors import InputError
-from flaxmobile.layers import Conv, HeadedNetwork, MakeUnit, Network, relu6
+from flaxmobile.detection.boxes import default_sides, make_default_boxes
+from flaxmobile.errors import InputError, check_choice
+from flaxmobile.layers import (
+    Conv,
+    HeadedNetwork,
+    MakeUnit,
+    Network,
+    ScaledNetwork,
+    relu6,
+    round_channels,
+)
+from flaxmobile.models import mnasnet, mobilenet_v2
 from flaxmobile.models.mnasnet import MnasNet
 from flaxmobile.models.mobilenet_v2 import MobileNetV2
 from flaxmobile.models.mobilenet_v3 import MobileNetV3
@@ -31,8 +46,15 @@ FINE, COARSE = 16, 32
 EXPANDING = (MnasNet, MobileNetV2, MobileNetV3)
 """Networks whose blocks expand before they shrink; torchvision and the papers tap them there."""
 
+LAST_CHANNELS = {
+    MnasNet: mnasnet.HEAD_CHANNELS,
+    MobileNetV2: mobilenet_v2.HEAD_CHANNELS,
+}
+"""Channels of the 1×1 convolution that these classifiers have after their last map."""
 EXTRA_CHANNELS = (512, 256, 256, 128)
 """Channels of the maps after the backbone's, each half as high and wide as the one before."""
+LEAST_CHANNELS = 16
+VARIANTS = ("torchvision", "paper")
 
 
 class ExtraBlock(nn.Module):
@@ -49,7 +71,7 @@ class ExtraBlock(nn.Module):
     @nn.compact
     def __call__(self, x: Array, train: bool = False) -> Array:
         """Map x [n, h, w, c] to [n, ceil(h / 2), ceil(w / 2), features]."""
-        narrow = self.features // 2
+        narrow = max(LEAST_CHANNELS, self.features // 2)
         x = self.unit(narrow, name="reduce")(x, train)
         x = self.unit(narrow, 3, stride=2, groups=narrow, name="depthwise")(x, train)
         y: Array = self.unit(self.features, name="project")(x, train)
@@ -57,15 +79,21 @@ class ExtraBlock(nn.Module):
 
 
 class Extras(nn.Module):
-    """Blocks after the backbone, see `ExtraBlock` for the unit."""
+    """Blocks after the backbone.
 
+    Attributes:
+      channels: of each block's output.
+      unit: see `ExtraBlock`.
+    """
+
+    channels: tuple[int, ...]
     unit: MakeUnit
 
     @nn.compact
     def __call__(self, x: Array, train: bool = False) -> list[Array]:
         """Map the last map [n, h, w, c] of the backbone to further ones, the finest first."""
         maps = []
-        for number, channels in enumerate(EXTRA_CHANNELS, start=1):
+        for number, channels in enumerate(self.channels, start=1):
             x = ExtraBlock(channels, self.unit, name=f"block{number}")(x, train)
             maps.append(x)
         return maps
@@ -76,11 +104,13 @@ class Predictor(nn.Module):
 
     Attributes:
       features: how many numbers a box has.
+      boxes: per cell of each map.
       unit: see `ExtraBlock`.
       dtype: type of the last convolution's arithmetic and of the numbers.
     """
 
     features: int
+    boxes: tuple[int, ...]
     unit: MakeUnit
     dtype: Any = jnp.float32
 
@@ -88,16 +118,16 @@ class Predictor(nn.Module):
     def __call__(self, maps: list[Array], train: bool = False) -> Array:
         """Map the maps to [n, boxes, features], in the order of `make_default_boxes`."""
         numbers = []
-        for level, x in enumerate(maps, start=1):
+        for level, (x, boxes) in enumerate(zip(maps, self.boxes, strict=True), start=1):
             n, height, width, channels = x.shape
             x = self.unit(channels, 3, groups=channels, name=f"map{level}_depthwise")(x, train)
             project = Conv(
-                BOXES_PER_CELL * self.features,
+                boxes * self.features,
                 dtype=self.dtype,
                 kernel_init=nn.initializers.normal(0.03),  # torchvision's, for logits near 0
                 name=f"map{level}_project",
             )
-            numbers.append(project(x).reshape(n, height * width * BOXES_PER_CELL, self.features))
+            numbers.append(project(x).reshape(n, height * width * boxes, self.features))
         return jnp.concatenate(numbers, 1)
 
 
@@ -108,14 +138,18 @@ class SSDLite(HeadedNetwork):
     wider: offsets from default boxes as `decode_boxes` reads them, and the logits of a softmax,
     whose class 0 is the background.
 
-    Attributes: see `HeadedNetwork`.
+    Attributes:
+      head_variant: "torchvision" or "paper", see the file's docstring.
+      The others: see `HeadedNetwork`.
     """
 
     num_classes: int = 91
+    head_variant: str = "torchvision"
     head_norm_momentum: float = 0.97
     head_norm_epsilon: float = 1e-3
 
     heads: ClassVar[tuple[str, ...]] = ("logits",)
+    classifier_groups: ClassVar[Mapping[str, str]] = {"last": "head"}
     backbone_defaults: ClassVar[Mapping[str, Any]] = {"reduced_tail": True, "norm_momentum": 0.97}
 
     @classmethod
@@ -135,15 +169,38 @@ class SSDLite(HeadedNetwork):
         block = next(name for name, total in totals.items() if total == COARSE)
         return {"out_strides": (COARSE,), "taps": (f"{block}/expand",)}
 
+    def check(self) -> None:
+        """Raise InputError for an option that the detector does not offer."""
+        super().check()
+        check_choice("head_variant", self.head_variant, VARIANTS)
+
+    @property
+    def scale(self) -> float:
+        """Width of the head's maps over that at alpha 1."""
+        follows = self.head_variant == "paper" and isinstance(self.backbone, ScaledNetwork)
+        return self.backbone.alpha if follows else 1.0
+
+    @property
+    def extra_channels(self) -> tuple[int, ...]:
+        """Channels of the maps after the backbone's."""
+        return tuple(max(LEAST_CHANNELS, int(c * self.scale)) for c in EXTRA_CHANNELS)
+
     def head(self, maps: dict[Any, Array], images: Array, train: bool) -> dict[str, Array]:
         """Predict from the map of stride 32 and the other one."""
         unit = partial(self.unit(), activation=relu6)
         (fine,) = (x for name, x in maps.items() if name != COARSE)
-        pyramid = [fine, maps[COARSE], *Extras(unit, name="extra")(maps[COARSE], train)]
+        coarse = maps[COARSE]
+        channels = LAST_CHANNELS.get(type(self.backbone))
+        if self.head_variant == "paper" and channels:
+            coarse = unit(round_channels(channels * self.scale), name="last")(coarse, train)
+        pyramid = [fine, coarse, *Extras(self.extra_channels, unit, name="extra")(coarse, train)]
+        boxes = tuple(map(len, default_sides(len(pyramid), self.head_variant)))
         dtype = jnp.promote_types(self.dtype, jnp.float32)
         return {
-            "offsets": Predictor(4, unit, dtype, name="offsets")(pyramid, train),
-            "logits": Predictor(self.num_classes, unit, dtype, name="logits")(pyramid, train),
+            "offsets": Predictor(4, boxes, unit, dtype, name="offsets")(pyramid, train),
+            "logits": Predictor(self.num_classes, boxes, unit, dtype, name="logits")(
+                pyramid, train
+            ),
         }
 
     def default_boxes(self, image_size: tuple[int, int]) -> np.ndarray:
@@ -160,4 +217,4 @@ class SSDLite(HeadedNetwork):
         for _ in EXTRA_CHANNELS:
             height, width = sizes[-1]
             sizes.append((-(-height // 2), -(-width // 2)))
-        return make_default_boxes(sizes, image_size)
+        return make_default_boxes(sizes, image_size, self.head_variant)

@@ -40,6 +40,8 @@ class HeadedNetwork(nn.Module):
     """Other options of the backbone, where it has them, unless the user says others."""
     heads: ClassVar[tuple[str, ...]] = ()
     """Top-level parameter groups that depend on the number of classes."""
+    classifier_groups: ClassVar[Mapping[str, str]] = {}
+    """Own top-level parameter groups that a classifier may have too -> their names there."""
 
     @classmethod
     def choose_maps(cls, network: Network) -> dict[str, Any]:

@@ -35,6 +35,19 @@ def test_default_boxes_are_torchvisions(maps, image):
     np.testing.assert_array_equal(found, expected.numpy())
 
 
+def test_first_default_boxes_of_the_paper_are_three_per_cell():
+    """create_ssd_anchors of TensorFlow's Object Detection API: (scale, ratio) of each box."""
+    boxes = make_default_boxes([(2, 2), (1, 1)], (200, 200), "paper")
+    sides = (boxes[:, 2:] - boxes[:, :2]) / 200
+    scales, ratios = [0.1, 0.2, 0.2], [1, 2, 1 / 2]
+    wanted = np.stack([scales * np.sqrt(ratios), scales / np.sqrt(ratios)], -1)
+    np.testing.assert_allclose(sides[:12], np.tile(wanted, (4, 1)), rtol=1e-5)
+    ratios = np.asarray([1, 2, 1 / 2, 3, 1 / 3])
+    wanted = np.stack([0.95 * np.sqrt(ratios), 0.95 / np.sqrt(ratios)], -1)
+    wanted = np.concatenate([wanted, np.full((1, 2), np.sqrt(0.95))])
+    np.testing.assert_allclose(sides[12:], wanted.clip(0, 1), rtol=1e-5)
+
+
 def test_offsets_are_torchvisions():
     boxes, defaults = random_boxes(0, 50), random_boxes(1, 50)
     expected = CODER.encode_single(torch.tensor(boxes), torch.tensor(defaults)).numpy()

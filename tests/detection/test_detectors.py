@@ -10,11 +10,20 @@ from flaxmobile.tasks import options_of
 from tests.networks import abstract, randomised
 
 
+def random_detector(**options):
+    """A small detector and its variables."""
+    model = create_detector("ssdlite", "v2", alpha=0.35, num_classes=5, **options)
+    return model, randomised(abstract(model))
+
+
 @pytest.fixture(scope="module")
 def small():
-    """A small detector and its variables."""
-    model = create_detector("ssdlite", "v2", alpha=0.35, num_classes=5)
-    return model, randomised(abstract(model))
+    return random_detector()
+
+
+@pytest.fixture(scope="module", params=["torchvision", "paper"])
+def either(request):
+    return random_detector(head_variant=request.param)
 
 
 def test_size_is_torchvisions():
@@ -24,10 +33,36 @@ def test_size_is_torchvisions():
 
 
 @pytest.mark.parametrize(
+    ("name", "classes", "params", "macs"),
+    [
+        ("v1", 81, "5.1", "1.3"),
+        ("v2", 81, "4.3", "0.8"),
+        ("v3", 91, "3.2", "0.51"),
+        ("v3-small", 91, "1.8", "0.16"),
+    ],
+)
+def test_sizes_are_the_papers(name, classes, params, macs):
+    """Table 6 of V2's paper, whose table 5 says 80 classes, and table 6 of V3's."""
+    model = create_detector("ssdlite", name, num_classes=classes, head_variant="paper")
+    found = flaxmobile.summarize(model, 320)
+    assert f"{found.params / 1e6:.1f}" == params
+    assert f"{found.macs / 1e9:.{len(macs) - 2}f}" == macs
+
+
+def test_size_is_that_of_tensorflows_file():
+    """OpenVINO's model zoo counts 4.475 million parameters in ssdlite_mobilenet_v2."""
+    model = create_detector("ssdlite", "v2", head_variant="paper", folded=True)
+    found = flaxmobile.summarize(model, 300)
+    assert round(found.params / 1e6, 3) == 4.475
+
+
+@pytest.mark.parametrize("variant", ["torchvision", "paper"])
+@pytest.mark.parametrize(
     ("name", "taps"), [("v2", ("stage6_block1/expand",)), ("v1", ()), ("shufflenet_v2", ())]
 )
-def test_the_finer_map_is_the_expansion_where_there_is_one(name, taps):
-    model, size = create_detector("ssdlite", name, num_classes=5), (299, 331)
+def test_the_finer_map_is_the_expansion_where_there_is_one(name, taps, variant):
+    model = create_detector("ssdlite", name, num_classes=5, head_variant=variant)
+    size = (299, 331)
     assert model.backbone.taps == taps
     assert model.backbone.out_strides == ((32,) if taps else (16, 32))
     images = jax.ShapeDtypeStruct((2, *size, 3), np.float32)
@@ -46,16 +81,16 @@ def test_predictors_begin_as_torchvisions_do(small):
         assert not params[group]["map1_project"]["bias"].any()
 
 
-def test_weights_directory_returns_the_same_network(small, tmp_path):
-    model, variables = small
+def test_weights_directory_returns_the_same_network(either, tmp_path):
+    model, variables = either
     flaxmobile.save_weights(tmp_path / "w", "ssdlite", options_of(model), variables)
     loaded, same = flaxmobile.load_weights(tmp_path / "w")
     assert loaded == model
     jax.tree.map(np.testing.assert_array_equal, same, variables)
 
 
-def test_folding_and_compiled_inference_keep_the_outputs(small):
-    model, variables = small
+def test_folding_and_compiled_inference_keep_the_outputs(either):
+    model, variables = either
     images = np.random.default_rng(0).normal(size=(3, 64, 96, 3)).astype(np.float32)
     expected = jax.jit(model.apply)(variables, images)
     found = flaxmobile.jit_inference(*flaxmobile.fold_batch_norm(model, variables))(images)
@@ -73,6 +108,11 @@ def test_folding_and_compiled_inference_keep_the_outputs(small):
         (("ssdlite", "blazeface"), {}, "BlazeFace has no feature map of stride 32"),
         (("ssdlite", "v2"), {"output_stride": 16}, "MobileNetV2 has no feature map of stride 32"),
         (("ssdlite", "v2"), {"alpa": 1.0}, "unknown option of ssdlite on mobilenet_v2 'alpa'"),
+        (
+            ("ssdlite", "v2"),
+            {"head_variant": "tf"},
+            "unknown head_variant 'tf'; accepted: torchvis",
+        ),
         (("ssdlite", "v2"), {"num_classes": 0}, "num_classes is 0; accepted: 1 or more"),
     ],
 )

@@ -46,6 +46,7 @@ RULE = Rule(
     own_options={
         **mobilenet_v3.LARGE.own_options,
         "backbone": "mobilenet_v3_large",
+        "head_variant": "torchvision",
         "norm_momentum": 0.97,
         "head_norm_momentum": 0.97,
         "head_norm_epsilon": 1e-3,
