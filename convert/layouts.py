@@ -21,6 +21,7 @@ TORCH = Layout(
         reason="BatchNorm's step counter, which a fixed momentum does not use",
     ),
     may_be_inside=True,
+    may_be_part=True,
     ignored={
         r"(^|\.)total_(ops|params)$": "thop's counts of operations and parameters",
         r"(^|\.)n_averaged$": "the number of networks in an average",

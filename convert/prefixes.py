@@ -59,7 +59,7 @@ def find_prefixes(
         for place in range(min(len(parts), _DEEPEST)):
             before = layout.separator.join([*parts[:place], ""])
             rest = layout.separator.join(parts[place:])
-            for added in ("", body):
+            for added in ("", body)[: 1 + layout.may_be_part]:
                 if added + rest in layers and not (added and before.endswith(added)):
                     known.setdefault(Prefix(before, added), set()).add(added + rest)
     fitting = {each: found for each, found in known.items() if cut in (None, each.cut)}

@@ -108,7 +108,7 @@ class Reading:
         kernel = self.tensors.get(layout.join(layer, layout.leaves["params/kernel"]))
         if kernel is None or kernel.ndim not in layout.axes:
             return None
-        if layout.splits_depthwise and "depthwise" in module.split("/"):
+        if layout.splits(module):
             return kernel.shape[-2] * kernel.shape[-1]
         return kernel.shape[layout.axes[kernel.ndim][-1]]
 

@@ -1,5 +1,6 @@
 """Recognition of a file's origin and network, by its names or a published SHA-256."""
 
+import re
 from collections.abc import Mapping
 
 from convert.formats.contents import Naming
@@ -26,6 +27,14 @@ _IN_A_ROW = (
     "mnasnet",
 )
 """Networks without parallel branches, whose layers run in one order alone."""
+
+_STRANGERS = {
+    r"(^|/)xception_(41|65|71)/|\bstack\.conv1\.bn_dw\.": (
+        "it is DeepLab's Xception (41, 65 or 71), another network: modules of three separable "
+        "convolutions, each normalized twice, and strides in the place of pooling"
+    )
+}
+"""Pattern of a name -> what the file is that holds it, and that no rule reads."""
 
 
 def rules_of(model: str, source: str) -> dict[str, Rule]:
@@ -145,6 +154,9 @@ def other_network(model: str, source: str, file: Source, prefix: str | None = No
     if file.naming == "numbered":
         return ""
     tensors = file.tensors
+    for pattern, stranger in _STRANGERS.items():
+        if any(re.search(pattern, name) for name in tensors):
+            return stranger
     fits = {
         key: Reading.of(_named_as(rule, file.naming), tensors, prefix).fit
         for key, rule in RULES.items()

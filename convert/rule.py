@@ -38,6 +38,7 @@ class Layout(NamedTuple):
       axes: rank of our array -> permutation so that `origin.transpose(axes[rank])` is ours.
       counter: ignored when read, 0 when written.
       may_be_inside: names may have a prefix, as where the network is part of something larger.
+      may_be_part: names may lack their beginning, as where a module inside the network was saved.
       separator: between the name of a layer and that of its tensor.
       depthwise_axes: of depthwise kernels, where they differ from those of other kernels.
       splits_depthwise: depthwise kernels are [kh, kw, in, out / in], not [kh, kw, 1, out].
@@ -48,6 +49,7 @@ class Layout(NamedTuple):
     axes: Mapping[int, tuple[int, ...]]
     counter: Counter | None = None
     may_be_inside: bool = False
+    may_be_part: bool = False
     separator: str = "."
     depthwise_axes: tuple[int, ...] | None = None
     splits_depthwise: bool = False
@@ -62,6 +64,11 @@ class Layout(NamedTuple):
     def reason_to_ignore(self, name: str) -> str | None:
         """Return the reason to ignore a tensor; None where it may not be ignored."""
         return next((why for how, why in self.ignored.items() if re.search(how, name)), None)
+
+    def splits(self, module: str) -> bool:
+        """Tell whether a module of ours has a kernel that is split, see `splits_depthwise`."""
+        names = module.split("/")
+        return self.splits_depthwise and any(name.endswith("depthwise") for name in names)
 
     def axes_of(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Permutation that brings the origin's tensor into our axis order, given our shape."""

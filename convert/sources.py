@@ -18,7 +18,7 @@ from convert.formats.safetensors import (
     read_safetensors,
     write_safetensors,
 )
-from convert.formats.tf_checkpoint import read_checkpoint
+from convert.formats.tf_checkpoint import is_table, read_checkpoint
 from convert.formats.tf_graph import is_start_of_graph, read_graph
 from convert.formats.tfjs import is_start_of_json, read_tfjs
 from convert.formats.tflite import is_start_of_tflite, read_tflite
@@ -93,7 +93,7 @@ FORMATS: tuple[Format, ...] = (
     Format((".tflite",), is_start_of_tflite, read_tflite),
     Format(SUFFIXES, is_start_of_hdf5, read_keras),
     Format((".json",), is_start_of_json, read_tfjs),
-    Format((".index",), lambda head: False, read_checkpoint),  # only its last bytes are its own
+    Format((".index",), lambda head: False, read_checkpoint),  # its last bytes show it, `is_table`
     Format((".pb",), is_start_of_graph, read_graph),
     Format((".npz",), lambda head: False, read_npz),  # a zip archive, as torch's files are
 )
@@ -157,6 +157,7 @@ def _to_float32(tensors: dict[str, np.ndarray], allow_narrowing: bool) -> Iterat
 
 def _reader(path: Path, head: bytes, key: str | None) -> Read:
     by_content = [format.read for format in FORMATS if format.is_start_of(head)]
+    by_content += [read_checkpoint] * is_table(path)
     by_name = [format.read for format in FORMATS if path.name.endswith(format.suffixes)]
     if not by_content and (what := describe_unread(path, head)):
         raise InputError(f"{path} is {what}")

@@ -63,7 +63,7 @@ def targets_of(rule: Rule, model: Model, leaves: Tree) -> dict[str, Target]:
         shape_with_window = (*window, *leaf.shape)
         axes = rule.layout.axes_of(shape_with_window)
         shape = tuple(shape_with_window[i] for i in np.argsort(axes))
-        if rule.layout.splits_depthwise and "depthwise" in parts and last == "kernel":
+        if rule.layout.splits(module) and last == "kernel":
             multiplier = rule.depth_multiplier(model)
             shape = (*shape[:2], shape[3] // multiplier, multiplier)
         name = rule.layout.join(modules[module], rule.layout.leaves[kind])

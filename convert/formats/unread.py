@@ -4,7 +4,6 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from convert.formats.tf_checkpoint import INDEX_END
 from flaxmobile.errors import shorten
 
 _FROM_TORCH = "save the state dict of the torch network that it was made from"
@@ -55,14 +54,7 @@ def describe_unread(path: Path, head: bytes) -> str | None:
     by_start = [what for start, what in _STARTS.items() if re.match(start, head, re.DOTALL)]
     if by_name or by_start:
         return [*by_name, *by_start][0]
-    if not head:
-        return "empty"
-    with path.open("rb") as file:
-        file.seek(-min(len(INDEX_END), path.stat().st_size), 2)
-        is_table = file.read() == INDEX_END
-    if is_table and path.suffix != ".index":
-        return f"a TensorFlow checkpoint of its first format, in one file: {_FROM_KERAS}"
-    return None
+    return None if head else "empty"
 
 
 def describe_archive(names: Sequence[str]) -> str | None:

@@ -33,6 +33,19 @@ def read_varint(content: bytes, place: int) -> tuple[int, int]:
             raise ValueError("a number of more than 64 bits")
 
 
+def read_varints(content: bytes) -> list[int]:
+    """Read all whole numbers of a packed field; those of 64 bits are read as signed.
+
+    Raises:
+      ValueError, IndexError: the field is damaged.
+    """
+    numbers, place = [], 0
+    while place < len(content):
+        number, place = read_varint(content, place)
+        numbers.append(number - (number >> 63 << 64))
+    return numbers
+
+
 def read_fields(content: bytes) -> Iterator[tuple[int, int | bytes]]:
     """Yield the fields of a message in their order: the number of each, and its value.
 

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 
-from flaxmobile.layers import Unit
+from convert.rules.units import units_of
+from flaxmobile.layers import Max, Unit
+from flaxmobile.layers.inception import InceptionNetwork
 from flaxmobile.models import mnasnet, mobilenet_v1, mobilenet_v2, mobilenet_v4, mobilenext
 from flaxmobile.models import shufflenet_v1 as v1
 from flaxmobile.models import shufflenet_v2 as v2
@@ -72,6 +74,19 @@ def mobilenext_widths(model: mobilenext.MobileNeXt) -> Widths:
         "stem/conv": model.width(mobilenext.STEM_CHANNELS),
         **{f"{block.name}/expand/conv": block.row.channels for block in model.blocks()[1:]},
     }
+
+
+def inception_widths(model: InceptionNetwork) -> Widths:
+    """Channels of all units, alone and in branches."""
+    widths = {}
+    for name, row, *_ in model.blocks():
+        match row:
+            case Unit():
+                widths[f"{name}/conv"] = row.features
+            case tuple() if not isinstance(row, Max):
+                units = (unit for branch in row for layer in branch for unit in units_of(layer))
+                widths |= {f"{name}/{unit.name}/conv": unit.features for unit in units}
+    return widths
 
 
 def shufflenet_v1_widths(model: v1.ShuffleNetV1) -> Widths:

@@ -133,6 +133,11 @@ class InceptionV2(InceptionNetwork):
         super().check_options()
         check_choice("flavour", self.flavour, FLAVOURS)
 
+    @property
+    def stem_multiplier(self) -> int:
+        """Depthwise outputs per image channel of a separable first layer."""
+        return min(self.width(STEM_CHANNELS) // 3, STEM_MULTIPLIER)
+
     def blocks(self) -> list[Block]:
         """List the rows of figure 5 in order."""
         stem = [unit_block("stem", STEM_CHANNELS, 7, stride=2)]
@@ -162,7 +167,7 @@ class InceptionV2(InceptionNetwork):
 
     def _stem_depthwise(self) -> Conv:
         return Conv(
-            3 * min(self.width(STEM_CHANNELS) // 3, STEM_MULTIPLIER),
+            3 * self.stem_multiplier,
             7,
             stride=2,
             groups=3,

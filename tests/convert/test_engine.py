@@ -224,7 +224,7 @@ def test_a_parameter_that_the_origin_lacks_has_its_constant_there():
         rules.fill(rule, "mobilenet_v2", state)
 
 
-@each_variant("keras", "authors", "mediapipe", "transformers", "ports")
+@each_variant("keras", "authors", "mediapipe", "transformers", "ports", "slim")
 def test_a_rule_names_every_variable_once_and_is_recognised(origin, name, variant):
     """As `test_round_trip` has it of the origins with a library of torch."""
     rule, options = RULES[origin, name], options_for(origin, name, variant)

@@ -28,11 +28,6 @@ def refusal(tmp_path, capsys, state, *flags, model="v2"):
     ("name", "start", "message"),
     [
         ("saved_model.pb", b"\x08\x01\x12\x99\x03", "is TensorFlow's SavedModel: load it in Tens"),
-        (
-            "inception_v3.ckpt",
-            b"\x00" * 99 + bytes.fromhex("57fb808b247547db"),
-            "a TensorFlow checkpoint of its first format",
-        ),
         ("model.ckpt.data-00000-of-00001", b"\x00" * 99, "name its .index file"),
         ("w.pth", b"\n\n<!DOCTYPE html>", "is a web page: download the file itself"),
         ("w.safetensors", b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),

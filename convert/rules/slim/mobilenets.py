@@ -1,4 +1,4 @@
-"""TF-slim: MobileNet V1, V2 and V3 as its checkpoints hold them, with 1001 classes.
+"""TF-slim's MobileNet V1, V2 and V3.
 
 Sources of the names: `_build_tf_to_pytorch_map` of transformers' MobileNets, which reads these
 checkpoints, and the scopes of `slim/nets` in tensorflow/models.
@@ -6,9 +6,10 @@ checkpoints, and the scopes of `slim/nets` in tensorflow/models.
 
 from convert.layouts import SLIM
 from convert.rule import Rule
+from convert.rules.slim.names import layer
 from convert.rules.timm import mobilenet_v3 as timms_v3
 from convert.rules.transformers import RULES as TRANSFORMERS
-from convert.rules.units import Names, unit
+from convert.rules.units import Names
 from flaxmobile.models.mobilenet_v1 import MobileNetV1
 from flaxmobile.models.mobilenet_v2 import MobileNetV2
 from flaxmobile.models.mobilenet_v3 import MobileNetV3
@@ -16,16 +17,12 @@ from flaxmobile.models.mobilenet_v3 import MobileNetV3
 _LOGITS = "Logits/Conv2d_1c_1x1"
 
 
-def _layer(ours: str, theirs: str) -> Names:
-    return unit(ours, theirs, "", "/BatchNorm")
-
-
 def _v1_modules(model: MobileNetV1) -> Names:
     stem, *blocks = model.blocks()
-    yield from _layer(stem.name, "MobilenetV1/Conv2d_0")
+    yield from layer(stem.name, "MobilenetV1/Conv2d_0")
     for number, block in enumerate(blocks, start=1):
-        for layer in ("depthwise", "pointwise"):
-            yield from _layer(f"{block.name}/{layer}", f"MobilenetV1/Conv2d_{number}_{layer}")
+        for part in ("depthwise", "pointwise"):
+            yield from layer(f"{block.name}/{part}", f"MobilenetV1/Conv2d_{number}_{part}")
     yield "classifier", f"MobilenetV1/{_LOGITS}"
 
 
@@ -35,24 +32,24 @@ def _scope(number: int) -> str:
 
 def _v2_modules(model: MobileNetV2) -> Names:
     stem, *blocks = model.blocks()
-    yield from _layer(stem.name, "MobilenetV2/Conv")
+    yield from layer(stem.name, "MobilenetV2/Conv")
     for number, block in enumerate(blocks):
-        for layer in ("expand", "depthwise", "project")[number == 0 :]:
-            yield from _layer(f"{block.name}/{layer}", f"MobilenetV2/{_scope(number)}/{layer}")
-    yield from _layer("head", "MobilenetV2/Conv_1")
+        for part in ("expand", "depthwise", "project")[number == 0 :]:
+            yield from layer(f"{block.name}/{part}", f"MobilenetV2/{_scope(number)}/{part}")
+    yield from layer("head", "MobilenetV2/Conv_1")
     yield "classifier", f"MobilenetV2/{_LOGITS}"
 
 
 def _v3_modules(model: MobileNetV3) -> Names:
-    yield from _layer("stem", "MobilenetV3/Conv")
+    yield from layer("stem", "MobilenetV3/Conv")
     for number, block in enumerate(model.scaled.blocks):
         theirs = f"MobilenetV3/{_scope(number)}"
-        for layer in ("expand", "depthwise", "project")[number == 0 :]:
-            if layer == "project" and block.row.stage.squeeze and not model.minimalistic:
+        for part in ("expand", "depthwise", "project")[number == 0 :]:
+            if part == "project" and block.row.stage.squeeze and not model.minimalistic:
                 yield f"{block.name}/squeeze/reduce", f"{theirs}/squeeze_excite/Conv"
                 yield f"{block.name}/squeeze/expand", f"{theirs}/squeeze_excite/Conv_1"
-            yield from _layer(f"{block.name}/{layer}", f"{theirs}/{layer}")
-    yield from _layer("last", "MobilenetV3/Conv_1")
+            yield from layer(f"{block.name}/{part}", f"{theirs}/{part}")
+    yield from layer("last", "MobilenetV3/Conv_1")
     yield "hidden", "MobilenetV3/Conv_2"
     yield "classifier", f"MobilenetV3/{_LOGITS}"
 
