@@ -11,7 +11,7 @@ from flaxmobile.cli.plot import draw_image, pictures
 from flaxmobile.detection import SSDLite, detect_faces, detect_objects
 from flaxmobile.layers import Model
 from flaxmobile.models.blazeface import KEYPOINTS, BlazeFace
-from flaxmobile.preprocessing import open_image
+from flaxmobile.prediction import Frame, as_image
 from flaxmobile.table import RULE, format_table
 from flaxmobile.trees import Tree
 from flaxmobile.weights import Metadata
@@ -44,20 +44,20 @@ def is_detector(model: Model) -> bool:
 
 
 def find_boxes(
-    model: Model, variables: Tree, path: Path, metadata: Metadata, threshold: float
+    model: Model, variables: Tree, metadata: Metadata, image: Path | Frame, threshold: float
 ) -> list[Found]:
-    """Find the objects or faces in an image file, the best first.
+    """Find the objects or faces in an image, the best first.
 
     Raises:
       InputError: the image cannot be read.
     """
-    image = np.asarray(open_image(path))
+    pixels = np.asarray(as_image(image))
     if isinstance(model, BlazeFace):
-        return list(_faces(detect_faces(model, variables, image, score_threshold=threshold)))
+        return list(_faces(detect_faces(model, variables, pixels, score_threshold=threshold)))
     names = metadata.class_names or tuple(map(str, range(model.num_classes)))
     preprocessing = metadata.preprocessing
     objects = detect_objects(
-        model, variables, image, preprocessing=preprocessing, score_threshold=threshold
+        model, variables, pixels, preprocessing=preprocessing, score_threshold=threshold
     )
     return [
         Found(int(label), names[label], float(score), _sides(box), {})
@@ -89,20 +89,22 @@ def describe_box(found: Found) -> dict[str, Any]:
     }
 
 
-def table_of_boxes(paths: Sequence[Path], results: Sequence[Sequence[Found]]) -> str:
+def table_of_boxes(images: Sequence[Path | Frame], results: Sequence[Sequence[Found]]) -> str:
     """Lay the boxes out as a table, a row for each; an image without any has one row."""
     rows: list[tuple[str, ...] | str] = [("image", "class", "probability", *SIDES)]
-    for path, found in zip(paths, results, strict=True):
+    for image, found in zip(images, results, strict=True):
         rows.append(RULE)
         if not found:
-            rows.append((str(path), "nothing found", *[""] * 5))
+            rows.append((str(image), "nothing found", *[""] * 5))
         for place, each in enumerate(found):
             sides = (f"{each.box[side]:.0f}" for side in SIDES)
-            rows.append(("" if place else str(path), each.name, f"{each.score:.2%}", *sides))
+            rows.append(("" if place else str(image), each.name, f"{each.score:.2%}", *sides))
     return format_table(rows, right=range(2, 7))
 
 
-def plot_boxes(path: Path, images: Sequence[Path], results: Sequence[Sequence[Found]]) -> None:
+def plot_boxes(
+    path: Path, images: Sequence[Path | Frame], results: Sequence[Sequence[Found]]
+) -> None:
     """Draw boxes, names and keypoints over the images; the file appears complete or not at all."""
     from matplotlib.patches import Rectangle
 

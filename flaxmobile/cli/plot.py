@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from flaxmobile.files import written_at_once
-from flaxmobile.preprocessing import open_image
+from flaxmobile.prediction import Frame, as_image
 
 Bars = Sequence[tuple[str, float]]
 """Class names and their probabilities, 0 to 1, or other numbers; the best first."""
@@ -45,7 +45,7 @@ class Overlay(NamedTuple):
 
 def plot_predictions(
     path: Path,
-    images: Sequence[Path],
+    images: Sequence[Path | Frame],
     results: Sequence[Bars],
     form: str = ".1%",
     overlays: Sequence[Overlay] = (),
@@ -55,7 +55,7 @@ def plot_predictions(
 
     Args:
       path: file to write.
-      images: image files.
+      images: files, or images in memory.
       results: bars of each image.
       form: of their numbers.
       overlays: a mask for each image, whose colours its bars have; none for a classifier's.
@@ -102,19 +102,19 @@ def pictures(
 
 
 def draw_image(
-    axes: Any, path: Path, longest: int = _THUMBNAIL, shown: Image.Image | None = None
+    axes: Any, source: Path | Frame, longest: int = _THUMBNAIL, shown: Image.Image | None = None
 ) -> float:
-    """Draw an image file, its longer side at most `longest` pixels, and return the scale.
+    """Draw an image, its longer side at most `longest` pixels, and return the scale.
 
-    With `shown`, that is drawn under the file's name.
+    With `shown`, that is drawn under the image's name.
     """
-    image = open_image(path) if shown is None else shown
+    image = (as_image(source) if shown is None else shown).copy()
     before = image.width
     image.thumbnail((longest, longest))
     axes.imshow(image)
     axes.set_anchor("N")
     axes.set_axis_off()
-    axes.set_title(_shorten(path.name, 34))
+    axes.set_title(_shorten(source.name, 34))
     return image.width / before
 
 

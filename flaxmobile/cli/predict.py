@@ -1,17 +1,18 @@
-"""`flaxmobile predict`: classify image files or their pixels, or find objects or faces."""
+"""`flaxmobile predict`: classify images or their pixels, or find objects or faces."""
 
+import collections
 import dataclasses
-from collections.abc import Sequence
+import glob
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
-import numpy as np
 import tyro
 
 from convert.published.loading import open_any_weights
 from flaxmobile.allocator import keep_freed_memory
-from flaxmobile.cli.answers import Answer, in_csv, in_json
+from flaxmobile.cli.answers import Answer, in_csv, in_json, label, print_answers
 from flaxmobile.cli.boxes import (
     describe_box,
     find_boxes,
@@ -19,39 +20,59 @@ from flaxmobile.cli.boxes import (
     plot_boxes,
     table_of_boxes,
 )
+from flaxmobile.cli.classes import (
+    describe_classes,
+    find_classes,
+    form_of,
+    output_of,
+    table_of_classes,
+)
+from flaxmobile.cli.frames import STDIN, Stream, is_video, read_stdin
 from flaxmobile.cli.heatmaps import draw_heatmaps
-from flaxmobile.cli.plot import Overlay, plot_predictions
+from flaxmobile.cli.plot import plot_predictions
 from flaxmobile.command.flags import PICTURES, check_writable, parse, reading_arguments
 from flaxmobile.errors import InputError, check_value
-from flaxmobile.layers import Model, Network
-from flaxmobile.outputs import default_output
-from flaxmobile.prediction import predict_images, segment_images
-from flaxmobile.segmentation import Segmenter
-from flaxmobile.table import RULE, format_table
+from flaxmobile.layers import Network
+from flaxmobile.prediction import Frame
 from flaxmobile.trees import Tree
 from flaxmobile.weights import Metadata
 from train.data.files import LeftOut, image_files
 
 _MOST_PICTURES = 64
-_SHARE = "share"
-"""The answer of a segmenter: the share of an image's pixels that each class has."""
-_FORMATS = {"softmax": ".2%", "sigmoid": ".2%", "none": ".5g", _SHARE: ".2%"}
-"""Output of the weights -> how its numbers are printed."""
+_BATCH = 32
+
+
+class Loaded(NamedTuple):
+    """What a weights directory holds."""
+
+    model: Any
+    variables: Tree
+    metadata: Metadata
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Classify images or their pixels, or find objects or faces in them."""
+    """Classify images or their pixels, or find objects or faces in them.
+
+    The frames of a video and of a camera (extra `video`) are answered as they come.
+    """
 
     images: Annotated[
         tuple[Path, ...],
         tyro.conf.Positional,
-        tyro.conf.arg(metavar="IMAGE…", help_behavior_hint="(at least one)"),
+        tyro.conf.arg(metavar="IMAGE…", help_behavior_hint="(at least one, or --webcam)"),
     ]
-    """Image files (RGB, grey, 16 bit, palette, with transparency or CMYK), and folders of them."""
+    """Image files (RGB, grey, 16 bit, palette, with transparency or CMYK), folders of them, videos,
+    and - for an image on stdin."""
     weights: Annotated[str, tyro.conf.arg(metavar="DIR|PUBLISHED")]
     """Weights directory: `best` of a training run, or what `python -m convert` wrote; or published
     weights such as torchvision:mobilenet_v2; `flaxmobile list --pretrained` shows them."""
+    webcam: Annotated[int | None, tyro.conf.arg(metavar="NUMBER")] = None
+    """Take the frames of a camera, until Ctrl-C or --frames; the first camera is 0."""
+    every: Annotated[float, tyro.conf.arg(metavar="SECONDS")] = 0.0
+    """Time between the frames that are taken of a video or a camera; 0 takes each."""
+    frames: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """Most frames to take of each video or camera; by default all."""
     top: int = 5
     """Number of classes to show for each image."""
     threshold: float = 0.5
@@ -68,8 +89,11 @@ class Config:
 
     def check(self) -> None:
         """Raise InputError for values that are not accepted."""
-        if not self.images:
+        if not self.images and self.webcam is None:
             raise InputError("no IMAGE was given")
+        check_value("--every", self.every, self.every >= 0, "0 or more seconds")
+        check_value("--frames", self.frames, self.frames is None or self.frames > 0, "1 or more")
+        check_value("--webcam", self.webcam, (self.webcam or 0) >= 0, "0 or more")
         if self.top < 1:
             raise InputError(f"--top is {self.top}; accepted: 1 or more")
         check_value("--threshold", self.threshold, 0 <= self.threshold <= 1, "0 to 1")
@@ -80,27 +104,28 @@ class Config:
         if self.plot is not None:
             check_writable("--plot", self.plot, PICTURES)
 
-    def files(self) -> list[Path]:
-        """List the image files, those below folders too.
+    def sources(self) -> list[Path | Frame | Stream]:
+        """List the images, those below folders too, and the videos.
 
         Raises:
           InputError: one that does not exist, or a folder without images.
         """
-        files: list[Path] = []
+        found: list[Path | Frame | Stream] = []
         for path in self.images:  # before the long work; images that cannot be read fail later
-            if not path.exists():
+            matches = [Path(name) for name in sorted(glob.glob(str(path)))]  # noqa: PTH207
+            if path == STDIN:
+                found.append(read_stdin())
+            elif not path.exists() and not matches:
                 raise InputError(f"{path} cannot be read: there is no such file")
-            files += _below(path) if path.is_dir() else [path]
-        return files
+            else:
+                for each in [path] if path.exists() else matches:
+                    found += _below(each) if each.is_dir() else [self._file(each)]
+        if self.webcam is not None:
+            found.append(Stream(self.webcam, self.every, self.frames))
+        return found
 
-
-@dataclasses.dataclass(frozen=True)
-class Prediction:
-    """A class and its answer: a probability or a share, 0 to 1, or another number."""
-
-    index: int
-    name: str
-    answer: float
+    def _file(self, path: Path) -> Path | Stream:
+        return Stream(path, self.every, self.frames) if is_video(path) else path
 
 
 def _below(folder: Path) -> list[Path]:
@@ -116,93 +141,94 @@ def main(prog: str, argv: Sequence[str]) -> None:
     config = parse(Config, argv, prog)
     with reading_arguments(prog):
         config.check()
-    paths = config.files()
+    sources = config.sources()
+    images = [each for each in sources if not isinstance(each, Stream)]
+    streams = [each for each in sources if isinstance(each, Stream)]
     with reading_arguments(prog):
-        if config.plot is not None and len(paths) > _MOST_PICTURES:
+        if config.plot is not None and streams:
+            raise InputError(f"--plot shows images, and {streams[0]} is a video")
+        if config.plot is not None and len(images) > _MOST_PICTURES:
             raise InputError(
-                f"--plot shows at most {_MOST_PICTURES} images, {len(paths)} were given"
+                f"--plot shows at most {_MOST_PICTURES} images, {len(images)} were given"
             )
     weights = open_any_weights(config.weights)
     model, variables = weights.load()
     if config.heatmap and (is_detector(model) or not isinstance(model, Network)):
         raise InputError(f"--heatmap is for classifiers, and {config.weights} holds none")
-    if is_detector(model):
-        show_boxes(config, paths, model, variables, weights.metadata)
-        return
-    if model.num_classes == 0:
+    if not is_detector(model) and model.num_classes == 0:
         raise InputError(f"{config.weights} cannot classify: its model has num_classes 0")
     if jax.default_backend() == "cpu":
         keep_freed_memory()
-    metadata = weights.metadata
-    output = metadata.output or default_output(model.num_classes)
-    names = metadata.class_names or tuple(map(str, range(model.num_classes)))
-    overlays: list[Overlay] = []
-    if isinstance(model, Segmenter):
-        output, results = _SHARE, []
-        names = names if len(names) > 1 else ("background", *names)
-        for mask in segment_images(model, variables, paths, metadata.preprocessing):
-            shares = np.bincount(mask.ravel(), minlength=len(names)) / mask.size
-            results.append([each for each in _best(shares, names, config.top) if each.answer])
-            overlays.append(Overlay.of(mask, [each.index for each in results[-1]]))
+    loaded = Loaded(model, variables, weights.metadata)
+    if streams:
+        show_stream(config, sources, loaded)
+    elif is_detector(model):
+        show_boxes(config, images, loaded)
     else:
-        answers = predict_images(model, variables, paths, metadata.preprocessing, output)
-        results = [_best(row, names, config.top) for row in answers]
+        show_classes(config, images, loaded)
+
+
+def show_boxes(config: Config, images: Sequence[Path | Frame], loaded: Loaded) -> None:
+    """Print, and draw, what a detector finds in each image."""
+    results = [find_boxes(*loaded, each, config.threshold) for each in images]
+    if config.plot is not None:
+        plot_boxes(config.plot, images, results)
+    described = [[describe_box(each) for each in found] for found in results]
+    _print(config, images, described, table_of_boxes(images, results))
+
+
+def show_classes(config: Config, images: Sequence[Path | Frame], loaded: Loaded) -> None:
+    """Print, and draw, the classes of each image."""
+    output = output_of(loaded.model, loaded.metadata)
+    found = list(find_classes(*loaded, images, config.top, _BATCH))
+    results = [each.best for each in found]
     if config.plot is not None:
         bars = [[(each.name, each.answer) for each in best] for best in results]
+        overlays = [each.overlay for each in found if each.overlay is not None]
         heatmaps = []
         if config.heatmap:
             classes = [best[0].index for best in results]
-            preprocessing = metadata.preprocessing
-            heatmaps = draw_heatmaps(model, variables, paths, classes, preprocessing)
-        plot_predictions(config.plot, paths, bars, _FORMATS[output], overlays, heatmaps)
-    described = [[_describe(each, output) for each in best] for best in results]
-    _print(config, paths, described, _table(paths, results, output))
+            heatmaps = draw_heatmaps(*loaded, images, classes)
+        plot_predictions(config.plot, images, bars, form_of(output), overlays, heatmaps)
+    described = [describe_classes(best, output) for best in results]
+    _print(config, images, described, table_of_classes(images, results, output))
 
 
-def show_boxes(
-    config: Config, paths: Sequence[Path], model: Model, variables: Tree, metadata: Metadata
-) -> None:
-    """Print, and draw, what a detector finds in each image."""
-    results = [find_boxes(model, variables, path, metadata, config.threshold) for path in paths]
-    if config.plot is not None:
-        plot_boxes(config.plot, paths, results)
-    described = [[describe_box(each) for each in found] for found in results]
-    _print(config, paths, described, table_of_boxes(paths, results))
+def show_stream(config: Config, sources: Sequence[Path | Frame | Stream], loaded: Loaded) -> None:
+    """Print what is found in images and frames, as they come."""
+    asked: collections.deque[dict[str, object]] = collections.deque()
+    live = any(isinstance(each, Stream) and each.live for each in sources)
+
+    def images() -> Iterator[Path | Frame]:
+        for source in sources:
+            for each in source.frames() if isinstance(source, Stream) else (source,):
+                asked.append(label(each))
+                yield each
+
+    answers = _answers(config, loaded, images(), 1 if live else _BATCH)
+    number = form_of(output_of(loaded.model, loaded.metadata))
+    form: Literal["json", "csv", "text"] = (
+        "json" if config.json else "csv" if config.csv else "text"
+    )
+    print_answers(((asked.popleft(), each) for each in answers), form, number)
+
+
+def _answers(
+    config: Config, loaded: Loaded, images: Iterable[Path | Frame], batch: int
+) -> Iterator[Sequence[Answer]]:
+    if is_detector(loaded.model):
+        for image in images:
+            yield [describe_box(each) for each in find_boxes(*loaded, image, config.threshold)]
+        return
+    output = output_of(loaded.model, loaded.metadata)
+    for found in find_classes(*loaded, images, config.top, batch):
+        yield describe_classes(found.best, output)
 
 
 def _print(
-    config: Config, paths: Sequence[Path], answers: Sequence[Sequence[Answer]], table: str
+    config: Config, images: Sequence[Path | Frame], answers: Sequence[Sequence[Answer]], table: str
 ) -> None:
     if config.json:
-        print(in_json(paths, answers))
+        print(in_json(images, answers))
     else:
-        print(in_csv(paths, answers) if config.csv else table)
-
-
-def _best(answers: np.ndarray, names: Sequence[str], top: int) -> list[Prediction]:
-    order = np.argsort(-answers, kind="stable")[:top]
-    return [Prediction(int(i), names[i], float(answers[i])) for i in order]
-
-
-def _describe(prediction: Prediction, output: str) -> dict[str, Any]:
-    return {
-        "index": prediction.index,
-        "class": prediction.name,
-        _kind(output): prediction.answer,
-    }
-
-
-def _kind(output: str) -> str:
-    return {"none": "value", _SHARE: _SHARE}.get(output, "probability")
-
-
-def _table(paths: Sequence[Path], results: Sequence[Sequence[Prediction]], output: str) -> str:
-    rows: list[tuple[str, ...] | str] = [("image", "class", _kind(output))]
-    for path, best in zip(paths, results, strict=True):
-        images = (str(path), *[""] * (len(best) - 1))
-        rows.append(RULE)
-        rows += [
-            (image, each.name, f"{each.answer:{_FORMATS[output]}}")
-            for image, each in zip(images, best, strict=True)
-        ]
-    return format_table(rows, right=(2,))
+        print(in_csv(images, answers) if config.csv else table)

@@ -83,7 +83,7 @@ def known(monkeypatch):
     """Probabilities that are known beforehand instead of the network's."""
     probabilities = np.array([[0.25, 0.05, 0.5, 0.2, 0], [0, 0, 0, 0, 1]], np.float32)
     monkeypatch.setattr(
-        "flaxmobile.cli.predict.predict_images", lambda m, v, paths, *_: probabilities[: len(paths)]
+        "flaxmobile.cli.classes.predict_images", lambda m, v, paths, *_: probabilities[: len(paths)]
     )
 
 
@@ -116,7 +116,7 @@ def test_batches_hold_no_more_than_asked_and_folded_weights_are_used_as_they_are
 
     monkeypatch.setattr(type(model), "apply", record)
     paths = [folder / name for name in IMAGES]
-    found = predict_images(model, variables, paths, PREPROCESSING, batch_size=3)
+    found = np.stack([*predict_images(model, variables, paths, PREPROCESSING, batch_size=3)])
     assert found.shape == (7, 5)
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert sizes == [3, 3]  # the CPU's form and the accelerators', each traced once
@@ -227,7 +227,7 @@ def test_values_that_are_not_finite_are_refused(folder, monkeypatch):
     monkeypatch.setattr(type(model), "apply", lambda *args: logits)
     paths = [folder / "rgb.png", folder / "grey.png"]
     with pytest.raises(ValueError, match=r"grey\.png gives values that are not finite"):
-        predict_images(model, variables, paths, PREPROCESSING)
+        list(predict_images(model, variables, paths, PREPROCESSING))
 
 
 @pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])
