@@ -89,7 +89,8 @@ class Config:
         tyro.conf.UseAppendAction[tuple[Path, ...]], tyro.conf.arg(metavar="IMAGE|DIR")
     ] = ()
     """Run the origin's network and this one on an image, or on all images of a directory, and write
-    nothing unless they agree. May be repeated. Needs the origin's library."""
+    nothing unless their logits, and a detector's offsets, agree. May be repeated. Needs the
+    origin's library."""
     to_torch: Annotated[bool, FlagCreatePairsOff] = False
     """Write a torch state dict instead."""
     to_keras: Annotated[bool, FlagCreatePairsOff] = False

@@ -211,7 +211,7 @@ def _fill(reading: Reading, name: str, chosen: Options, head: Head | None) -> Fi
 
 def _build_origin(
     origin: str, name: str, path: Path, reading: Reading, filled: Filled
-) -> verification.Logits:
+) -> verification.Outputs:
     """Build the origin's network, with the tensors as they are in the file."""
     if reading.head:
         raise InputError(

@@ -9,6 +9,7 @@ from typing import Any
 from convert.rules.timm.names import FAMILIES, architecture_of
 from flaxmobile.errors import InputError, pip_install
 from flaxmobile.registry import get_spec
+from flaxmobile.tasks import HEADS, SEGMENTERS
 
 Options = Mapping[str, Any]
 Size = int | tuple[int, int]
@@ -57,6 +58,35 @@ def build_reference(
         extra = _EXTRAS.get(origin, "torch")
         raise InputError(f"{origin} is not installed: {pip_install(extra)}") from None
     return build(library, options)
+
+
+def as_ours(name: str, network: Any) -> Any:
+    """Let a segmenter or detector of torchvision return what ours returns.
+
+    Args:
+      name: registered name of our network; a classifier stays as it is.
+      network: a `torch.nn.Module`.
+
+    Returns:
+      A `torch.nn.Module` of images [n, 3, h, w]. A segmenter gives logits [n, h, w, classes]. A
+      detector gives logits and offsets [n, boxes, classes + 4], without resizing the images and
+      without suppression.
+    """
+    if name not in HEADS:
+        return network
+    import torch
+
+    def segment(images: Any) -> Any:
+        return network(images)["out"].permute(0, 2, 3, 1)
+
+    def detect(images: Any) -> Any:
+        answer = network.head(list(network.backbone(images).values()))
+        return torch.cat([answer["cls_logits"], answer["bbox_regression"]], -1)
+
+    wrapper = torch.nn.Module()
+    wrapper.network = network  # its parameters and its mode are the wrapper's
+    wrapper.forward = segment if name in SEGMENTERS else detect
+    return wrapper
 
 
 def _mobilenet_v2(models: Any, options: Options) -> Any:

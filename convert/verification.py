@@ -10,17 +10,18 @@ import jax
 import numpy as np
 
 from convert.formats.torch import torch_state
-from convert.references import build_reference
+from convert.references import as_ours, build_reference
 from flaxmobile.errors import InputError, first_line
 from flaxmobile.layers import Model
 from flaxmobile.preprocessing import Preprocessing, open_image
-from flaxmobile.tasks import options_of
+from flaxmobile.tasks import HEADS, options_of
 
-Logits = Callable[[np.ndarray], np.ndarray]
-"""Prepared images [n, h, w, 3] -> logits [n, classes], of a segmenter [n, h, w, classes]."""
+Outputs = Callable[[np.ndarray], np.ndarray]
+"""Prepared images [n, h, w, 3] -> logits [n, classes], of a segmenter [n, h, w, classes], and of a
+detector with the offsets [n, boxes, classes + 4]."""
 
 TOLERANCE = 1e-3
-"""Largest difference, as a share of the largest logit: ten times that of float32 sums in another
+"""Largest difference, as a share of the largest number: ten times that of float32 sums in another
 order."""
 
 _TOP = 5
@@ -30,27 +31,34 @@ _SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", "
 
 
 class Agreement(NamedTuple):
-    """Agreement of two networks' logits.
+    """Agreement of two networks' outputs.
 
     Attributes:
       images: number of images, the first one at two more sizes.
-      difference: the largest between two logits.
-      relative: `difference` as a share of the origin's largest logit.
-      top5: whether the five best classes are the same, in any order, for every image.
+      difference: the largest between two numbers.
+      relative: the largest as a share of the origin's largest logit, or of its largest offset.
+      top5: whether the five best classes are the same, in any order, everywhere.
+      share: of the places where they are, 0 to 1.
+      places: "images", "pixels" of a segmenter, or default "boxes" of a detector.
     """
 
     images: int
     difference: float
     relative: float
     top5: bool
+    share: float
+    places: str
 
     def __str__(self) -> str:
         """Describe the agreement in one line for the user."""
+        outputs = "logits and offsets" if self.places == "boxes" else "logits"
         agree = "agree" if self.top5 else "do not agree"
+        if self.share and not self.top5:
+            agree = f"agree in {self.share:.3%} of the {self.places}"
         return (
-            f"logits differ by at most {self.difference:.2e}, which is {self.relative:.2e} of the "
-            f"largest, on {self.images} image(s), at an odd and a non-square size too; the top-5 "
-            f"classes {agree}, which does not confirm what is assumed"
+            f"{outputs} differ by at most {self.difference:.2e}, which is {self.relative:.2e} of "
+            f"the largest, on {self.images} image(s), at an odd and a non-square size too; the "
+            f"top-5 classes {agree}, which does not confirm what is assumed"
         )
 
 
@@ -78,7 +86,7 @@ def build_origin(
     file: Path,
     tensors: Mapping[str, np.ndarray],
     version: int = 1,
-) -> Logits:
+) -> Outputs:
     """Build the origin's network and load the file's numbers.
 
     Args:
@@ -95,7 +103,7 @@ def build_origin(
     Raises:
       InputError: no library has the origin's network, it is not installed, or it refuses the file.
     """
-    if not model.gives_logits:
+    if not model.gives_logits and name not in HEADS:
         raise InputError("--verify compares logits of classes, which this network does not give")
 
     def build(image_size: tuple[int, int] | None = None) -> Any:
@@ -108,28 +116,26 @@ def build_origin(
         return keras_logits(build, file)
     network = build()
     state = torch_state(tensors, version)
-    for name, own in network.state_dict().items():
-        if name in state and (*state[name].shape, 1, 1) == own.shape:
-            state[name] = state[name].reshape(own.shape)
+    for key, own in network.state_dict().items():
+        if key in state and (*state[key].shape, 1, 1) == own.shape:
+            state[key] = state[key].reshape(own.shape)
     network.load_state_dict(state, strict=True)
-    return torch_logits(network.eval())
+    return torch_outputs(as_ours(name, network.eval()))
 
 
-def torch_logits(network: Any) -> Logits:
+def torch_outputs(network: Any) -> Outputs:
     """Turn a torch module into a function of images."""
     import torch
 
     def apply(images: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            answer = network(torch.tensor(images.transpose(0, 3, 1, 2)))
-        if isinstance(answer, Mapping):  # a segmenter's, and those of its auxiliary classifier
-            answer = answer["out"].permute(0, 2, 3, 1)
-        return answer.numpy()
+            answer: np.ndarray = network(torch.tensor(images.transpose(0, 3, 1, 2))).numpy()
+        return answer
 
     return apply
 
 
-def keras_logits(build: Callable[[tuple[int, int]], Any], file: Path) -> Logits:
+def keras_logits(build: Callable[[tuple[int, int]], Any], file: Path) -> Outputs:
     """Load a file into Keras's network for each size of images, as a function of them.
 
     Args:
@@ -159,7 +165,7 @@ def keras_logits(build: Callable[[tuple[int, int]], Any], file: Path) -> Logits:
 
 
 def compare(
-    origin: Logits,
+    origin: Outputs,
     model: Model,
     variables: Mapping[str, Any],
     preprocessing: Preprocessing,
@@ -177,13 +183,37 @@ def compare(
     apply, theirs, ours = jax.jit(model.apply), [], []
     with jax.default_matmul_precision("highest"):
         for image in _prepared(paths, preprocessing):
-            theirs.append(origin(image).reshape(-1, model.num_classes))
-            ours.append(np.asarray(apply(variables, image)).reshape(-1, model.num_classes))
-    expected, found = np.concatenate(theirs), np.concatenate(ours)  # [images or pixels, classes]
-    difference = float(np.abs(found - expected).max())
-    relative = difference / float(np.abs(expected).max())
-    top5 = np.array_equal(_best(found), _best(expected))
-    return Agreement(len(paths), difference, relative, top5)
+            theirs.append(origin(image))
+            ours.append(join(apply(variables, image)))
+    places = _PLACES[theirs[0].ndim]
+    found, expected = (_by_place(each, model.num_classes) for each in (ours, theirs))
+    errors = [np.abs(f - e).max() for f, e in zip(found, expected, strict=True)]
+    relative = np.max([each / np.abs(e).max() for each, e in zip(errors, expected, strict=True)])
+    same = (_best(found[0]) == _best(expected[0])).all(-1)
+    return Agreement(
+        images=len(paths),
+        difference=float(np.max(errors)),
+        relative=float(relative),
+        top5=bool(same.all()),
+        share=float(same.mean()),
+        places=places,
+    )
+
+
+def join(outputs: Any) -> np.ndarray:
+    """Join outputs, a detector's logits and offsets, to one array: [..., classes + 4]."""
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(outputs)]
+    return leaves[0] if len(leaves) == 1 else np.concatenate(leaves, -1)
+
+
+_PLACES = {2: "images", 3: "boxes", 4: "pixels"}
+"""Axes of the outputs -> what the logits of one place belong to."""
+
+
+def _by_place(outputs: Sequence[np.ndarray], classes: int) -> list[np.ndarray]:
+    """Lay out the logits [places, classes], and of a detector also the offsets [places, 4]."""
+    rows = np.concatenate([each.reshape(-1, each.shape[-1]) for each in outputs])
+    return [part for part in np.split(rows, [classes], -1) if part.size]
 
 
 def _prepared(paths: Sequence[Path], preprocessing: Preprocessing) -> Iterator[np.ndarray]:

@@ -177,3 +177,16 @@ def test_an_origin_that_cannot_be_run_is_said(tmp_path, origin, name, options, m
     model = create_model(name, **options)
     with pytest.raises(InputError, match=message):
         verification.build_origin(origin, name, model, tmp_path / "w", {})
+
+
+@pytest.mark.parametrize(
+    ("share", "places", "text"),
+    [
+        (1.0, "pixels", "classes agree, which"),
+        (0.99994, "pixels", "classes agree in 99.994% of the pixels, which"),
+        (0.0, "images", "classes do not agree, which"),
+    ],
+)
+def test_rounding_may_swap_classes_of_a_few_pixels(share, places, text):
+    agreement = verification.Agreement(1, 1e-4, 1e-6, share == 1, share, places)
+    assert text in str(agreement)

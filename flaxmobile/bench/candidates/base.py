@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from convert.rules import RULES
+from convert.verification import join
 from flaxmobile.bench.measure import Job
 from flaxmobile.tasks import HEADS, build
 from flaxmobile.variables import abstract_variables
@@ -54,12 +55,6 @@ class Candidate(ABC):
     def tolerance(self, job: Job) -> float:
         """Return the error that is accepted, as a share of the largest output."""
         return tolerance(job)
-
-
-def join(outputs: Any) -> np.ndarray:
-    """Join outputs, a detector's logits and offsets, to one array: [..., classes + 4]."""
-    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(outputs)]
-    return leaves[0] if len(leaves) == 1 else np.concatenate(leaves, -1)
 
 
 def data(job: Job) -> tuple[np.ndarray, np.ndarray]:

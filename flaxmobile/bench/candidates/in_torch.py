@@ -9,7 +9,7 @@ import numpy as np
 
 from convert import engine
 from convert.formats.torch import torch_state
-from convert.references import build_reference
+from convert.references import as_ours, build_reference
 from convert.rules import RULES
 from flaxmobile.bench.candidates.base import (
     Candidate,
@@ -21,7 +21,7 @@ from flaxmobile.bench.candidates.base import (
 from flaxmobile.bench.measure import Job
 from flaxmobile.bench.objective import LEARNING_RATE, MOMENTUM
 from flaxmobile.errors import InputError, pip_install
-from flaxmobile.tasks import HEADS, SEGMENTERS, build, options_of
+from flaxmobile.tasks import build, options_of
 
 
 class TorchNetwork(Candidate):
@@ -106,31 +106,8 @@ def torch_network(job: Job) -> Any:
             problems.append(str(error))
             continue
         reference.load_state_dict(torch_state(state, rule.version))
-        return _as_ours(job.model, reference)
+        return as_ours(job.model, reference)
     raise Missing("; ".join(problems))
-
-
-def _as_ours(name: str, network: Any) -> Any:
-    """Let a segmenter or detector of torchvision return what ours returns.
-
-    A segmenter gives logits [n, h, w, classes]. A detector gives logits and offsets
-    [n, boxes, classes + 4], without resizing the images and without suppression.
-    """
-    import torch
-
-    def segment(images: Any) -> Any:
-        return network(images)["out"].permute(0, 2, 3, 1)
-
-    def detect(images: Any) -> Any:
-        answer = network.head(list(network.backbone(images).values()))
-        return torch.cat([answer["cls_logits"], answer["bbox_regression"]], -1)
-
-    if name not in HEADS:
-        return network
-    wrapper = torch.nn.Module()
-    wrapper.network = network  # its parameters and its mode are the wrapper's
-    wrapper.forward = segment if name in SEGMENTERS else detect
-    return wrapper
 
 
 def torch_compiled(job: Job) -> Candidate:
