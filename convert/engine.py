@@ -134,7 +134,9 @@ def obstacles(rule: Rule, model: Model) -> list[str]:
     """List the options under which the origin has no such network."""
     problems, own = [], options_of(model)
     for option, values in _accepted(rule).items():
-        if option not in rule.asked and (value := own[option]) not in values:
+        if option in rule.asked or option not in own:  # of another backbone, which is said
+            continue
+        if (value := own[option]) not in values:
             listed = " or ".join(dict.fromkeys(map(repr, values)))
             problems.append(f"{option} is {value!r}, accepted: {listed}")
     if own["dense_layers"]:

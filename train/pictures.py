@@ -1,8 +1,8 @@
-"""Pictures of a run: learning curves, the confusion matrix and the worst mistakes, masks too."""
+"""Pictures of a run: curves, the confusion matrix and the worst mistakes, masks and boxes too."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -125,6 +125,74 @@ def plot_masks(
     present = np.unique(np.concatenate([mask.ravel() for row in rows for mask in row[1:3]]))
     patches = [Patch(color=palette[k], label=names[k]) for k in present if k < len(names)]
     figure.legend(handles=patches, loc="outside lower center", ncols=6, fontsize=8)
+    _save(figure, picture)
+
+
+class DrawnBox(NamedTuple):
+    """A box in an image.
+
+    Attributes:
+      sides: (xmin, ymin, xmax, ymax) in pixels.
+      label: number of its class, for the colour.
+      text: in its upper left corner.
+    """
+
+    sides: np.ndarray
+    label: int
+    text: str
+
+
+class BoxedImage(NamedTuple):
+    """An image with boxes.
+
+    Attributes:
+      image: uint8 [h, w, 3].
+      objects: what is there.
+      found: what a detector found.
+      text: above the image.
+    """
+
+    image: np.ndarray
+    objects: Sequence[DrawnBox]
+    found: Sequence[DrawnBox]
+    text: str
+
+
+def plot_boxes(rows: Sequence[BoxedImage], picture: Path) -> None:
+    """Draw each image twice, with the objects that are there and with those that were found.
+
+    Args:
+      rows: at least one.
+      picture: a PNG file.
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+
+    colours = mpl.colormaps["tab10"].colors  # type: ignore[attr-defined]
+    columns = min(2, len(rows))
+    lines = -(-len(rows) // columns)
+    figure = Figure(figsize=(6.5 * columns, 3.3 * lines), layout="constrained")
+    grid = figure.subplots(lines, 2 * columns, squeeze=False)
+    for axes in grid.flat:
+        axes.axis("off")
+    for (left, right), row in zip(grid.reshape(-1, 2), rows, strict=False):
+        left.set_title(row.text, size=8)
+        right.set_title("found", size=8)
+        for axes, boxes in ((left, row.objects), (right, row.found)):
+            height, width, _ = row.image.shape
+            axes.imshow(row.image, extent=(0, width, height, 0))  # boxes reach from edge to edge
+            for (xmin, ymin, xmax, ymax), label, text in boxes:
+                colour = colours[label % len(colours)]
+                side = {"edgecolor": colour, "facecolor": "none", "linewidth": 1.5}
+                axes.add_patch(Rectangle((xmin, ymin), xmax - xmin, ymax - ymin, **side))
+                style = {
+                    "color": "white",
+                    "backgroundcolor": (*colour, 0.8),
+                    "size": 6,
+                    "parse_math": False,
+                }
+                axes.text(xmin, ymin, text, va="top", clip_on=True, in_layout=False, **style)
     _save(figure, picture)
 
 

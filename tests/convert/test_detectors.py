@@ -10,9 +10,12 @@ from torchvision.models.detection import ssdlite320_mobilenet_v3_large
 
 from convert import verification
 from convert.__main__ import main
-from flaxmobile import load_metadata, load_weights
+from flaxmobile import create_detector, load_metadata, load_weights, save_weights
 from flaxmobile.detection import SSDLite
+from flaxmobile.tasks import options_of
 from tests.models.parity import randomised
+from tests.networks import abstract
+from tests.networks import randomised as drawn
 
 
 @pytest.fixture(scope="module")
@@ -60,3 +63,18 @@ def test_other_offsets_do_not_agree(folder, capsys, monkeypatch):
     assert convert(folder, "other") == 1
     assert "torchvision's ssdlite and flaxmobile's do not agree" in capsys.readouterr().err
     assert not (folder / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("backbone", "options", "message"),
+    [
+        ("v2", {"alpha": 0.35}, "backbone is 'mobilenet_v2', accepted: 'mobilenet_v3_large'"),
+        ("v3", {"head_variant": "paper"}, "head_variant is 'paper', accepted: 'torchvision'"),
+    ],
+)
+def test_torchvision_has_no_other_detector(tmp_path, capsys, backbone, options, message):
+    model = create_detector("ssdlite", backbone, num_classes=5, **options)
+    save_weights(tmp_path / "w", "ssdlite", options_of(model), drawn(abstract(model)))
+    argv = ["--weights", str(tmp_path / "w"), "--output", str(tmp_path / "w.pth")]
+    assert main(["--to-torch", *argv]) == 1
+    assert message in capsys.readouterr().err

@@ -20,6 +20,8 @@ from train.data.objects.augment import PRESETS
 from train.data.objects.opening import open_objects
 from train.data.objects.readers import AugmentedBoxes, PreparedBoxes
 from train.data.records import Source
+from train.pictures import plot_boxes
+from train.tasks.box_results import worst_images
 from train.tasks.detection_loss import DetectionLoss, FaceLoss
 from train.tasks.detections import Detections
 
@@ -86,9 +88,12 @@ class Detect:
         source: Source,
         result: Detections,
     ) -> None:
-        """Write test.json."""
+        """Write test.json and mistakes.png."""
         split = "validation" if dataset.test is None else "test"
         result.write(output / "test.json", split, dataset.class_names)
+        reader = self.eval_reader(dataset, preprocessing, source)
+        if rows := worst_images(reader, source, result, dataset.class_names):
+            plot_boxes(rows, output / "mistakes.png")
 
 
 def _of_faces(dataset: Dataset, size: int) -> Dataset:

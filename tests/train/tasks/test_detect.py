@@ -109,6 +109,8 @@ def test_a_run_learns_and_writes_what_it_found(trained):
     assert {name: each["objects"] for name, each in classes.items()} == {"red": 7, "blue": 7}
     means = [each["average_precision"] for each in classes.values()]
     assert np.mean(means) == pytest.approx(result["map"])
+    with Image.open(trained / "mistakes.png") as picture:
+        assert picture.width > 1000
 
 
 def test_evaluation_repeats_the_result(trained, capsys):
