@@ -90,3 +90,15 @@ def test_notebook_of_photographs_learns_more_with_the_whole_network(run):
     assert 0.3 < frozen < whole
     assert whole > 0.55
     assert pictures == 3
+
+
+def test_notebook_of_latency_counts_bytes_and_finds_the_author_s_gpu_at_the_crossing(run):
+    text, pictures = run("flops_and_latency")
+    assert "V1: 28 layers, 569 M multiply-adds, 58 MB" in text
+    assert "V2: 53 layers, 301 M multiply-adds, 68 MB" in text
+    assert "one pass a layer: at 17 operations per byte V2 takes 0.78" in text
+    assert "norm and activation apart: at 17 operations per byte V2 takes 1.01" in text
+    measured = re.findall(r"an image; V2 takes (\S+) of V1's time", text)
+    assert len(measured) == 3
+    assert all(0.1 < float(each) < 10 for each in measured)
+    assert pictures == 4
