@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from flaxmobile.errors import first_line
 from flaxmobile.tpu import no_program_cache, topology_devices
@@ -46,9 +47,10 @@ def plan(config: Config) -> int:
         images = found or images
     compiled = planner.compile(images)
     fits = compiled is not None and read_memory(compiled).total <= slices.chip.memory
+    head = f"{config.head} on " if config.head else ""
     print(
-        f"{config.model} {'fits' if fits else 'does not fit'} on {slices} ({len(devices)} chips, "
-        f"{config.parallel}) with {images} images per chip"
+        f"{head}{config.model} {'fits' if fits else 'does not fit'} on {slices} "
+        f"({len(devices)} chips, {config.parallel}) with {images} images per chip"
         + (f": {planner.refusal}" if compiled is None else "")
     )
     if compiled is not None:
@@ -77,6 +79,7 @@ class Planner:
         """Plan a run that is prepared for these chips; the batch may be another one."""
         self.refusal = ""
         self._run = run
+        self._label = None if run.config.task == "classify" else first_label(run)
         self._compiled: dict[int, Any] = {}
 
     def compile(self, images: int) -> Any | None:
@@ -85,7 +88,9 @@ class Planner:
             size = self._run.train_preprocessing.side
             shape = (images * self._run.parallel.count, size, size, 3)
             try:
-                compiled = compile_train_step(self._run.parallel, self._run.objective, shape)
+                compiled = compile_train_step(
+                    self._run.parallel, self._run.objective, shape, self._label
+                )
             except jax.errors.JaxRuntimeError as error:
                 if "RESOURCE_EXHAUSTED" not in str(error):
                     raise
@@ -134,21 +139,30 @@ def _time_rows(cost: Cost, slices: Slice, images: int, total: int) -> Iterator[t
     yield "peaks of a chip", ", ".join(peaks)
 
 
-def compile_train_step(parallel: Parallel, objective: Objective, shape: tuple[int, ...]) -> Any:
+def first_label(run: Run) -> Any:
+    """Return the label of the first training image, an array or a dictionary of arrays."""
+    return run.train_reader(run.dataset.train[0], np.random.default_rng(0)).label
+
+
+def compile_train_step(
+    parallel: Parallel, objective: Objective, shape: tuple[int, ...], label: Any = None
+) -> Any:
     """Compile the training step for devices that need not exist.
 
     Args:
       parallel: the devices.
       objective: the network, its loss and its optimizer.
       shape: [n, h, w, 3] of the images on all devices together.
+      label: of an image, for its shapes and types; by default classes.
     """
-    loss = objective.loss
-    several = isinstance(loss, Loss) and loss.multi_label
-    flags = (objective.model.num_classes,) if several else ()
+    if label is None:
+        loss = objective.loss
+        several = isinstance(loss, Loss) and loss.multi_label
+        label = np.zeros((objective.model.num_classes,) if several else (), np.int32)
     lowered = parallel.train_step(objective).lower(
         parallel.shape_state(abstract_state(objective)),
         parallel.shape_batch(shape, jnp.uint8),
-        parallel.shape_batch((*shape[:1], *flags), jnp.int32),
+        jax.tree.map(lambda each: parallel.shape_batch((shape[0], *each.shape), each.dtype), label),
         jax.eval_shape(jax.random.key, 0),
     )
     with no_program_cache():

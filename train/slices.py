@@ -104,7 +104,7 @@ class PlanSettings:
 
     plan: str | None = None
     """Compile the step for a TPU slice such as v5e:4x4, print whether it fits and how fast it can
-    be, and stop. Needs no TPU, and with --dataset sizes:IMAGESxCLASSES no data."""
+    be, and stop. Needs no TPU; to classify, with --dataset sizes:IMAGESxCLASSES, no data."""
     plan_slices: int = 1
     """Number of such slices that train together."""
     plan_batch: int | Literal["auto"] | None = None

@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 
 from flaxmobile import registry
-from tests.train.tiny import SPEC
+from flaxmobile.layers import Block, relu6
+from tests.train.tiny import SPEC, Tiny
 from train import roofline
 from train.__main__ import main
 from train.slices import CHIPS
@@ -44,6 +45,32 @@ def test_plan_compiles_the_training_step_for_a_tpu_slice(parallel, model, capsys
     speed = found["images per second, at most"]
     assert speed == pytest.approx(8000 / milliseconds, rel=0.1)
     assert found["hours of the run, at least"] == pytest.approx(16 * 1257 / speed / 3600, abs=0.01)
+
+
+class Ladder(Tiny):
+    """Three convolutions, to the strides that heads need."""
+
+    output_stride: int = 32
+
+    def blocks(self):
+        return [Block("stem", stride=8), Block("block", stride=2), Block("last", stride=2)]
+
+    def build(self, place, unit):
+        return unit(8, 3, stride=place.stride, activation=relu6, name=place.name)
+
+
+@pytest.mark.parametrize(
+    ("task", "model", "parallel"),
+    [("segment", "lraspp on ladder", "jit"), ("detect", "ssdlite on ladder", "pmap")],
+)
+def test_masks_and_boxes_are_planned_too(task, model, parallel, capsys, monkeypatch):
+    ladder = dataclasses.replace(SPEC, network=Ladder, aliases=())
+    monkeypatch.setitem(registry.SPECS, "ladder", ladder)
+    flags = ["--task", task, "--model", "ladder", "--image-size", "64", "--batch-size", "8"]
+    assert main([*flags, "--plan", "v5e:2x2", "--parallel", parallel]) == 0
+    output = capsys.readouterr().out
+    assert f"{model} fits on v5e:2x2 (4 chips, {parallel}) with 2 images per chip" in output
+    assert numbers(output)["operations per image"] > 0
 
 
 @pytest.mark.parametrize(("topology", "chips"), [("v4:2x2x1", 4), ("v6e:16x16", 256)])

@@ -30,7 +30,7 @@ class Facts(NamedTuple):
 
 _OF_CLASSES = (
     "multi_label", "labels", "label_columns", "auto_augment", "random_erasing", "min_crop",
-    "label_smoothing", "loss", "mixup", "cutmix", "distill_from", "plan",
+    "label_smoothing", "loss", "mixup", "cutmix", "distill_from",
 )  # fmt: skip
 """Settings that apply to classification alone."""
 
