@@ -8,6 +8,7 @@ import numpy as np
 from flax import traverse_util
 
 from convert.choices import choose, left_out
+from convert.parts import part_problems, split
 from convert.problems import FillError, compare_names, find_cause, not_finite, value_problems
 from convert.reading import Reading
 from convert.rule import Options, Rule
@@ -72,7 +73,8 @@ def to_flax(reading: Reading, model_name: str, chosen: Options = MappingProxyTyp
         if name in claims
         for problem in value_problems(claims[name], reading.tensors[name], target)
     ]
-    kinds = [[*problems, *refused], *names.problems(), values]
+    parts = part_problems(rule, model, claims, reading.parts)
+    kinds = [[*problems, *refused, *parts], *names.problems(), values]
     if any(kinds):
         # Widths and classes are known only where most names are, and the classifier's.
         unsized = any(targets[name].path.startswith("params/classifier") for name in names.missing)
@@ -127,7 +129,7 @@ def from_flax(rule: Rule, model: Model, variables: Tree) -> dict[str, np.ndarray
             tensors[counter] = np.zeros((), np.int64)
     if problems:
         raise InputError(f"the weights are damaged: {'; '.join(problems)}")
-    return tensors
+    return split(rule, model, tensors)
 
 
 def obstacles(rule: Rule, model: Model) -> list[str]:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from convert.parts import Sizes, join
 from convert.prefixes import Prefix, find_prefixes
 from convert.rule import Options, Rule
 from flaxmobile.layers import Model
@@ -46,6 +47,7 @@ class Reading:
         file holds the network more than once.
       layers: the origin's names of its layers, for each of the rule's variants.
       ignored: the file's name of a tensor that no network has -> the reason to ignore it.
+      parts: the file's name of a kernel that was joined -> channels of its parts.
       head: a sentence about the file's own head, if that is the classifier (`convert.heads`).
     """
 
@@ -56,6 +58,7 @@ class Reading:
     prefixes: Sequence[Prefix]
     layers: Sequence[frozenset[str]]
     ignored: Mapping[str, str]
+    parts: Sizes
     head: str = ""
 
     @classmethod
@@ -67,6 +70,7 @@ class Reading:
           tensors: by the file's names.
           prefix: before the network's names; by default the one with which most are known.
         """
+        tensors, parts = join(rule.parts, tensors)
         reasons = {name: rule.layout.reason_to_ignore(name) for name in tensors}
         ignored = {name: reason for name, reason in reasons.items() if reason is not None}
         file = {name: tensor for name, tensor in tensors.items() if name not in ignored}
@@ -82,7 +86,7 @@ class Reading:
             if prefix is not None:
                 why = f"outside the prefix {prefixes[0].cut!r}"
                 ignored, outside = {**ignored, **dict.fromkeys(outside, why)}, []
-            readings.append(cls(named, file, claims, outside, prefixes, layers, ignored))
+            readings.append(cls(named, file, claims, outside, prefixes, layers, ignored, parts))
         return max(readings, key=lambda reading: reading.fit)
 
     @property

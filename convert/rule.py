@@ -145,6 +145,20 @@ def _multiplier_1(model: Model) -> int:
     return 1
 
 
+class Parts(NamedTuple):
+    """Kernels that an origin stores in parts along the output channels: `convert.parts`.
+
+    Attributes:
+      name: of the list of parts in a layer.
+      sizes: model -> our path of a module -> channels of its parts.
+      hint: end of a sentence for files whose parts have other sizes.
+    """
+
+    name: str
+    sizes: Callable[[Any], Mapping[str, tuple[int, ...]]]
+    hint: str
+
+
 class Rule(NamedTuple):
     """Names, axes and options of a Flax network in an origin's files.
 
@@ -179,6 +193,7 @@ class Rule(NamedTuple):
         each class; None for the last of the network's `heads`, which has one.
       asked: options that no tensor shows, and that differ among the origin's own files -> who has
         which; the user says them for a file that is not a published one.
+      parts: of kernels that the origin divides; None where it divides none.
     """
 
     network: type[Model]
@@ -201,6 +216,7 @@ class Rule(NamedTuple):
     num_classes: int | None = None
     classifier: tuple[str, int] | None = None
     asked: Mapping[str, str] = {}
+    parts: Parts | None = None
 
     @property
     def options(self) -> Options:

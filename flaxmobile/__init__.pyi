@@ -3,9 +3,9 @@
 from convert.published.loading import load_pretrained as load_pretrained
 from flaxmobile.detection import detect_faces as detect_faces
 from flaxmobile.detection import detect_objects as detect_objects
-from flaxmobile.dilation_search import load_dilations as load_dilations
-from flaxmobile.dilation_search import save_dilations as save_dilations
 from flaxmobile.dilation_search import search_dilations as search_dilations
+from flaxmobile.dilations import load_dilations as load_dilations
+from flaxmobile.dilations import save_dilations as save_dilations
 from flaxmobile.errors import InputError as InputError
 from flaxmobile.exporters.exporting import export as export
 from flaxmobile.exporters.stablehlo import ExportedProgram as ExportedProgram

@@ -4,19 +4,10 @@ Paper: Liu et al., "Inception Convolution with Efficient Dilation Search", CVPR 
 (arXiv:2012.13587), section 3.2 and figure 2. A supernet has kernels of (2 d + 1)² instead of 3×3.
 Once it is trained, each output channel gets the dilated 3×3 kernel that approximates its large
 kernel best.
-
-A pattern is stored as JSON:
-
-    {"format": 1, "dilations": {"stage2_block1/filter": [[1, 1], [1, 3], …], …}}
-
-with [vertical, horizontal] of each output channel of a layer, in the network's order of channels.
 """
 
-import json
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -25,14 +16,10 @@ import numpy as np
 from flax import linen as nn
 from jax import Array
 
+from flaxmobile.dilations import MAX_DILATION, Pattern
 from flaxmobile.errors import InputError
 from flaxmobile.layers import Conv
 from flaxmobile.models.ic_conv import ICConvNet
-
-Pattern = dict[str, list[list[int]]]
-"""Path of a layer -> [vertical, horizontal] of each output channel."""
-
-_FORMAT = 1
 
 
 def search_dilations(model: ICConvNet, variables: Any, batches: Iterable[Any]) -> Pattern:
@@ -62,7 +49,7 @@ def search_dilations(model: ICConvNet, variables: Any, batches: Iterable[Any]) -
     if not isinstance(model, ICConvNet) or not model.supernet:
         raise InputError(
             f"the model is {type(model).__name__} without large kernels; accepted: "
-            'create_model("ic_conv", supernet=d_max) with d_max of 1 to 4'
+            f'create_model("ic_conv", supernet=d_max) with d_max of 1 to {MAX_DILATION}'
         )
     convolutions, means = _mean_inputs(model, variables, batches)
     return {
@@ -144,38 +131,3 @@ def _errors(conv: Conv, kernel: Array, mean: Array, lost: Array) -> Array:
         return jnp.abs(conv.apply({"params": {"kernel": removed}}, mean)).sum((0, 1, 2))
 
     return jax.lax.map(error, lost)
-
-
-def save_dilations(path: str | os.PathLike[str], pattern: Mapping[str, Any]) -> None:
-    """Write a pattern as JSON.
-
-    Raises:
-      InputError: the file cannot be written.
-    """
-    text = json.dumps({"format": _FORMAT, "dilations": dict(pattern)})
-    try:
-        Path(path).write_text(text + "\n")
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror}") from None
-
-
-def load_dilations(path: str | os.PathLike[str]) -> Pattern:
-    """Read a pattern that `save_dilations` wrote; `create_model` checks it against the network.
-
-    Raises:
-      InputError: no such file, not JSON, or not a pattern.
-    """
-    accepted = f'{{"format": {_FORMAT}, "dilations": {{layer: [[vertical, horizontal], …]}}}}'
-    try:
-        found = json.loads(Path(path).read_text())
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON ({error}); accepted: {accepted}") from None
-    if not isinstance(found, dict) or not isinstance(found.get("dilations"), dict):
-        raise InputError(f"{path} is not a dilation pattern; accepted: {accepted}")
-    if found.get("format") != _FORMAT:
-        raise InputError(
-            f"{path} has format {found.get('format')!r}; this version reads format {_FORMAT}"
-        )
-    return found["dilations"]

@@ -147,8 +147,10 @@ def _without(table, *names):
 
 SHORT: dict[str, dict[str, Any]] = {
     "ic_conv": {
-        "resnet_stages": _short(ic_conv.RESNET_STAGES, twice=1),
-        "mobilenet_stages": _short(mobilenet_v2.STAGES),
+        "stages": {
+            "resnet50": _short(ic_conv.STAGES["resnet50"], twice=1),
+            "mobilenet_v2": _short(mobilenet_v2.STAGES),
+        },
     },
     "inception_v1": {
         "table": _without(

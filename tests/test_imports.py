@@ -26,7 +26,7 @@ FLOORS = (
         "imagenet",
         "outputs",
     ),
-    ("tpu", "sizes", "ops"),
+    ("tpu", "sizes", "ops", "dilations"),
     ("command", "layers", "preprocessing"),
     ("models", "segmentation", "heatmaps", "nnx"),
     ("specs", "detection"),

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from flaxmobile.dilations import load_dilations
 from flaxmobile.errors import InputError
 
 _PYTHON = ("api", "rngs")
@@ -13,10 +14,12 @@ _PYTHON = ("api", "rngs")
 def read_options(words: Sequence[str], **flags: Any) -> dict[str, Any]:
     """Turn NAME=VALUE words, and separate flags that are not None, into options.
 
-    A value is JSON (`8`, `true`, `[4, 7, 3]`), otherwise a word. `create_model` checks the result.
+    A value is JSON (`8`, `true`, `[4, 7, 3]`), otherwise a word; the word for `pattern` names a
+    file of dilations. `create_model` checks the result.
 
     Raises:
-      InputError: a word without a name and a value, a name given twice or for Python alone.
+      InputError: a word without a name and a value, a name given twice or for Python alone, or a
+        file that cannot be read.
     """
     options = {name: value for name, value in flags.items() if value is not None}
     for word in words:
@@ -30,5 +33,5 @@ def read_options(words: Sequence[str], **flags: Any) -> dict[str, Any]:
         try:
             options[name] = json.loads(text)
         except ValueError:
-            options[name] = text
+            options[name] = load_dilations(text) if name == "pattern" else text
     return options

@@ -2,21 +2,23 @@
 
 Paper: Liu et al., "Inception Convolution with Efficient Dilation Search", CVPR 2021
 (arXiv:2012.13587). The layer is its section 3.1; the networks are those it puts the layer into:
-every 3×3 convolution of ResNet-50 (but not the 7×7 stem) or of MobileNet V2 (depthwise) takes the
-dilations of a pattern, which `flaxmobile.search_dilations` finds (section 3.2).
+every 3×3 convolution of ResNet-50 or ResNet-101 (but not the 7×7 stem) or of MobileNet V2
+(depthwise) takes the dilations of a pattern, which `flaxmobile.search_dilations` finds (section
+3.2). `flaxmobile.load_dilations` reads those that the authors publish.
 
 Where the paper leaves a choice:
 
-- ResNet-50 is torchvision's: a block strides in its 3×3 convolution (He et al. 2016 stride in the
-  1×1 before it), so that IC-Conv also sees the strided layers, and its shortcut is a strided 1×1.
+- The ResNets are torchvision's: a block strides in its 3×3 convolution (He et al. 2016 stride in
+  the 1×1 before it), so that IC-Conv also sees the strided layers. Its shortcut is a strided 1×1.
 - The paper rearranges channels so that equal dilations lie together. Here channels stay in the
   network's order and the kernel is one array, so weights without a pattern load into a network
   with one and back; only the arithmetic groups them.
-- Dilations are 1 to 4 (the paper's d_max, a supernet of 9×9 kernels).
+- Dilations are 1 to 6: the paper's d_max is 4 (a supernet of 9×9 kernels), that of the authors'
+  patterns for poses 6.
 - The width multiplier rounds every width to a multiple of 8, as in MobileNet V2.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
@@ -26,6 +28,7 @@ from flax import linen as nn
 from flax.core import FrozenDict
 from jax import Array
 
+from flaxmobile.dilations import MAX_DILATION, Dilations, check_dilations, from_counts
 from flaxmobile.errors import InputError, check_choice, check_value
 from flaxmobile.layers import (
     Activation,
@@ -48,31 +51,23 @@ from flaxmobile.models import mobilenet_v2
 from flaxmobile.ops import dense_conv, depthwise_conv
 from flaxmobile.trees import as_tuples
 
-BASES = ("resnet50", "mobilenet_v2")
-
 
 class Stage(NamedTuple):
-    """A stage of ResNet-50 (He et al. 2016, table 1): width of its 3×3 convolutions."""
+    """A stage of a ResNet (He et al. 2016, table 1): width of its 3×3 convolutions."""
 
     channels: int
     blocks: int
     stride: int
 
 
-RESNET_STAGES = (
-    Stage(channels=64, blocks=3, stride=1),
-    Stage(channels=128, blocks=4, stride=2),
-    Stage(channels=256, blocks=6, stride=2),
-    Stage(channels=512, blocks=3, stride=2),
-)
+STAGES: Mapping[str, tuple[Any, ...]] = {
+    "resnet50": (Stage(64, 3, 1), Stage(128, 4, 2), Stage(256, 6, 2), Stage(512, 3, 2)),
+    "resnet101": (Stage(64, 3, 1), Stage(128, 4, 2), Stage(256, 23, 2), Stage(512, 3, 2)),
+    "mobilenet_v2": mobilenet_v2.STAGES,
+}
+"""Network that takes the layers -> its table."""
 RESNET_STEM_CHANNELS = 64
 RESNET_EXPANSION = 4
-
-
-Dilations = tuple[tuple[int, int], ...]
-"""(vertical, horizontal) of each output channel."""
-
-MAX_DILATION = 4
 
 
 class ICConv(Conv):
@@ -109,23 +104,6 @@ class ICConv(Conv):
                 parts.append(depthwise_conv(x[..., seen], kernel[..., channels], **options))
         y = jnp.concatenate(parts, -1)
         return y if (np.diff(order) == 1).all() else y[..., np.argsort(order)]
-
-
-def check_dilations(layer: str, dilations: Any, channels: int) -> None:
-    """Raise InputError unless there is a pair of 1 to 4 for each output channel."""
-    if not isinstance(dilations, list | tuple) or len(dilations) != channels:
-        count = len(dilations) if isinstance(dilations, list | tuple) else repr(dilations)
-        raise InputError(
-            f"the dilation pattern has {count} for {layer}; accepted: {channels} entries, "
-            "[vertical, horizontal] of each output channel"
-        )
-    for channel, pair in enumerate(dilations):
-        is_pair = isinstance(pair, list | tuple) and len(pair) == 2
-        if not is_pair or any(type(d) is not int or not 1 <= d <= MAX_DILATION for d in pair):
-            raise InputError(
-                f"the dilation pattern has {pair!r} for channel {channel} of {layer}; accepted: "
-                f"[vertical, horizontal], whole numbers from 1 to {MAX_DILATION}"
-            )
 
 
 class Bottleneck(nn.Module):
@@ -177,30 +155,40 @@ class Row(NamedTuple):
     build: Callable[..., nn.Module]
 
 
+def layer_names(base: str, stages: Sequence[Any]) -> list[str]:
+    """List the paths of the layers that a pattern dilates, in order."""
+    layer = "depthwise" if base == "mobilenet_v2" else "filter"
+    return [f"{block.name}/{layer}" for block in stage_blocks(stages)]
+
+
 class ICConvNet(ScaledNetwork):
-    """ResNet-50 or MobileNet V2 with a dilation for each channel of its 3×3 convolutions.
+    """A ResNet or MobileNet V2 with a dilation for each channel of its 3×3 convolutions.
 
     Without a pattern every dilation is 1, which is the plain network.
 
     Attributes:
-      base: "resnet50" or "mobilenet_v2".
+      base: "resnet50", "resnet101" or "mobilenet_v2".
       pattern: {path of a layer: [[vertical, horizontal] of each output channel]}, see `layers`;
-        layers left out are not dilated. Lists as JSON has them are accepted.
-      supernet: 1 to 4 gives the layers kernels of (2 * supernet + 1)², to be trained and then given
+        layers left out are not dilated. What `flaxmobile.load_dilations` returns is accepted.
+      supernet: 1 to 6 gives the layers kernels of (2 * supernet + 1)², to be trained and then given
         to `flaxmobile.search_dilations`; 0 is the network itself.
       The others: see `ScaledNetwork`.
     """
 
     base: str = "resnet50"
-    pattern: Mapping[str, Any] | None = None
+    pattern: Mapping[str, Any] | tuple[Mapping[str, int], ...] | None = None
     supernet: int = 0
     dropout_rate: float = 0.0
 
-    resnet_stages: ClassVar[tuple[Stage, ...]] = RESNET_STAGES
-    mobilenet_stages: ClassVar[tuple[mobilenet_v2.Stage, ...]] = mobilenet_v2.STAGES
+    stages: ClassVar[Mapping[str, tuple[Any, ...]]] = STAGES
 
     def __post_init__(self) -> None:
-        """Make the pattern hashable, as every field of a module must be."""
+        """Make the pattern hashable, as every field of a module must be, by paths of layers."""
+        if isinstance(self.pattern, tuple) and self.base in self.stages:
+            names = {base: layer_names(base, stages) for base, stages in self.stages.items()}
+            fitting = [base for base in names if len(names[base]) == len(self.pattern)]
+            hint = f"; accepted: base={' or '.join(fitting)}" * bool(fitting)
+            self.pattern = from_counts(self.pattern, names[self.base], hint)
         if isinstance(self.pattern, Mapping):
             self.pattern = FrozenDict(
                 {key: as_tuples(value) for key, value in self.pattern.items()}
@@ -210,15 +198,20 @@ class ICConvNet(ScaledNetwork):
     def check_options(self) -> None:
         """Raise InputError for an option that the network does not offer."""
         super().check_options()
-        check_choice("base", self.base, BASES)
+        check_choice("base", self.base, self.stages)
         in_range = self.supernet in range(MAX_DILATION + 1)
         check_value("supernet", self.supernet, in_range, f"0 to {MAX_DILATION}")
         if self.supernet and self.pattern is not None:
             raise InputError("supernet and pattern are given; accepted: one of them")
         layers = self.layers()
-        for layer, dilations in (self.pattern or {}).items():
+        for layer, dilations in self.dilations.items():
             check_choice("layer of the dilation pattern", layer, layers)
             check_dilations(layer, dilations, layers[layer])
+
+    @property
+    def dilations(self) -> Mapping[str, Dilations]:
+        """The pattern by path of a layer, which `__post_init__` made."""
+        return self.pattern if isinstance(self.pattern, Mapping) else {}
 
     def layers(self) -> dict[str, int]:
         """Path of every layer that a pattern may dilate, and its number of output channels."""
@@ -227,7 +220,7 @@ class ICConvNet(ScaledNetwork):
 
     def blocks(self) -> list[Block]:
         """List the blocks in order, the stem first."""
-        if self.base == "resnet50":
+        if self.base != "mobilenet_v2":
             stem = unit_block("stem", self.width(RESNET_STEM_CHANNELS), 7, stride=2)
             pool = Block("pool", Max(3, 2, self.window_padding), stride=2)
             return [stem, pool, *self._resnet_blocks()]
@@ -236,14 +229,14 @@ class ICConvNet(ScaledNetwork):
         return [stem, *self._mobilenet_blocks()]
 
     def _resnet_blocks(self) -> Iterator[Block]:
-        for block in stage_blocks(self.resnet_stages):
+        for block in stage_blocks(self.stages[self.base]):
             width = self.width(block.row.channels)
             row = Row(f"{block.name}/filter", width, partial(Bottleneck, width))
             yield block._replace(row=row)
 
     def _mobilenet_blocks(self) -> Iterator[Block]:
         channels_in = self.width(mobilenet_v2.STEM_CHANNELS)
-        for block in stage_blocks(self.mobilenet_stages):
+        for block in stage_blocks(self.stages[self.base]):
             width, expansion = self.width(block.row.channels), block.row.expansion
             build = partial(
                 mobilenet_v2.InvertedResidual,
@@ -257,7 +250,7 @@ class ICConvNet(ScaledNetwork):
 
     def build(self, place: Place, unit: MakeUnit) -> Layer:
         """Make the layer of a block."""
-        dilations = (self.pattern or {}).get(place.row.layer)
+        dilations = self.dilations.get(place.row.layer)
         size = 2 * self.supernet + 1 if self.supernet else 3
         block: Layer = place.row.build(
             stride=place.geometry.stride,
@@ -269,7 +262,7 @@ class ICConvNet(ScaledNetwork):
 
     def finish(self, maps: Maps, train: bool) -> Array:
         """Classify the last map; MobileNet V2 widens it to 1280 channels first."""
-        if self.base == "resnet50":
+        if self.base != "mobilenet_v2":
             return super().finish(maps, train)
         channels = round_channels(mobilenet_v2.HEAD_CHANNELS * max(1.0, self.alpha))
         x = self.run(self.unit()(channels, activation=relu6, name="head"), maps.last, train)

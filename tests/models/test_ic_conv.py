@@ -7,10 +7,10 @@ from jax import lax
 import flaxmobile
 from flaxmobile import create_backbone, create_model, summarize
 from flaxmobile.errors import InputError
-from flaxmobile.models.ic_conv import BASES, ICConv
+from flaxmobile.models.ic_conv import STAGES, ICConv
 from tests.networks import abstract, random_variables, randomised
 
-bases = pytest.mark.parametrize("base", BASES)
+bases = pytest.mark.parametrize("base", ["resnet50", "mobilenet_v2"])
 
 
 def normal(*shape):
@@ -122,13 +122,13 @@ def test_a_pattern_of_ones_is_the_plain_network(base):
 
 
 def test_layers_are_every_3x3_convolution_but_the_stem():
-    for base in BASES:
+    for base in STAGES:
         model = create_model("ic_conv", base=base)
         rows = summarize(model, 64).rows
         found = {row.path: row.output[-1] for row in rows if row.kind.endswith("3x3")}
         expected = {f"{layer}/conv": channels for layer, channels in model.layers().items()}
         assert expected == {path: c for path, c in found.items() if path != "stem/conv"}
-        assert len(expected) == {"resnet50": 16, "mobilenet_v2": 17}[base]
+        assert len(expected) == {"resnet50": 16, "resnet101": 33, "mobilenet_v2": 17}[base]
 
 
 def test_backbone_has_resnets_maps():
@@ -173,11 +173,14 @@ LAYER = "stage1_block1/filter"
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"base": "resnet5"}, r"'resnet5' \(did you mean 'resnet50'\?\); accepted: resnet50, mob"),
-        ({"supernet": 5}, "supernet is 5; accepted: 0 to 4"),
-        ({"supernet": -1}, "supernet is -1; accepted: 0 to 4"),
+        ({"base": "resnet5"}, r"'resnet5' \(did you mean 'resnet50'\?\); accepted: resnet50, res"),
+        ({"supernet": 7}, "supernet is 7; accepted: 0 to 6"),
+        ({"supernet": -1}, "supernet is -1; accepted: 0 to 6"),
         ({"supernet": 2, "pattern": {}}, "supernet and pattern are given; accepted: one of them"),
-        ({"pattern": "dilations.json"}, "pattern is 'dilations.json'; accepted: Mapping or None"),
+        (
+            {"pattern": "dilations.json"},
+            "pattern is 'dilations.json'; accepted: Mapping or tuple of Mapping or None",
+        ),
         ({"pattern": {"stage1_block1/filtr": []}}, "layer .*'stage1_block1/filtr'.*block1/filter"),
         ({"pattern": {"stage1_block4/filter": []}}, "unknown layer .*accepted: stage1_block1/filt"),
         ({"pattern": {3: []}}, "unknown layer of the dilation pattern 3"),
@@ -185,9 +188,9 @@ LAYER = "stage1_block1/filter"
         ({"pattern": {LAYER: 8}}, f"has 8 for {LAYER}; accepted: 8 entries"),
         (
             {"pattern": {LAYER: [[1, 1]] * 7 + [[0, 1]]}},
-            r"\(0, 1\) for channel 7 of .* from 1 to 4",
+            r"\(0, 1\) for channel 7 of .* from 1 to 6",
         ),
-        ({"pattern": {LAYER: [[1, 5]] * 8}}, r"has \(1, 5\) for channel 0 of .*; accepted: "),
+        ({"pattern": {LAYER: [[1, 7]] * 8}}, r"has \(1, 7\) for channel 0 of .*; accepted: "),
         ({"pattern": {LAYER: [[1, 2.0]] * 8}}, r"has \(1, 2.0\) for channel 0"),
         ({"pattern": {LAYER: [[1, True]] * 8}}, r"has \(1, True\) for channel 0"),
         ({"pattern": {LAYER: [[1, 1, 1]] * 8}}, r"has \(1, 1, 1\) for channel 0"),
