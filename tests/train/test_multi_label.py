@@ -80,6 +80,65 @@ def test_tables_give_several_labels(flat, write, separator):
             assert tuple(source.labels()[index]) == record.label
 
 
+def make_copy(source, target):
+    target.write_bytes(source.read_bytes())
+
+
+LINKS = {
+    "symbolic": lambda source, target: target.symlink_to(source.absolute()),
+    "hard": lambda source, target: target.hardlink_to(source),
+    "copy": make_copy,
+}
+
+
+@pytest.fixture
+def folders(flat):
+    """A folder of each colour, with the images that have it, by links of three kinds."""
+    for name in NAMES:
+        Path("folders", name).mkdir(parents=True)
+    for number in range(21):
+        image = Path(f"flat/{number:02}.png")
+        first, *others = (Path("folders", name, image.name) for name in labels_of(number))
+        image.rename(first)
+        for place, other in enumerate(others):
+            [*LINKS.values()][(number + place) % 3](first, other)
+    return flat
+
+
+def test_an_image_in_several_class_folders_has_their_labels(folders):
+    dataset = open_dataset("folder:folders", selection=Selection(multi_label=True))
+    assert (dataset.class_names, dataset.multi_label) == (NAMES, True)
+    seen = []
+    for source in (dataset.train, dataset.validation):
+        for index in range(len(source)):
+            record = source[index]
+            expected = labels_of(int(Path(record.name).stem))
+            assert [name for name, has in zip(NAMES, record.label, strict=True) if has] == expected
+            seen.append(Path(record.name).name)
+    assert sorted(seen) == [f"{number:02}.png" for number in range(21)]  # each once, in one split
+    assert not any("several class folders" in note for note in dataset.notes)
+
+
+def test_other_images_of_the_same_name_stay_apart(flat):
+    for name, colour in (("a", "red"), ("b", "blue")):
+        for number in range(3):
+            path = Path("apart", name, f"{number}.png")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (40, 40), colour).save(path, pnginfo=None)
+    dataset = open_dataset("folder:apart", selection=Selection(multi_label=True))
+    assert len(dataset.train) + len(dataset.validation) == 6
+    assert dataset.train.labels().sum(axis=1).tolist() == [1] * len(dataset.train)
+    assert "no image lies in several class folders: each has one label" in dataset.notes
+
+
+def test_a_run_on_folders_writes_a_network_whose_answer_is_a_sigmoid(folders, monkeypatch):
+    monkeypatch.setitem(registry.SPECS, "tiny", SPEC)
+    flags = ["--model", "tiny", "--dataset", "folder:folders", "--multi-label", "--steps", "2"]
+    flags += ["--image-size", "32", "--workers", "0", "--batch-size", "16"]
+    assert main([*flags, "--output", "run"]) == 0
+    assert load_metadata("run/best").output == "sigmoid"
+
+
 def test_the_loss_is_torchs_binary_cross_entropy():
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(6, 4)).astype(np.float32)
@@ -132,7 +191,7 @@ def test_a_run_with_several_labels(flat, monkeypatch):
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--multi-label"], "--multi-label needs --labels FILE.csv"),
+        (["--dataset", "digits", "--multi-label"], "--multi-label needs --labels FILE.csv, or"),
         (["--best-by", "map"], "--best-by map needs --multi-label"),
         (
             ["--multi-label", "--labels", "a.csv", "--class-weights", "balanced"],

@@ -16,6 +16,7 @@ from train.data.holdout import ensure_validation
 from train.data.labels import read_labels
 from train.data.layouts import class_folders, find_splits
 from train.data.records import Dataset, Record, Selection
+from train.data.same_images import merge_same_images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +82,7 @@ def open_folder(name: str, path: Path, selection: Selection) -> Dataset:
             source = table.source(place, classes, left_out)
         elif folders[split]:
             _check_same_classes(path, (places["train"].name, classes), (place.name, folders[split]))
-            source = _class_source(place, classes, left_out)
+            source = _class_source(place, classes, left_out, selection.multi_label)
         else:
             source = None
         if source is not None:
@@ -95,11 +96,14 @@ def open_folder(name: str, path: Path, selection: Selection) -> Dataset:
         sources["train"], sources.get("validation"), selection, str(path)
     )
     unlabelled = [place.name for split, place in places.items() if split not in sources]
+    flags = train.labels()
+    if selection.multi_label and not selection.labels and (flags.sum(axis=1) < 2).all():
+        notes = (*notes, "no image lies in several class folders: each has one label")
     said = (
         *(f"{name}/ has no labels and is not evaluated" for name in unlabelled),
         *notes,
         left_out.describe(),
-        None if selection.multi_label else describe_inequality(train.labels(), classes),
+        None if selection.multi_label else describe_inequality(flags, classes),
     )
     return Dataset(
         name=name,
@@ -113,7 +117,10 @@ def open_folder(name: str, path: Path, selection: Selection) -> Dataset:
     )
 
 
-def _class_source(place: Path, classes: Sequence[str], left_out: LeftOut) -> FolderSource:
+def _class_source(
+    place: Path, classes: Sequence[str], left_out: LeftOut, several: bool
+) -> FolderSource:
+    """List the images of class folders; where there may be several labels, each image once."""
     files: list[tuple[str, int]] = []
     below = len(str(place)) + 1
     for label, name in enumerate(classes):
@@ -121,6 +128,8 @@ def _class_source(place: Path, classes: Sequence[str], left_out: LeftOut) -> Fol
         if not found:
             raise InputError(f"{place / name} has no images")
         files += [(file[below:], label) for file in found]
+    if several:
+        return FolderSource(str(place), tuple(merge_same_images(place, files)), len(classes))
     return FolderSource(str(place), tuple(files))
 
 

@@ -32,9 +32,9 @@ class DataSelection:
     label_columns: tuple[str, ...] = ()
     """Columns of --labels with the file and with the class; by default they are found."""
     multi_label: bool = False
-    """Images may have several labels, from --labels: cells such as cat|dog, a row for each label,
-    or a column of 0 and 1 for each class. The loss is --loss bce; `map` is the mean average
-    precision."""
+    """Images may have several labels: those of the class folders that they lie in, or are linked or
+    copied into, or from --labels: cells such as cat|dog, a row for each label, or a column of 0 and
+    1 for each class. The loss is --loss bce; `map` is the mean average precision."""
 
     def check_selection(self) -> None:
         """Raise InputError for a value that is wrong for any data."""
@@ -48,9 +48,14 @@ class DataSelection:
                 )
         if len(self.label_columns) not in (0, 2):
             raise InputError("--label-columns takes two names: of the file and of the class")
-        for name in ("label_columns", "multi_label"):
-            if getattr(self, name) and not self.labels:
-                raise InputError(f"--{name.replace('_', '-')} needs --labels FILE.csv")
+        if self.label_columns and not self.labels:
+            raise InputError("--label-columns needs --labels FILE.csv")
+        says_itself = self.dataset.startswith(("folder:", "packed:"))
+        if self.multi_label and not self.labels and not says_itself:
+            raise InputError(
+                "--multi-label needs --labels FILE.csv, or folder:PATH with images that lie in, or "
+                "are linked into, several class folders"
+            )
 
     def select(self, seed: int) -> Selection:
         """Say what of the data is used for which split; the seed decides what is held out."""
