@@ -32,9 +32,9 @@ def create_segmenter(head: str, backbone: str, /, *, num_classes: int, **options
       head: "lraspp" or "deeplab_v3".
       backbone: a name of `list_models()` or an alias.
       num_classes: classes, the background among them.
-      **options: fields of the head's class, such as `variant`, and options of the backbone, such as
-        `alpha`, `dtype` and `output_stride`, which is 16 by default. torchvision's networks have
-        `dilated=True`.
+      **options: fields of the head's class, such as `head_variant`, and options of the backbone,
+        such as `alpha`, `dtype` and `output_stride`, which is 16 by default. torchvision's networks
+        have `dilated=True`.
 
     Returns:
       A Flax module that maps images [n, h, w, 3] to logits [n, h, w, num_classes] in float32.

@@ -6,7 +6,7 @@ arXiv:1706.05587), section 3.3 and figure 5.
 - Variant "torchvision" filters the pyramid by one more 3×3 convolution before the classifier, and
   drops half of the pyramid's values in training; "paper" classifies the pyramid itself.
 - `aspp=False` is MobileNet V2's form (arXiv:1801.04381, section 6.3), a pyramid of only a 1×1
-  convolution and the pooled map. It has variant="paper" and `auxiliary=False`.
+  convolution and the pooled map. It has `head_variant="paper"` and `auxiliary=False`.
 - The auxiliary classifier is torchvision's, on the map of stride 8.
 - The rates are torchvision's at every output stride; the paper halves them at 16.
 """
@@ -67,7 +67,7 @@ class DeepLabV3(Segmenter):
         if self.auxiliary and (train or self.is_initializing()):
             self.sow_auxiliary("auxiliary", resize(self.classify_low(low, train), images))
         x = self.pyramid(high, train)
-        if self.variant == "torchvision":
+        if self.head_variant == "torchvision":
             x = self.unit()(self.channels, 3, activation=relu, name="refine")(x, train)
         return resize(self.classifier("classifier")(x), images)
 

@@ -54,7 +54,7 @@ class LRASPP(Segmenter):
     def pool(self, x: Array) -> Array:
         """Average x [n, h, w, c] under the variant's windows: [n, h', w', c]."""
         height, width = x.shape[1:3]
-        if self.variant == "torchvision" or max(height, width) < _WINDOW:
+        if self.head_variant == "torchvision" or max(height, width) < _WINDOW:
             return global_mean(x)[:, None, None].astype(x.dtype)
         window = (min(height, _WINDOW), min(width, _WINDOW))
         return nn.avg_pool(x, window, _STEPS, "VALID")

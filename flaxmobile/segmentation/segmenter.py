@@ -19,11 +19,11 @@ class Segmenter(HeadedNetwork):
     """A head that classifies every pixel: images [n, h, w, c] to logits [n, h, w, num_classes].
 
     Attributes:
-      variant: "torchvision" or "paper", see each head.
+      head_variant: "torchvision" or "paper", see each head.
       The others: see `HeadedNetwork`.
     """
 
-    variant: str = "torchvision"
+    head_variant: str = "torchvision"
 
     default_output_stride: ClassVar[int | None] = 16
 
@@ -35,7 +35,7 @@ class Segmenter(HeadedNetwork):
     def check(self) -> None:
         """Raise InputError for an option that the segmenter does not offer."""
         super().check()
-        check_choice("variant", self.variant, VARIANTS)
+        check_choice("head_variant", self.head_variant, VARIANTS)
 
     @classmethod
     def choose_maps(cls, network: Network) -> dict[str, Any]:

@@ -1,12 +1,14 @@
 """Segmenters: sizes, shapes, and what they share with classifiers."""
 
+from functools import partial
+
 import jax
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
 import flaxmobile
-from flaxmobile import InputError, create_segmenter
+from flaxmobile import InputError, create_detector, create_segmenter
 from flaxmobile.tasks import SEGMENTERS, options_of
 from tests.networks import abstract, random_variables
 
@@ -47,7 +49,7 @@ def test_sizes_are_torchvisions(head, params, macs):
 
 
 def test_size_of_deeplab_without_aspp_is_that_of_v2s_paper():
-    options = {"aspp": False, "variant": "paper", "auxiliary": False}
+    options = {"aspp": False, "head_variant": "paper", "auxiliary": False}
     found = flaxmobile.summarize(create_segmenter("deeplab_v3", "v2", num_classes=21, **options))
     assert round(found.params / 1e6, 2) == 2.11
 
@@ -61,10 +63,21 @@ def test_every_network_can_be_the_backbone(head, name):
     assert (logits.shape, logits.dtype) == ((2, 97, 129, 5), np.float32)
 
 
+@pytest.mark.parametrize(("name", "variant"), [("mobilenet_v4", "medium"), ("mnasnet", "a1")])
+@pytest.mark.parametrize(
+    "create", [partial(create_segmenter, "lraspp"), partial(create_detector, "ssdlite")]
+)
+def test_head_and_backbone_have_variants_of_their_own(create, name, variant):
+    model = create(name, num_classes=5, variant=variant, head_variant="paper")
+    assert (model.backbone.variant, model.head_variant) == (variant, "paper")
+    options = options_of(model)
+    assert (options["variant"], options["head_variant"]) == (variant, "paper")
+
+
 @pytest.mark.parametrize("variant", ["torchvision", "paper"])
 @pytest.mark.parametrize("size", [(784, 400), (97, 129)])
 def test_gate_of_the_paper_is_a_map_on_large_images(variant, size):
-    model = small(variant=variant)
+    model = small(head_variant=variant)
     images = jax.ShapeDtypeStruct((1, *size, 3), np.float32)
     logits = jax.eval_shape(model.apply, abstract(model), images)
     assert logits.shape == (1, *size, 5)
@@ -117,7 +130,7 @@ def test_exported_program_gives_the_same_logits(tmp_path):
         ({"head": "unet"}, "unknown segmentation head 'unet'; accepted: lraspp, deeplab_v3"),
         ({"backbone": "vgg"}, "unknown model 'vgg'"),
         ({"num_classes": 0}, "num_classes is 0; accepted: 1 or more"),
-        ({"variant": "timm"}, "unknown variant 'timm'; accepted: torchvision, paper"),
+        ({"head_variant": "timm"}, "unknown head_variant 'timm'; accepted: torchvision, paper"),
         ({"chanels": 64}, "unknown option of lraspp on mobilenet_v2 'chanels' .did you mean"),
         ({"channels": "many"}, "channels is 'many'; accepted: int"),
         ({"output_stride": 4}, "output_stride is 4; accepted: 8, 16, 32"),

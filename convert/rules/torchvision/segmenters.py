@@ -42,7 +42,7 @@ def segmenter_rule(
         modules=_with_backbone(head),
         own_options={
             **_BACKBONE,
-            "variant": "torchvision",
+            "head_variant": "torchvision",
             "head_norm_epsilon": 1e-5,
             "head_norm_momentum": 0.9,
             **options,
