@@ -93,6 +93,13 @@ def test_torchvisions_segmenters_and_detectors_compute_the_same(head, outputs):
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-3 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("option", ["head_variant=paper", "backbone=mobilenet_v2"])
+def test_what_torchvision_has_not_under_a_head_is_said(option):
+    options = {"backbone": "mobilenet_v3_large", **dict([option.split("=")])}
+    with pytest.raises(Missing, match=f"torchvision has no ssdlite with {option}"):
+        CANDIDATES["torch"](Job("torch", "inference", "ssdlite", options, 1, 32, 2))
+
+
 def test_an_exported_detector_is_not_compared():
     with pytest.raises(Missing, match="returns boxes, not the offsets"):
         CANDIDATES["onnx"](Job("onnx", "inference", "ssdlite", {}, 1, 32, 2))

@@ -12,7 +12,7 @@ import numpy as np
 from convert.rules import RULES
 from convert.verification import join
 from flaxmobile.bench.measure import Job
-from flaxmobile.tasks import HEADS, build
+from flaxmobile.tasks import HEADS, build, resolve_name
 from flaxmobile.variables import abstract_variables
 
 _ORIGINS = ("torchvision", "timm")
@@ -95,6 +95,9 @@ def network(job: Job) -> tuple[Any, Any]:
     fixed: Mapping[str, Any] = next(
         (RULES[key].options for key in RULES if key in product(_ORIGINS, [job.model])), {}
     )
+    backbone = job.options.get("backbone")
+    if backbone and resolve_name(backbone) != fixed.get("backbone"):
+        fixed = {}  # of another network under the same head
     dropout = {} if job.model in HEADS else {"dropout_rate": 0.0}
     model = build(job.model, **{**fixed, **dropout, **job.options})
     rng, wide = np.random.default_rng(0), jnp.promote_types(model.dtype, jnp.float32)

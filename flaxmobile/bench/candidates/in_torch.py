@@ -95,10 +95,15 @@ def torch_network(job: Job) -> Any:
     if not origins:
         raise Missing(f"neither torchvision nor timm has {job.model}")
     model, variables = network(job)
-    problems = []
+    own, problems = options_of(model), []
     for origin in origins:
         rule = RULES[origin, job.model]
-        theirs = build(job.model, **{**options_of(model), **rule.options})
+        other = [name for name in job.options if rule.options.get(name, own[name]) != own[name]]
+        if other:
+            asked = " ".join(f"{name}={own[name]}" for name in other)
+            problems.append(f"{origin} has no {job.model} with {asked}")
+            continue
+        theirs = build(job.model, **{**own, **rule.options})
         try:
             reference = build_reference(origin, job.model, options_of(theirs))
             state = engine.from_flax(rule, theirs, variables)
