@@ -53,7 +53,13 @@ def test_notebook_of_linear_bottlenecks_loses_little_in_many_dimensions(run):
     narrow, wide = map(int, re.search(r"keeps (\d+)%, m = 30 keeps (\d+)%", text).groups())
     assert narrow < 75
     assert wide > 90
-    assert pictures == 2
+    found = re.findall(r"(\d channels, \w+|shortcut: \w+): (0\.\d+) (0\.\d+)", text)
+    mean = {name: (float(one) + float(two)) / 2 for name, one, two in found}
+    for width in (2, 4):
+        assert mean[f"{width} channels, linear"] > mean[f"{width} channels, ReLU6"]
+    for ends in ("bottleneck", "expansion"):
+        assert mean[f"shortcut: {ends}"] > mean["shortcut: none"]
+    assert pictures == 4
 
 
 def test_notebook_of_phones_loses_little_in_any_file(run):
