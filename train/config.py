@@ -58,6 +58,9 @@ class Config(TaskSettings, DataSettings, OptimizationSettings, HostSettings, Pla
     """Number of steps; overrides --epochs."""
     dropout_rate: float | None = None
     """Dropout before the classifier; by default the network's."""
+    drop_path_rate: float | None = None
+    """Stochastic depth: the share of the images that skip the last block with a shortcut; it grows
+    linearly over the blocks (MobileNet V3 and V4)."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the arithmetic; parameters are float32."""
     remat: bool = False
@@ -173,6 +176,7 @@ class Config(TaskSettings, DataSettings, OptimizationSettings, HostSettings, Pla
             detector=True if self.task == "detect" and not self.head else None,
             alpha=self.alpha,
             dropout_rate=self.dropout_rate,
+            drop_path_rate=self.drop_path_rate,
             folded=quantized,
             quantized=quantized,
         )

@@ -9,7 +9,7 @@ from train.config import Config
 from train.data import Dataset
 from train.tasks.settings import task_of_head
 
-_TRAINING_OPTIONS = ("dropout_rate", "norm_momentum", "folded", "quantized")
+_TRAINING_OPTIONS = ("dropout_rate", "drop_path_rate", "norm_momentum", "folded", "quantized")
 """Options that are settings of training, and may differ from those of the weights given."""
 
 _CLASSIFIER_OPTIONS = ("num_classes", "dense_layers", "dropout_rate", "output_stride")

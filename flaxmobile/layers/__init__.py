@@ -4,7 +4,7 @@ from flaxmobile.layers.activations import Activation, hard_sigmoid, hard_swish, 
 from flaxmobile.layers.attention import SqueezeExcite
 from flaxmobile.layers.backbone import Layer, MakeUnit
 from flaxmobile.layers.conv import Conv, ConvNorm
-from flaxmobile.layers.dropout import Dropout
+from flaxmobile.layers.dropout import Dropout, DropPath, check_drop_path_rate, drop_path_rates
 from flaxmobile.layers.headed import HeadedNetwork, Model
 from flaxmobile.layers.in_parts import bottleneck_in_parts
 from flaxmobile.layers.inputs import to_symmetric_range
@@ -27,6 +27,7 @@ __all__ = [
     "Conv",
     "ConvNorm",
     "Dense",
+    "DropPath",
     "Dropout",
     "FeaturePyramid",
     "HeadedNetwork",
@@ -45,6 +46,8 @@ __all__ = [
     "avg_pool",
     "bottleneck_in_parts",
     "channel_shuffle",
+    "check_drop_path_rate",
+    "drop_path_rates",
     "hard_sigmoid",
     "hard_swish",
     "max_pool",

@@ -1,9 +1,14 @@
-"""Dropout whose mask does not depend on how the batch is sharded."""
+"""Dropout whose mask does not depend on how the batch is sharded, and stochastic depth."""
+
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array, lax
+
+from flaxmobile.errors import check_value
+from flaxmobile.layers.stages import Block
 
 
 class Dropout(nn.Module):
@@ -23,13 +28,46 @@ class Dropout(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, deterministic: bool = True) -> Array:
-        """Drop values of x [n, c]; needs an rng named "dropout" unless deterministic."""
+        """Drop values of x [n, …]; needs an rng named "dropout" unless deterministic."""
         if deterministic or self.rate == 0:
             return x
         key = self.make_rng("dropout")
         # Initialization runs outside of the mapped function.
         axis_name = None if self.is_initializing() else self.axis_name
         devices = 1 if axis_name is None else lax.axis_size(axis_name)
-        keep = jax.random.bernoulli(key, 1 - self.rate, (devices, *x.shape))
+        keep = jax.random.bernoulli(key, 1 - self.rate, (devices, *self.mask_shape(x)))
         keep = keep[0 if axis_name is None else lax.axis_index(axis_name)]
         return jnp.where(keep, x / (1 - self.rate), jnp.zeros_like(x))
+
+    def mask_shape(self, x: Array) -> tuple[int, ...]:
+        """Return the shape of a mask for x [n, …]: a value for each of its own."""
+        return x.shape
+
+
+class DropPath(Dropout):
+    """Stochastic depth (Huang et al. 2016): zero a branch for a fraction of the images in training.
+
+    The branch of the other images is scaled up, so that the expectation stays.
+    """
+
+    def mask_shape(self, x: Array) -> tuple[int, ...]:
+        """Return the shape of a mask for x [n, …]: a value for each image."""
+        return (len(x), *(1,) * (x.ndim - 1))
+
+
+def drop_path_rates(rate: float, blocks: Sequence[Block]) -> dict[str, float]:
+    """Let the rate of stochastic depth grow linearly over blocks, from 0, as timm does.
+
+    Args:
+      rate: that a block behind the last would have.
+      blocks: all behind the stem, in order, with or without a shortcut.
+
+    Returns:
+      The rate of each by its name.
+    """
+    return {block.name: rate * place / len(blocks) for place, block in enumerate(blocks)}
+
+
+def check_drop_path_rate(rate: float) -> None:
+    """Raise InputError unless the rate is a fraction."""
+    check_value("drop_path_rate", rate, 0 <= rate < 1, "0 or more, below 1")

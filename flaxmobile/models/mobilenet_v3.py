@@ -35,6 +35,7 @@ from flaxmobile.layers import (
     Block,
     ConvNorm,
     Dense,
+    DropPath,
     Layer,
     MakeUnit,
     Maps,
@@ -42,6 +43,8 @@ from flaxmobile.layers import (
     ScaledNetwork,
     SqueezeExcite,
     activate,
+    check_drop_path_rate,
+    drop_path_rates,
     hard_swish,
     quantize,
     relu,
@@ -150,6 +153,9 @@ class SqueezedInvertedResidual(nn.Module):
       squeeze: has squeeze-excite.
       squeeze_first: it stands before the depthwise convolution's activation if the block expands.
       shortcut: add the input, where the channels agree.
+      drop_path_rate: fraction of the images that skip the block in training, where it has a
+        shortcut.
+      axis_name: see `Dropout`.
       activation: after the first two convolutions.
       unit: convolution, normalization and activation, with the network's options bound.
       dtype: type of the arithmetic of squeeze-excite.
@@ -163,6 +169,8 @@ class SqueezedInvertedResidual(nn.Module):
     squeeze: bool = True
     squeeze_first: bool = False
     shortcut: bool = True
+    drop_path_rate: float = 0.0
+    axis_name: str | None = None
     activation: Activation = hard_swish
     unit: Callable[..., nn.Module] = ConvNorm
     dtype: jnp.dtype = jnp.float32
@@ -193,6 +201,8 @@ class SqueezedInvertedResidual(nn.Module):
             x = quantize(self.activation(x), "activated_range")
         x = self.unit(self.features, name="project")(x, train)
         if self.shortcut and x_in.shape == x.shape:
+            drop = DropPath(self.drop_path_rate, self.axis_name, name="drop_path")
+            x = drop(x, deterministic=not train)
             return quantize(x + x_in, "sum_range")
         return x
 
@@ -209,6 +219,8 @@ class MobileNetV3(ScaledNetwork):
         that expand (d-li14).
       dilated: the whole last stage is dilated (torchvision); by `output_stride` only, the first
         block keeps its dilation. Needs output_stride 16.
+      drop_path_rate: stochastic depth, which grows linearly to it over the blocks, see
+        `drop_path_rates`.
       The others: see `ScaledNetwork`.
     """
 
@@ -218,6 +230,7 @@ class MobileNetV3(ScaledNetwork):
     minimalistic: bool = False
     squeeze_first: bool = False
     dilated: bool = False
+    drop_path_rate: float = 0.0
     norm_momentum: float = 0.99
     norm_epsilon: float = 1e-3
 
@@ -228,6 +241,7 @@ class MobileNetV3(ScaledNetwork):
         """Raise InputError for an option that the network does not offer."""
         super().check_options()
         check_choice("last_channel", self.last_channel, LAST_CHANNELS)
+        check_drop_path_rate(self.drop_path_rate)
         if self.dilated and self.output_stride != 16:
             raise InputError(
                 f"dilated is True and output_stride {self.output_stride}; accepted: a dilated last "
@@ -263,6 +277,8 @@ class MobileNetV3(ScaledNetwork):
             squeeze=stage.squeeze and not self.minimalistic,
             squeeze_first=self.squeeze_first,
             shortcut=place.stride == 1,
+            drop_path_rate=drop_path_rates(self.drop_path_rate, self.blocks()[1:])[place.name],
+            axis_name=self.axis_name,
             activation=self.activation if stage.swish else relu,
             unit=unit,
             dtype=self.dtype,

@@ -27,11 +27,14 @@ from flaxmobile.layers import (
     Activation,
     Block,
     ConvNorm,
+    DropPath,
     Layer,
     MakeUnit,
     Maps,
     Place,
     ScaledNetwork,
+    check_drop_path_rate,
+    drop_path_rates,
     relu,
     round_channels,
     unit_block,
@@ -206,6 +209,9 @@ class UniversalInvertedBottleneck(nn.Module):
       stride: of the last depthwise convolution.
       dilation: of both.
       shortcut: add the input to the output where their shapes agree.
+      drop_path_rate: fraction of the images that skip the block in training, where it has a
+        shortcut.
+      axis_name: see `Dropout`.
       activation: after the expansion and the depthwise convolution behind it.
       unit: convolution, normalization and activation, with the network's options bound.
     """
@@ -217,6 +223,8 @@ class UniversalInvertedBottleneck(nn.Module):
     stride: int = 1
     dilation: int = 1
     shortcut: bool = True
+    drop_path_rate: float = 0.0
+    axis_name: str | None = None
     activation: Activation = relu
     unit: Callable[..., nn.Module] = ConvNorm
 
@@ -242,7 +250,10 @@ class UniversalInvertedBottleneck(nn.Module):
             )
             x = depthwise(x, train)  # [n, h / stride, w / stride, expansion * c]
         x = self.unit(self.features, name="project")(x, train)
-        return x + x_in if self.shortcut and x.shape == x_in.shape else x
+        if not self.shortcut or x.shape != x_in.shape:
+            return x
+        drop = DropPath(self.drop_path_rate, self.axis_name, name="drop_path")
+        return drop(x, deterministic=not train) + x_in
 
 
 class MobileNetV4(ScaledNetwork):
@@ -251,10 +262,13 @@ class MobileNetV4(ScaledNetwork):
     Attributes:
       variant: "small", "medium" or "large", see `TABLES`.
       alpha: width multiplier, above 0; timm publishes the small network at 0.5 and 1.0.
+      drop_path_rate: stochastic depth, which grows linearly to it over the blocks, see
+        `drop_path_rates`.
       The others: see `Network`.
     """
 
     variant: str = "small"
+    drop_path_rate: float = 0.0
 
     tables: ClassVar[Mapping[str, Table]] = TABLES
 
@@ -262,6 +276,7 @@ class MobileNetV4(ScaledNetwork):
         """Raise InputError for an option that the network does not offer."""
         super().check_options()
         check_choice("variant", self.variant, tuple(self.tables))
+        check_drop_path_rate(self.drop_path_rate)
 
     @property
     def table(self) -> Table:
@@ -302,6 +317,8 @@ class MobileNetV4(ScaledNetwork):
             stride=stride,
             dilation=dilation,
             shortcut=place.stride == 1,
+            drop_path_rate=drop_path_rates(self.drop_path_rate, self.blocks()[1:])[place.name],
+            axis_name=self.axis_name,
             unit=unit,
             name=place.name,
         )
