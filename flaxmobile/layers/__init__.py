@@ -12,7 +12,7 @@ from flaxmobile.layers.network import AUX_LOGITS, Network, ScaledNetwork
 from flaxmobile.layers.norm import BatchNorm
 from flaxmobile.layers.pooling import adaptive_avg_pool, avg_pool, max_pool
 from flaxmobile.layers.pyramid import FeaturePyramid
-from flaxmobile.layers.quantization import Dense, activate, quantize
+from flaxmobile.layers.quantization import Dense, activate, keep_steps, quantize
 from flaxmobile.layers.rounding import round_channels, thin_channels
 from flaxmobile.layers.rows import Max, Unit, unit_block
 from flaxmobile.layers.shuffle import channel_shuffle
@@ -50,6 +50,7 @@ __all__ = [
     "drop_path_rates",
     "hard_sigmoid",
     "hard_swish",
+    "keep_steps",
     "max_pool",
     "quantize",
     "relu",

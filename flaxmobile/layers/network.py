@@ -112,8 +112,8 @@ class Network(Backbone):
     def _check_quantized(self) -> None:
         if not self.quantizes:
             raise InputError(
-                f"{type(self).__name__} cannot be quantized; accepted: MobileNet V1, V2 and V3. An "
-                "export in int8 with calibration takes any network"
+                f"{type(self).__name__} cannot be quantized; accepted: MobileNet V1 to V4, "
+                "MobileNeXt and MNASNet. An export in int8 with calibration takes any network"
             )
         if not self.folded or jnp.dtype(self.dtype) != jnp.float32:
             raise InputError("quantized is True; accepted: with folded=True, in float32")

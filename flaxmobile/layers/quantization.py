@@ -1,8 +1,9 @@
 """Fake quantization: a float network that computes with the numbers of its int8 file.
 
 Every activation that the file stores is rounded to the steps of a range (`quantize`), every kernel
-to those of its output channels (`quantize_kernel`). Gradients pass straight through the rounding,
-and not where a number lies outside its range (Jacob et al. 2018, arXiv:1712.05877, section 3).
+to those of its output channels (`quantize_kernel`), every bias to the products of the two
+(`quantize_bias`). Gradients pass straight through the rounding, and not where a number lies outside
+its range (Jacob et al. 2018, arXiv:1712.05877, section 3).
 """
 
 from collections.abc import Iterator
@@ -38,17 +39,32 @@ class _Mode(NamedTuple):
     marks: bool
 
 
-_mode: ContextVar[_Mode | None] = ContextVar("quantizing", default=None)
+class _Quantizing(NamedTuple):
+    """The mode, and the activations that were rounded, with their steps, by identity."""
+
+    mode: _Mode
+    rounded: dict[int, tuple[Array, "Steps"]]
+
+    def remember(self, x: Array, steps: "Steps") -> Array:
+        self.rounded[id(x)] = x, steps  # the array lives on, so that its identity is its own
+        return x
+
+    def steps_of(self, x: Array) -> "Steps | None":
+        _, steps = self.rounded.get(id(x), (x, None))
+        return steps
+
+
+_quantizing: ContextVar[_Quantizing | None] = ContextVar("quantizing", default=None)
 
 
 @contextmanager
 def quantizing(*, updates: bool, momentum: float, marks: bool) -> Iterator[None]:
     """Round activations and kernels in the layers that are called inside, see `_Mode`."""
-    token = _mode.set(_Mode(updates, momentum, marks))
+    token = _quantizing.set(_Quantizing(_Mode(updates, momentum, marks), {}))
     try:
         yield
     finally:
-        _mode.reset(token)
+        _quantizing.reset(token)
 
 
 def quantize(x: Array, name: str = "range") -> Array:
@@ -56,8 +72,10 @@ def quantize(x: Array, name: str = "range") -> Array:
 
     Call it inside a compact method: the range is a submodule of this name.
     """
-    mode = _mode.get()
-    return x if mode is None else Range(mode, name=name)(x)
+    quantizing = _quantizing.get()
+    if quantizing is None:
+        return x
+    return quantizing.remember(*Range(quantizing.mode, name=name)(x))
 
 
 def activate(activation: Activation | None, x: Array, name: str = "range") -> Array:
@@ -72,21 +90,50 @@ def activate(activation: Activation | None, x: Array, name: str = "range") -> Ar
     return quantize(activation(x), name)
 
 
+def keep_steps(x: Array, source: Array) -> Array:
+    """Return x, whose numbers are numbers of source, as an activation with source's steps."""
+    quantizing = _quantizing.get()
+    steps = quantizing and quantizing.steps_of(source)
+    return quantizing.remember(x, steps) if quantizing and steps else x
+
+
+def quantize_bias(bias: Any, x: Array, kernel: Any) -> Any:
+    """Round a bias [features] to the steps of x times those of the kernel.
+
+    An int8 file adds it to the integer products of the two. It stays as it is where the network is
+    not quantized, where x is not rounded (behind dropout), and where a converter rounds it.
+    """
+    quantizing = _quantizing.get()
+    steps = quantizing and quantizing.steps_of(x)
+    if not quantizing or not steps or (quantizing.mode.marks and is_constant(bias)):
+        return bias
+    step = steps.scale * _kernel_steps(kernel).ravel()
+    return bias + lax.stop_gradient(jnp.round(bias / step) * step - bias)
+
+
 def quantize_kernel(kernel: Any) -> Any:
     """Round a kernel [..., features] to 255 steps for each feature, where the network is quantized.
 
     The steps are symmetric about 0 and reach to the feature's largest magnitude.
     """
-    mode = _mode.get()
-    if mode is None:
+    quantizing = _quantizing.get()
+    if quantizing is None:
         return kernel
+    scale = _kernel_steps(kernel)
+    if quantizing.mode.marks and is_constant(kernel):
+        steps = Steps(scale, np.zeros(scale.shape))
+        return _mark(jnp.asarray(kernel), steps, LEAST + 1, quantization_dimension=kernel.ndim - 1)
+    return _round(kernel, Steps(scale, 0), LEAST + 1)
+
+
+def _kernel_steps(kernel: Any) -> Any:
+    """Divide the largest magnitude of each feature [1, …, features] into 127 steps."""
     axes = tuple(range(kernel.ndim - 1))
-    if mode.marks and is_constant(kernel):
+    if is_constant(kernel):  # and so are the steps, as a converter needs them
         largest = np.abs(np.asarray(kernel)).max(axes, keepdims=True)
-        steps = Steps(np.maximum(largest, _SMALLEST) / MOST, np.zeros(largest.shape))
-        return _mark(jnp.asarray(kernel), steps, LEAST + 1, quantization_dimension=len(axes))
+        return np.maximum(largest, _SMALLEST) / MOST
     largest = jnp.abs(lax.stop_gradient(kernel)).max(axes, keepdims=True)
-    return _round(kernel, Steps(jnp.maximum(largest, _SMALLEST) / MOST, 0), LEAST + 1)
+    return jnp.maximum(largest, _SMALLEST) / MOST
 
 
 class Steps(NamedTuple):
@@ -106,33 +153,41 @@ class Range(nn.Module):
     mode: _Mode
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
-        """Round x of any shape."""
+    def __call__(self, x: Array) -> tuple[Array, Steps]:
+        """Round x of any shape, and return the steps."""
         least, most = (
             self.variable("batch_stats", name, jnp.zeros, (), jnp.float32)
             for name in ("least", "most")
         )
-        if self.is_initializing():
-            return x
-        if self.mode.updates:
+        if self.mode.updates and not self.is_initializing():
             seen = lax.stop_gradient(x).astype(jnp.float32)
             low, high = jnp.minimum(seen.min(), 0), jnp.maximum(seen.max(), 0)
             momentum = self.mode.momentum
             least.value = momentum * least.value + (1 - momentum) * low
             most.value = momentum * most.value + (1 - momentum) * high
-            return _round(x, _steps_of(low, high), LEAST)
+            steps = _steps_of(low, high)
+            return _round(x, steps, LEAST), steps
         if self.mode.marks and is_constant(least.value):
-            return _mark(x, _steps_of(*(np.asarray(v.value) for v in (least, most))), LEAST)
-        return _round(x, _steps_of(least.value, most.value), LEAST)
+            steps = _steps_of(*(np.asarray(v.value) for v in (least, most)))
+            return _mark(x, steps, LEAST), steps
+        steps = _steps_of(least.value, most.value)
+        return (x if self.is_initializing() else _round(x, steps, LEAST)), steps
 
 
 class Dense(nn.Dense):
-    """`flax.linen.Dense` whose kernel is rounded where the network is quantized."""
+    """`flax.linen.Dense` whose kernel and bias are rounded where the network is quantized."""
 
-    def param(self, name: str, *args: Any, **options: Any) -> Any:
-        """Return a parameter as the layer computes with it."""
-        value = super().param(name, *args, **options)
-        return quantize_kernel(value) if name == "kernel" else value
+    @nn.compact
+    def __call__(self, inputs: Array) -> Array:
+        """Map [n, c] to [n, features]."""
+        shape = inputs.shape[-1], self.features
+        kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
+        y = jnp.asarray(inputs, self.dtype) @ jnp.asarray(quantize_kernel(kernel), self.dtype)
+        if self.use_bias:
+            bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype)
+            bias = quantize_bias(bias, inputs, kernel)
+            y += jnp.asarray(bias, self.dtype).reshape(1, -1)
+        return y
 
 
 def _steps_of(least: Any, most: Any) -> Steps:

@@ -35,6 +35,7 @@ from flaxmobile.layers import (
     Place,
     ScaledNetwork,
     SqueezeExcite,
+    quantize,
     relu,
     stage_blocks,
     unit_block,
@@ -151,7 +152,9 @@ class MBConv(nn.Module):
                 x_in.shape[-1] // 4, gate=nn.sigmoid, dtype=self.dtype, name="squeeze"
             )(x)
         x = self.unit(self.features, name="project")(x, train)
-        return x + x_in if self.shortcut and x.shape == x_in.shape else x
+        if self.shortcut and x.shape == x_in.shape:
+            return quantize(x + x_in, "sum_range")
+        return x
 
 
 class MnasNet(ScaledNetwork):
@@ -166,6 +169,7 @@ class MnasNet(ScaledNetwork):
     variant: str = "b1"
     norm_momentum: float = 0.9997
 
+    quantizes = True
     tables: ClassVar[Mapping[str, Table]] = TABLES
 
     def check_options(self) -> None:

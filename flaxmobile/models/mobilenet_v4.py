@@ -35,6 +35,8 @@ from flaxmobile.layers import (
     ScaledNetwork,
     check_drop_path_rate,
     drop_path_rates,
+    keep_steps,
+    quantize,
     relu,
     round_channels,
     unit_block,
@@ -253,7 +255,7 @@ class UniversalInvertedBottleneck(nn.Module):
         if not self.shortcut or x.shape != x_in.shape:
             return x
         drop = DropPath(self.drop_path_rate, self.axis_name, name="drop_path")
-        return drop(x, deterministic=not train) + x_in
+        return quantize(drop(x, deterministic=not train) + x_in, "sum_range")
 
 
 class MobileNetV4(ScaledNetwork):
@@ -270,6 +272,7 @@ class MobileNetV4(ScaledNetwork):
     variant: str = "small"
     drop_path_rate: float = 0.0
 
+    quantizes = True
     tables: ClassVar[Mapping[str, Table]] = TABLES
 
     def check_options(self) -> None:
@@ -325,7 +328,8 @@ class MobileNetV4(ScaledNetwork):
 
     def finish(self, maps: Maps, train: bool) -> Array:
         """Pool the last map [n, h/32, w/32, 960], widen it to 1280 channels and classify it."""
-        x = self.pool(maps.last)[:, None, None, :]  # [n, 1, 1, 960]
+        pooled = self.pool(maps.last)
+        x = keep_steps(pooled[:, None, None, :], pooled)  # [n, 1, 1, 960]
         head = self.unit()(HEAD_CHANNELS, activation=relu, dtype=x.dtype, name="head")
         x = head(x, train)
-        return self.logits(x[:, 0, 0], train)
+        return self.logits(keep_steps(x[:, 0, 0], x), train)

@@ -35,6 +35,7 @@ from flaxmobile.layers import (
     MakeUnit,
     Place,
     ScaledNetwork,
+    quantize,
     relu6,
     round_channels,
     stage_blocks,
@@ -135,7 +136,7 @@ class Sandglass(nn.Module):
             return x
         shared = round(channels * self.identity_tensor_multiplier)
         if shared == channels:
-            return x + x_in
+            return quantize(x + x_in, "sum_range")
         return jnp.concatenate([x[..., :shared] + x_in[..., :shared], x[..., shared:]], axis=-1)
 
     def _depthwise(
@@ -170,13 +171,16 @@ class MobileNeXt(ScaledNetwork):
 
     identity_tensor_multiplier: float = 1.0
 
+    quantizes = True
     stages: ClassVar[tuple[Stage, ...]] = STAGES
 
     def check_options(self) -> None:
         """Raise InputError for an option that the network does not offer."""
         super().check_options()
         share = self.identity_tensor_multiplier
-        check_value("identity_tensor_multiplier", share, 0 <= share <= 1, "0 to 1")
+        least = 1 if self.quantized else 0
+        range_text = "1 in a quantized network" if self.quantized else "0 to 1"
+        check_value("identity_tensor_multiplier", share, least <= share <= 1, range_text)
 
     def blocks(self) -> list[Block]:
         """List the blocks in order, the stem first; the row of each is its stage, scaled."""

@@ -58,6 +58,7 @@ def test_each_feature_of_a_kernel_has_its_own_255_steps():
         ("mobilenet_v2", {}, "with folded=True"),
         ("mobilenet_v2", {"folded": True, "dtype": "bfloat16"}, "in float32"),
         ("mobilenet_v2", {"folded": True, "split": 2}, "split is 2"),
+        ("mobilenext", {"folded": True, "identity_tensor_multiplier": 0.5}, "multiplier is 0.5"),
     ],
 )
 def test_what_cannot_be_quantized_is_refused(name, options, message):

@@ -34,7 +34,7 @@ def trained(tmp_path_factory):
 
 
 def test_the_file_is_in_integers_and_gives_the_logits_it_was_trained_for(trained):
-    """To a step of the logits' range, as LiteRT rounds biases too."""
+    """To a step of the logits' range."""
     assert operators((trained / "file").read_bytes()) == [
         "QUANTIZE", "PAD", "CONV_2D", "CONV_2D", "DEPTHWISE_CONV_2D", "CONV_2D", "ADD", "MEAN",
         "FULLY_CONNECTED", "DEQUANTIZE",
