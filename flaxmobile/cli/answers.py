@@ -1,12 +1,14 @@
 """Answers of `flaxmobile predict`: JSON and CSV for machines, lines of a video for people."""
 
+import contextlib
 import csv
-import io
 import json
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, TextIO
 
+from flaxmobile.files import written_at_once
 from flaxmobile.prediction import Frame
 
 Answer = Mapping[str, Any]
@@ -14,6 +16,8 @@ Answer = Mapping[str, Any]
 
 Answered = tuple[dict[str, Any], Sequence[Answer]]
 """What an image is called, and its answers."""
+
+STDOUT = Path("-")
 
 _NUMBERS = ("probability", "share", "value")
 
@@ -25,45 +29,86 @@ def label(image: Path | Frame) -> dict[str, Any]:
     return {"image": str(image)}
 
 
-def in_json(images: Sequence[Path | Frame], answers: Sequence[Sequence[Answer]]) -> str:
+def in_json(answered: Iterable[Answered]) -> str:
     """Write a JSON array with an object for each image."""
-    array = [
-        label(image) | {"predictions": list(each)}
-        for image, each in zip(images, answers, strict=True)
-    ]
+    array = [image | {"predictions": list(answers)} for image, answers in answered]
     return json.dumps(array, indent=2)
 
 
-def in_csv(images: Sequence[Path | Frame], answers: Sequence[Sequence[Answer]]) -> str:
-    """Write a head and a row for each answer; an image without any has a row of its name alone."""
-    rows = [
-        row
-        for image, each in zip(images, answers, strict=True)
-        for row in _rows(label(image), each)
-    ]
-    columns = list(dict.fromkeys(column for row in rows for column in row))
-    return _csv_text([dict(zip(columns, columns, strict=True)), *rows], columns)
+def through_csv(
+    path: Path, answered: Iterable[Answered], *, timed: bool = False
+) -> Iterator[Answered]:
+    """Pass answers on, and write a row for each; an image without any has a row of its name alone.
+
+    The file is there at the end, whole, and after Ctrl-C with what was answered.
+
+    Args:
+      path: of the file; - prints.
+      answered: the answers of each image.
+      timed: some of the images are frames of videos, with a time.
+    """
+    interrupted = None
+    with _opened(path) as file:
+        rows = _Rows(file, timed)
+        try:
+            for image, answers in answered:
+                rows.add(image, answers)
+                yield image, answers
+        except KeyboardInterrupt as error:  # how a camera ends
+            interrupted = error
+        rows.close()
+    if interrupted:
+        raise interrupted
 
 
-def print_answers(
-    answered: Iterable[Answered], form: Literal["json", "csv", "text"], number: str
-) -> None:
-    """Print the answers of each image as soon as there are any: JSON, CSV, or a line for people.
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[TextIO]:
+    if path == STDOUT:
+        yield sys.stdout
+        return
+    with written_at_once(path) as draft, draft.open("w", encoding="utf-8", newline="") as file:
+        yield file
+
+
+class _Rows:
+    """Rows as they come; the first answer that there is has the names of the columns."""
+
+    def __init__(self, file: TextIO, timed: bool) -> None:
+        self._file = file
+        self._columns = ["image", "time"] if timed else ["image"]
+        self._writer: Any = None
+        self._waiting: list[dict[str, Any]] = []
+
+    def add(self, image: dict[str, Any], answers: Sequence[Answer]) -> None:
+        self._waiting += [image | dict(_flat(answer)) for answer in answers] or [image]
+        if answers:
+            self._columns = list(dict.fromkeys([*self._columns, *self._waiting[-1]]))
+        if answers or self._writer:
+            self.close()
+
+    def close(self) -> None:
+        if self._writer is None:
+            self._writer = csv.DictWriter(self._file, self._columns, lineterminator="\n")
+            self._writer.writeheader()
+        self._writer.writerows(self._waiting)
+        self._waiting = []
+        self._file.flush()
+
+
+def print_answers(answered: Iterable[Answered], number: str, *, json_array: bool) -> None:
+    """Print the answers of each image as soon as there are any: JSON, or a line for people.
 
     Nothing is printed before the first, and a JSON array is closed whatever ends it.
 
     Args:
       answered: the answers of each image.
-      form: of what is printed.
       number: format of the numbers of a line.
+      json_array: print an array with an object for each image.
     """
-    if form == "csv":
-        _print_csv(answered)
-        return
     opening = "["
     try:
         for image, answers in answered:
-            if form == "json":
+            if json_array:
                 print(opening + json.dumps(image | {"predictions": list(answers)}), flush=True)
                 opening = ","
             else:
@@ -71,29 +116,6 @@ def print_answers(
     finally:
         if opening == ",":
             print("]", flush=True)
-
-
-def _print_csv(answered: Iterable[Answered]) -> None:
-    """Print rows as they come; the first answer that there is has the names of the columns."""
-    rows: list[dict[str, Any]] = []
-    columns: list[str] = []
-    for image, answers in answered:
-        rows += _rows(image, answers)
-        if answers and not columns:
-            columns = list(rows[-1])
-            print(_csv_text([dict(zip(columns, columns, strict=True))], columns))
-        if columns:
-            print(_csv_text(rows, columns), flush=True)
-            rows = []
-    if rows:
-        columns = list(rows[-1])
-        print(_csv_text([dict(zip(columns, columns, strict=True)), *rows], columns))
-
-
-def _csv_text(rows: Iterable[dict[str, Any]], columns: Sequence[str]) -> str:
-    text = io.StringIO()
-    csv.DictWriter(text, columns, lineterminator="\n").writerows(rows)
-    return text.getvalue().rstrip("\n")
 
 
 def _line(image: dict[str, Any], answers: Sequence[Answer], number: str) -> str:
@@ -105,10 +127,6 @@ def _words(answer: Answer, number: str) -> str:
     value = next(answer[name] for name in _NUMBERS if name in answer)
     sides = ", ".join(f"{side:.0f}" for side in answer.get("box", {}).values())
     return f"{answer['class']} {value:{number}}" + (f" ({sides})" if sides else "")
-
-
-def _rows(image: dict[str, Any], answers: Sequence[Answer]) -> list[dict[str, Any]]:
-    return [image | dict(_flat(answer)) for answer in answers] or [image]
 
 
 def _flat(answer: Answer) -> Iterator[tuple[str, Any]]:

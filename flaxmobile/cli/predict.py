@@ -5,14 +5,22 @@ import dataclasses
 import glob
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import tyro
 
 from convert.published.loading import open_any_weights
 from flaxmobile.allocator import keep_freed_memory
-from flaxmobile.cli.answers import Answer, in_csv, in_json, label, print_answers
+from flaxmobile.cli.answers import (
+    STDOUT,
+    Answer,
+    Answered,
+    in_json,
+    label,
+    print_answers,
+    through_csv,
+)
 from flaxmobile.cli.boxes import (
     describe_box,
     find_boxes,
@@ -79,13 +87,13 @@ class Config:
     """Least score of the boxes that a detector shows, 0 to 1."""
     json: bool = False
     """Print a JSON array for machines instead of the table."""
-    csv: bool = False
-    """Print CSV instead of the table, a row for each class or box."""
+    csv: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Write a CSV file with a row for each class or box; - prints it instead of the table."""
     plot: Annotated[Path | None, tyro.conf.arg(metavar="FILE.png")] = None
     """Draw each image beside a bar chart of its classes, under the mask of a segmenter, or with the
     boxes of a detector."""
-    heatmap: bool = False
-    """In the picture, colour the places that speak for a classifier's best class (Grad-CAM)."""
+    heatmap: Annotated[Path | None, tyro.conf.arg(metavar="FILE.png")] = None
+    """Draw the same, coloured where the image speaks for a classifier's best class (Grad-CAM)."""
 
     def check(self) -> None:
         """Raise InputError for values that are not accepted."""
@@ -97,12 +105,17 @@ class Config:
         if self.top < 1:
             raise InputError(f"--top is {self.top}; accepted: 1 or more")
         check_value("--threshold", self.threshold, 0 <= self.threshold <= 1, "0 to 1")
-        if self.json and self.csv:
-            raise InputError("--json and --csv were given; accepted: one of them")
-        if self.heatmap and self.plot is None:
-            raise InputError("--heatmap is drawn into a picture: --plot FILE.png")
-        if self.plot is not None:
-            check_writable("--plot", self.plot, PICTURES)
+        if self.json and self.csv == STDOUT:
+            raise InputError("--json and --csv - both print; accepted: one of them, or a file")
+        for flag, picture in self.pictures().items():
+            check_writable(flag, picture, PICTURES)
+        if self.csv not in (None, STDOUT):
+            check_writable("--csv", self.csv)
+
+    def pictures(self) -> dict[str, Path]:
+        """Return the pictures to draw, by flag."""
+        pictures = {"--plot": self.plot, "--heatmap": self.heatmap}
+        return {flag: picture for flag, picture in pictures.items() if picture is not None}
 
     def sources(self) -> list[Path | Frame | Stream]:
         """List the images, those below folders too, and the videos.
@@ -145,12 +158,13 @@ def main(prog: str, argv: Sequence[str]) -> None:
     images = [each for each in sources if not isinstance(each, Stream)]
     streams = [each for each in sources if isinstance(each, Stream)]
     with reading_arguments(prog):
-        if config.plot is not None and streams:
-            raise InputError(f"--plot shows images, and {streams[0]} is a video")
-        if config.plot is not None and len(images) > _MOST_PICTURES:
-            raise InputError(
-                f"--plot shows at most {_MOST_PICTURES} images, {len(images)} were given"
-            )
+        for flag in config.pictures():
+            if streams:
+                raise InputError(f"{flag} shows images, and {streams[0]} is a video")
+            if len(images) > _MOST_PICTURES:
+                raise InputError(
+                    f"{flag} shows at most {_MOST_PICTURES} images, {len(images)} were given"
+                )
     weights = open_any_weights(config.weights)
     model, variables = weights.load()
     if config.heatmap and (is_detector(model) or not isinstance(model, Network)):
@@ -182,14 +196,13 @@ def show_classes(config: Config, images: Sequence[Path | Frame], loaded: Loaded)
     output = output_of(loaded.model, loaded.metadata)
     found = list(find_classes(*loaded, images, config.top, _BATCH))
     results = [each.best for each in found]
+    bars = [[(each.name, each.answer) for each in best] for best in results]
     if config.plot is not None:
-        bars = [[(each.name, each.answer) for each in best] for best in results]
         overlays = [each.overlay for each in found if each.overlay is not None]
-        heatmaps = []
-        if config.heatmap:
-            classes = [best[0].index for best in results]
-            heatmaps = draw_heatmaps(*loaded, images, classes)
-        plot_predictions(config.plot, images, bars, form_of(output), overlays, heatmaps)
+        plot_predictions(config.plot, images, bars, form_of(output), overlays)
+    if config.heatmap is not None:
+        heatmaps = draw_heatmaps(*loaded, images, [best[0].index for best in results])
+        plot_predictions(config.heatmap, images, bars, form_of(output), seen=heatmaps)
     described = [describe_classes(best, output) for best in results]
     _print(config, images, described, table_of_classes(images, results, output))
 
@@ -207,10 +220,13 @@ def show_stream(config: Config, sources: Sequence[Path | Frame | Stream], loaded
 
     answers = _answers(config, loaded, images(), 1 if live else _BATCH)
     number = form_of(output_of(loaded.model, loaded.metadata))
-    form: Literal["json", "csv", "text"] = (
-        "json" if config.json else "csv" if config.csv else "text"
-    )
-    print_answers(((asked.popleft(), each) for each in answers), form, number)
+    answered: Iterable[Answered] = ((asked.popleft(), each) for each in answers)
+    if config.csv is not None:
+        answered = through_csv(config.csv, answered, timed=True)
+    if config.csv == STDOUT:
+        collections.deque(answered, maxlen=0)
+    else:
+        print_answers(answered, number, json_array=config.json)
 
 
 def _answers(
@@ -228,7 +244,8 @@ def _answers(
 def _print(
     config: Config, images: Sequence[Path | Frame], answers: Sequence[Sequence[Answer]], table: str
 ) -> None:
-    if config.json:
-        print(in_json(images, answers))
-    else:
-        print(in_csv(images, answers) if config.csv else table)
+    answered = list(zip(map(label, images), answers, strict=True))
+    if config.csv is not None:
+        collections.deque(through_csv(config.csv, answered), maxlen=0)
+    if config.csv != STDOUT:
+        print(in_json(answered) if config.json else table)

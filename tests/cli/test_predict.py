@@ -194,8 +194,9 @@ def test_without_class_names_the_index_is_the_class(predict, known):
         (["rgb.png", "broken.jpg"], 1, "broken.jpg cannot be read as an image"),
         (["rgb.png", "text.png"], 1, "text.png is not an image that can be read"),
         (["rgb.png", "empty"], 1, "empty holds no images (it is empty)"),
-        (["rgb.png", "--json", "--csv"], 2, "--json and --csv were given; accepted: one of"),
-        (["rgb.png", "--heatmap"], 2, "--heatmap is drawn into a picture: --plot FILE.png"),
+        (["rgb.png", "--json", "--csv", "-"], 2, "--json and --csv - both print; accepted: one"),
+        (["rgb.png", "--csv", "gone/a.csv"], 2, "gone is no directory to write in"),
+        (["rgb.png", "--heatmap", "a"], 2, "--heatmap is a; accepted: a file name in .png, "),
         (["rgb.png", "--weights", "gone"], 1, "gone is not a weights directory"),
         (["rgb.png", "--plot", "a.mp4"], 2, "--plot is a.mp4; accepted: a file name in .png, "),
         (["rgb.png", "--plot", "a"], 2, "--plot is a; accepted: a file name in .png, "),
@@ -255,8 +256,8 @@ def test_folders_are_read_in_order_and_csv_has_a_row_for_each_class(predict, fol
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes((folder / "rgb.png").read_bytes())
     (tmp_path / "notes.txt").write_text("")
-    status, out, _ = predict(str(tmp_path), "--csv", "--top", "2")
-    rows = list(csv.DictReader(out.splitlines()))
+    status, text, _ = predict(str(tmp_path), "--csv", "-", "--top", "2")
+    rows = list(csv.DictReader(text.splitlines()))
     assert status == 0
     names = [str(tmp_path / name) for name in ("a.png", "b.png", "sub/c.png") for _ in range(2)]
     assert [row["image"] for row in rows] == names
@@ -264,12 +265,17 @@ def test_folders_are_read_in_order_and_csv_has_a_row_for_each_class(predict, fol
     known = [each["probability"] for each in json.loads(out)[0]["predictions"]]
     assert [float(row["probability"]) for row in rows] == pytest.approx(known * 3, abs=1e-6)
     assert set(rows[0]) == {"image", "index", "class", "probability"}
+    file = tmp_path / "answers.csv"
+    _, table, _ = predict(str(tmp_path), "--csv", str(file), "--top", "2")
+    assert file.read_text() == text
+    assert "probability" in table
+    assert not list(tmp_path.glob(".*.tmp"))
 
 
 def test_heatmap_is_drawn_over_what_the_network_sees(predict, tmp_path):
     plain, heated = tmp_path / "plain.png", tmp_path / "heated.png"
     assert predict("rgb.png", "--plot", str(plain))[0] == 0
-    assert predict("rgb.png", "--plot", str(heated), "--heatmap")[0] == 0
+    assert predict("rgb.png", "--heatmap", str(heated))[0] == 0
     with Image.open(plain) as a, Image.open(heated) as b:
         assert a.size == b.size
         differs = np.asarray(a) != np.asarray(b)

@@ -118,7 +118,7 @@ def test_frames_of_a_video_have_times_and_the_networks_answers(run, opencv, monk
     ],
 )
 def test_fewer_frames_are_taken_if_asked_for(run, opencv, flags, times):
-    status, out, _ = run("clip.mp4", "--csv", "--top", "1", *flags)
+    status, out, _ = run("clip.mp4", "--csv", "-", "--top", "1", *flags)
     rows = list(csv.DictReader(out.splitlines()))
     assert status == 0
     assert [float(row["time"]) for row in rows] == times
@@ -137,7 +137,9 @@ def test_text_is_a_line_for_each_frame_and_image(run, opencv):
     assert third.startswith("clip.mp4 at 0.25 s: ")
 
 
-def test_a_camera_is_read_until_interrupted_and_the_array_is_closed(run, opencv, monkeypatch):
+def test_a_camera_is_read_until_interrupted_and_what_was_seen_is_written(
+    run, opencv, folder, monkeypatch
+):
     grab = Capture.grab
 
     def interrupt(capture):
@@ -146,13 +148,22 @@ def test_a_camera_is_read_until_interrupted_and_the_array_is_closed(run, opencv,
         return grab(capture)
 
     monkeypatch.setattr(Capture, "grab", interrupt)
-    status, out, _ = run("--webcam", "0", "--json", "--top", "1")
+    status, out, _ = run("--webcam", "0", "--json", "--top", "1", "--csv", "seen.csv")
     found = json.loads(out)
     assert status == 130
+    rows = list(csv.DictReader((folder / "seen.csv").read_text().splitlines()))
+    assert [float(row["time"]) for row in rows] == [each["time"] for each in found]
     assert [each["image"] for each in found] == ["webcam 0"] * 3
     times = [each["time"] for each in found]
     assert times == sorted(times)
     assert opencv.opened[0].released
+
+
+def test_images_and_frames_share_the_columns_of_a_csv_file(run, opencv, folder):
+    assert run("one.png", "clip.mp4", "--frames", "1", "--top", "1", "--csv", "all.csv")[0] == 0
+    image, frame = csv.DictReader((folder / "all.csv").read_text().splitlines())
+    assert (image["time"], frame["time"]) == ("", "0.0")
+    assert image["class"] and frame["class"]
 
 
 def test_boxes_of_frames(run, opencv, folder):
@@ -172,7 +183,9 @@ def test_boxes_of_frames(run, opencv, folder):
     assert out.splitlines()[0].startswith(start)
     status, out, _ = run("clip.mp4", "--frames", "1", "--threshold", "1", weights="ssd")
     assert out == "clip.mp4 at 0.00 s: nothing found\n"
-    status, out, _ = run("clip.mp4", "--frames", "1", "--threshold", "1", "--csv", weights="ssd")
+    status, out, _ = run(
+        "clip.mp4", "--frames", "1", "--threshold", "1", "--csv", "-", weights="ssd"
+    )
     assert out == "image,time\nclip.mp4,0.0\n"
 
 
