@@ -36,7 +36,12 @@ def parse(
     try:
         with contextlib.redirect_stderr(errors):
             parsed, rest = tyro.cli(
-                config, args=list(argv), prog=prog, default=default, return_unknown_args=True
+                config,
+                args=list(argv),
+                prog=prog,
+                default=default,
+                return_unknown_args=True,
+                config=(tyro.conf.DisallowNone,),  # who wants no value leaves the flag out
             )
     except SystemExit as stop:
         if not stop.code:

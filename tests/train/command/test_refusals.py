@@ -88,6 +88,7 @@ def test_help_documents_every_flag_with_its_default(capsys):
     for name, default in {"batch-size": "64", "optimizer": "adamw", "seed": "0"}.items():
         assert f"--{name}" in text
         assert f"(default: {default})" in text
+    assert "--steps INT Number" in text  # what may be left out is no "{None}|INT"
 
 
 def test_without_a_home_that_can_be_written_no_program_is_cached(monkeypatch):
