@@ -15,29 +15,70 @@ _NAMED = 40
 """Most classes whose names are written along the confusion matrix."""
 
 
-def plot_curves(lines: Sequence[dict[str, Any]], metric: str, picture: Path) -> None:
-    """Draw the loss and a metric over steps for each split of metrics.jsonl."""
+_CURVES = (("train", "-", 1), ("validation", "o-", 3), ("best", "*", 10), ("test", "*", 10))
+"""Split of metrics.jsonl, style and size of its points."""
+
+
+def plot_curves(
+    lines: Sequence[dict[str, Any]], metric: str, picture: Path, title: str = ""
+) -> None:
+    """Draw the loss, a metric and the learning rate over steps and epochs, and mark the best epoch.
+
+    Args:
+      lines: of metrics.jsonl.
+      metric: of which more is better.
+      picture: a PNG file.
+      title: above all.
+    """
+    _save(draw_curves(lines, metric, title), picture)
+
+
+def draw_curves(lines: Sequence[dict[str, Any]], metric: str, title: str = "") -> Any:
+    """Draw the picture of `plot_curves`: a matplotlib figure."""
     from matplotlib.figure import Figure  # slow to import
 
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    styles = (("train", "-", 1), ("validation", "o-", 3), ("best", "*", 10), ("test", "*", 10))
-    for axes, name in zip(figure.subplots(1, 2), ("loss", metric), strict=True):
-        for split, style, size in styles:
-            points = [
-                (line["step"], line[name])
-                for line in lines
-                if line["split"] == split and name in line
-            ]
+    figure = Figure(figsize=(12, 4), layout="constrained")
+    figure.suptitle(title, size=10, parse_math=False)
+    panels = figure.subplots(1, 3, width_ratios=(3, 3, 2))
+    for axes, name in zip(panels, ("loss", metric, "learning_rate"), strict=True):
+        for split, style, size in _CURVES:
+            points = [(e["step"], e[name]) for e in lines if e["split"] == split and name in e]
             if points:
                 xs, ys = zip(*points, strict=True)
-                axes.plot(
-                    xs, ys, style, linewidth=1, markersize=size, label=f"{split} {ys[-1]:.3f}"
-                )
-        axes.set(xlabel="step", ylabel=name)
+                label = f"{split} {ys[-1]:.3f}" if name != "learning_rate" else None
+                axes.plot(xs, ys, style, linewidth=1, markersize=size, label=label)
+        if name == metric:
+            _mark_best(axes, lines, metric)
+        axes.set(xlabel="step", ylabel=name.replace("_", " "))
         axes.grid(alpha=0.3)
-        if axes.lines:
+        _add_epochs(axes, lines)
+        if axes.lines and name != "learning_rate":
             axes.legend()
-    _save(figure, picture)
+    return figure
+
+
+def _mark_best(axes: Any, lines: Sequence[dict[str, Any]], metric: str) -> None:
+    validated = [line for line in lines if line["split"] == "validation" and metric in line]
+    if validated:
+        best = max(validated, key=lambda line: line[metric])  # the first, as `best/` keeps it
+        label = f"best {best[metric]:.3f} (epoch {best['epoch']})"
+        style = {"markersize": 12, "markerfacecolor": "none", "color": "black"}
+        axes.plot(best["step"], best[metric], "o", label=label, **style)
+
+
+def _add_epochs(axes: Any, lines: Sequence[dict[str, Any]]) -> None:
+    """Number the epochs along the upper edge; those that were validated tell their length."""
+    from matplotlib.ticker import MaxNLocator
+
+    lengths = [line["step"] / line["epoch"] for line in lines if line["split"] == "validation"]
+    if lengths and max(lengths) > 0:
+        length = max(lengths)  # the last epoch may be cut short
+        epochs = axes.secondary_xaxis(
+            "top", functions=(lambda step: step / length, lambda epoch: epoch * length)
+        )
+        epochs.xaxis.set_major_locator(MaxNLocator(integer=True))
+        epochs.set_xlabel("epoch", size=8)
+        epochs.tick_params(labelsize=8)
 
 
 def plot_confusion(

@@ -118,7 +118,8 @@ class Reporter:
 
     def plot(self) -> None:
         """Draw curves.png from metrics.jsonl."""
-        plot_curves(read_metrics(self.metrics), self.metric, self.directory / "curves.png")
+        lines, picture = read_metrics(self.metrics), self.directory / "curves.png"
+        plot_curves(lines, self.metric, picture, self.directory.resolve().name)
 
     def __enter__(self) -> Self:
         return self
