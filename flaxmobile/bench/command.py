@@ -3,19 +3,18 @@
 import dataclasses
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import tyro
 
-from flaxmobile.bench.measure import Job, measure, measure_compilation
+from flaxmobile.bench.measure import Job, Result, measure, measure_compilation
+from flaxmobile.bench.picture import Point, plot
 from flaxmobile.bench.report import (
-    Point,
     compilation_table,
     growth,
     header,
-    plot,
     supply,
     surroundings,
     table,
@@ -121,6 +120,7 @@ def main(prog: str, argv: Sequence[str]) -> None:
     print(header(facts))
     reports: list[dict[str, Any]] = []
     times: list[tuple[Job, float]] = []
+    points: list[Point] = []
     for jobs in zip(*(config.jobs(candidate) for candidate in candidates), strict=True):
         if config.task == "compile":
             compiled = measure_compilation(jobs, config.rounds)
@@ -135,6 +135,7 @@ def main(prog: str, argv: Sequence[str]) -> None:
             (taken,) = measure([step], config.rounds).values()
             print(supply(jobs[0], results["flaxmobile"], step, taken), flush=True)
         times.append((jobs[0], results["flaxmobile"].median))
+        points += _points(jobs[0], results) if config.plot else []
     for name, group in itertools.groupby(times, lambda pair: pair[0].model):
         own = list(group)
         if len(own) > 1:
@@ -143,9 +144,13 @@ def main(prog: str, argv: Sequence[str]) -> None:
         with written_at_once(config.json) as draft:
             draft.write_text(json.dumps({**facts, "results": reports}, indent=2) + "\n")
     if config.plot is not None:
-        plot(config.plot, [_point(job, seconds) for job, seconds in times])
+        plot(config.plot, points)
 
 
-def _point(job: Job, seconds: float) -> Point:
+def _points(job: Job, results: Mapping[str, Result]) -> list[Point]:
     macs = summarize(build(job.model, **job.options), job.image_size).macs
-    return Point(job.model, job.batch_size, macs, seconds / job.images * 1e3)
+    return [
+        Point(job.model, name, job.batch_size, macs, result.median / job.images * 1e3)
+        for name, result in results.items()
+        if not result.reason
+    ]

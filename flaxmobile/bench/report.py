@@ -1,15 +1,14 @@
-"""Measurements as a table, as JSON and as a picture."""
+"""Measurements as a table and as JSON."""
 
 import os
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from flaxmobile.bench.measure import Compilation, Job, Result
-from flaxmobile.files import written_at_once
 from flaxmobile.table import RULE, format_table
 from flaxmobile.versions import installed_versions
 
@@ -168,54 +167,3 @@ def _values(result: Result | Compilation) -> dict[str, Any]:
         "temporary_bytes": result.memory,
         "file_bytes": result.file_size,
     }
-
-
-class Point(NamedTuple):
-    """A network's place in the picture: multiply-adds and milliseconds per image."""
-
-    name: str
-    batch_size: int
-    macs: int
-    milliseconds: float
-
-
-def plot(path: Path, points: Sequence[Point]) -> None:
-    """Draw latency against multiply-adds: why is a network with fewer of them not faster?
-
-    Args:
-      path: file to write, .png, .pdf or .svg.
-      points: one for each network and batch size.
-    """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 6), layout="constrained")
-    axes = figure.subplots()
-    for batch_size in dict.fromkeys(point.batch_size for point in points):
-        own = [point for point in points if point.batch_size == batch_size]
-        xs, ys = [point.macs / 1e6 for point in own], [point.milliseconds for point in own]
-        axes.scatter(xs, ys, label=f"batch {batch_size}")
-    names = dict.fromkeys(point.name for point in sorted(points, key=lambda point: point.macs))
-    for number, name in enumerate(names):  # alternately above and below: a family lies side by side
-        ends = sorted(p.milliseconds for p in points if p.name == name)
-        macs = max(p.macs for p in points if p.name == name)
-        above = number % 2 == 0
-        axes.annotate(
-            name,
-            (macs / 1e6, ends[-1 if above else 0]),
-            (3, 5) if above else (-3, -5),
-            textcoords="offset points",
-            rotation=35,
-            horizontalalignment="left" if above else "right",
-            verticalalignment="bottom" if above else "top",
-        )
-    axes.set(
-        xscale="log",
-        yscale="log",
-        xlabel="multiply-adds per image (millions)",
-        ylabel="milliseconds per image",
-    )
-    axes.margins(0.15, 0.2)
-    axes.grid(which="both", alpha=0.3)
-    axes.legend(loc="lower right")
-    with written_at_once(path) as draft:
-        figure.savefig(draft, format=path.suffix.lower()[1:], dpi=150)
