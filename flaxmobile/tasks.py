@@ -32,9 +32,9 @@ def create_segmenter(head: str, backbone: str, /, *, num_classes: int, **options
       head: "lraspp" or "deeplab_v3".
       backbone: a name of `list_models()` or an alias.
       num_classes: classes, the background among them.
-      **options: fields of the head's class, such as `head_variant`, and options of the backbone,
-        such as `alpha`, `dtype` and `output_stride`, which is 16 by default. torchvision's networks
-        have `dilated=True`.
+      **options: fields of the head's class, such as `head_variant` (also as `variant`, where the
+        backbone has no such option), and options of the backbone, such as `alpha`, `dtype` and
+        `output_stride`, which is 16 by default. torchvision's networks have `dilated=True`.
 
     Returns:
       A Flax module that maps images [n, h, w, 3] to logits [n, h, w, num_classes] in float32.
@@ -141,6 +141,9 @@ def _create(name: str, head: type[_Head], options: dict[str, Any]) -> _Head:
             f"{name} has backbone {options.get('backbone')!r}; accepted: the name of a network"
         )
     hints, fields = typing.get_type_hints(head), _fields(head)
+    if "variant" in options and "variant" not in registry.model_options(options["backbone"]):
+        options = {"head_variant": options["variant"], **options}
+        del options["variant"]
     own = {option: plain(options[option]) for option in fields if option in options}
     for option, value in own.items():
         check_type(option, value, hints[option])

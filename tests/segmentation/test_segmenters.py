@@ -74,6 +74,15 @@ def test_head_and_backbone_have_variants_of_their_own(create, name, variant):
     assert (options["variant"], options["head_variant"]) == (variant, "paper")
 
 
+@pytest.mark.parametrize(
+    "create", [partial(create_segmenter, "lraspp"), partial(create_detector, "ssdlite")]
+)
+def test_variant_is_the_heads_where_the_backbone_has_none(create):
+    assert create("v2", num_classes=5, variant="paper").head_variant == "paper"
+    with pytest.raises(InputError, match="unknown head_variant 'timm'"):
+        create("v2", num_classes=5, variant="timm")
+
+
 @pytest.mark.parametrize("variant", ["torchvision", "paper"])
 @pytest.mark.parametrize("size", [(784, 400), (97, 129)])
 def test_gate_of_the_paper_is_a_map_on_large_images(variant, size):
