@@ -13,6 +13,11 @@ Sizes = Mapping[str, tuple[int, ...]]
 """Name of a tensor -> output channels of its parts, in order."""
 
 
+def has_parts(parts: Parts | None, tensors: Arrays) -> bool:
+    """Tell whether a file has kernels in parts, if its origin stores any so."""
+    return parts is None or any(f".{parts.name}." in name for name in tensors)
+
+
 def join(parts: Parts | None, tensors: Arrays) -> tuple[Arrays, Sizes]:
     """Join the parts of kernels, `conv2.conv_list.0.weight` and so on, to `conv2.weight`.
 

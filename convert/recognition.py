@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from convert.formats.contents import Naming
 from convert.layouts import TORCH
+from convert.parts import has_parts
 from convert.reading import Fit, Reading
 from convert.rule import Rule
 from convert.rules import RULES
@@ -160,7 +161,7 @@ def other_network(model: str, source: str, file: Source, prefix: str | None = No
     fits = {
         key: Reading.of(_named_as(rule, file.naming), tensors, prefix).fit
         for key, rule in RULES.items()
-        if rule.own_options.get("backbone") != model
+        if rule.own_options.get("backbone") != model and has_parts(rule.parts, tensors)
     }
     best = max(fits, key=lambda key: fits[key])
     own = [fit for key, fit in fits.items() if key[1] == model and source in (key[0], "auto")]
