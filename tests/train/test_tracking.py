@@ -1,12 +1,13 @@
 """Experiment trackers of a run."""
 
 import json
+import re
 import sys
 
 import pytest
 
 from flaxmobile import registry
-from flaxmobile.errors import InputError
+from flaxmobile.errors import InputError, pip_install
 from tests.train.tiny import SPEC
 from train.__main__ import main
 from train.flags import read_config
@@ -75,5 +76,6 @@ def test_a_run_is_tracked(tracker, monkeypatch, tmp_path):
 
 def test_a_tracker_without_its_package_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "trackio", None)
-    with pytest.raises(InputError, match=r"--track trackio needs .* 'flaxmobile\[trackio\]'"):
+    message = f"--track trackio needs its package: {pip_install('trackio')}"
+    with pytest.raises(InputError, match=re.escape(message)):
         read_config(["--track", "trackio"])
