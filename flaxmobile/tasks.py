@@ -150,7 +150,7 @@ def _create(name: str, head: type[_Head], options: dict[str, Any]) -> _Head:
     others = {option: value for option, value in options.items() if option not in own}
     model_name, submodule = others.pop("backbone"), others.pop("name", None)
     check_type("name", submodule, str | None)
-    offered = [*fields, *registry.model_options(model_name)]
+    offered = list(dict.fromkeys([*fields, *registry.model_options(model_name)]))
     for option in others:
         if option not in offered:
             raise unknown(

@@ -126,7 +126,7 @@ def _read(path: Path) -> _Tensors:
 
 
 def _tensors_beside(path: Path, shards: int, pairs: _Pairs) -> _Tensors:
-    """Yield the tensors of the second format, whose numbers are in so many files."""
+    """Yield the tensors of the second format, whose numbers are in `shards` other files."""
     stem = path.name.removesuffix(".index")
     files = [path.with_name(f"{stem}.data-{n:05}-of-{shards:05}") for n in range(shards)]
     for key, value in pairs:

@@ -125,6 +125,7 @@ class Config:
         """
         found: list[Path | Frame | Stream] = []
         for path in self.images:  # before the long work; images that cannot be read fail later
+            # Path.glob refuses an absolute pattern.
             matches = [Path(name) for name in sorted(glob.glob(str(path)))]  # noqa: PTH207
             if path == STDIN:
                 found.append(read_stdin())

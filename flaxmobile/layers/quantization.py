@@ -39,7 +39,7 @@ class _Mode(NamedTuple):
     marks: bool
 
 
-class _Quantizing(NamedTuple):
+class _State(NamedTuple):
     """The mode, and the activations that were rounded, with their steps, by identity."""
 
     mode: _Mode
@@ -54,17 +54,17 @@ class _Quantizing(NamedTuple):
         return steps
 
 
-_quantizing: ContextVar[_Quantizing | None] = ContextVar("quantizing", default=None)
+_state: ContextVar[_State | None] = ContextVar("quantizing", default=None)
 
 
 @contextmanager
 def quantizing(*, updates: bool, momentum: float, marks: bool) -> Iterator[None]:
     """Round activations and kernels in the layers that are called inside, see `_Mode`."""
-    token = _quantizing.set(_Quantizing(_Mode(updates, momentum, marks), {}))
+    token = _state.set(_State(_Mode(updates, momentum, marks), {}))
     try:
         yield
     finally:
-        _quantizing.reset(token)
+        _state.reset(token)
 
 
 def quantize(x: Array, name: str = "range") -> Array:
@@ -72,10 +72,10 @@ def quantize(x: Array, name: str = "range") -> Array:
 
     Call it inside a compact method: the range is a submodule of this name.
     """
-    quantizing = _quantizing.get()
-    if quantizing is None:
+    state = _state.get()
+    if state is None:
         return x
-    return quantizing.remember(*Range(quantizing.mode, name=name)(x))
+    return state.remember(*Range(state.mode, name=name)(x))
 
 
 def activate(activation: Activation | None, x: Array, name: str = "range") -> Array:
@@ -92,9 +92,9 @@ def activate(activation: Activation | None, x: Array, name: str = "range") -> Ar
 
 def keep_steps(x: Array, source: Array) -> Array:
     """Return x, whose numbers are numbers of source, as an activation with source's steps."""
-    quantizing = _quantizing.get()
-    steps = quantizing and quantizing.steps_of(source)
-    return quantizing.remember(x, steps) if quantizing and steps else x
+    state = _state.get()
+    steps = state and state.steps_of(source)
+    return state.remember(x, steps) if state and steps else x
 
 
 def quantize_bias(bias: Any, x: Array, kernel: Any) -> Any:
@@ -103,9 +103,9 @@ def quantize_bias(bias: Any, x: Array, kernel: Any) -> Any:
     An int8 file adds it to the integer products of the two. It stays as it is where the network is
     not quantized, where x is not rounded (behind dropout), and where a converter rounds it.
     """
-    quantizing = _quantizing.get()
-    steps = quantizing and quantizing.steps_of(x)
-    if not quantizing or not steps or (quantizing.mode.marks and is_constant(bias)):
+    state = _state.get()
+    steps = state and state.steps_of(x)
+    if not state or not steps or (state.mode.marks and is_constant(bias)):
         return bias
     step = steps.scale * _kernel_steps(kernel).ravel()
     return bias + lax.stop_gradient(jnp.round(bias / step) * step - bias)
@@ -116,11 +116,11 @@ def quantize_kernel(kernel: Any) -> Any:
 
     The steps are symmetric about 0 and reach to the feature's largest magnitude.
     """
-    quantizing = _quantizing.get()
-    if quantizing is None:
+    state = _state.get()
+    if state is None:
         return kernel
     scale = _kernel_steps(kernel)
-    if quantizing.mode.marks and is_constant(kernel):
+    if state.mode.marks and is_constant(kernel):
         steps = Steps(scale, np.zeros(scale.shape))
         return _mark(jnp.asarray(kernel), steps, LEAST + 1, quantization_dimension=kernel.ndim - 1)
     return _round(kernel, Steps(scale, 0), LEAST + 1)

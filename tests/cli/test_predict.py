@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flaxmobile import Metadata, Preprocessing, cli, fold_batch_norm, save_weights
+from flaxmobile import Metadata, Preprocessing, fold_batch_norm, save_weights
 from flaxmobile.prediction import predict_images
 from flaxmobile.preprocessing import open_image
 from tests.networks import random_variables, small_model
@@ -64,18 +64,10 @@ def expected(logits):
 
 
 @pytest.fixture
-def predict(folder, monkeypatch, capsys):
+def predict(folder, monkeypatch, run_predict):
     """Run the command in the folder; give status, stdout, stderr."""
-
-    def run(*argv):
-        try:
-            status = cli.main(["predict", "--weights", "w", *argv])
-        except SystemExit as stop:
-            status = stop.code
-        return status, *capsys.readouterr()
-
     monkeypatch.chdir(folder)
-    return run
+    return run_predict
 
 
 @pytest.fixture

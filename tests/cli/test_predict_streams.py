@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flaxmobile import Metadata, Preprocessing, cli, create_detector, create_segmenter, save_weights
+from flaxmobile import Metadata, Preprocessing, create_detector, create_segmenter, save_weights
 from flaxmobile.cli import frames, predict
 from tests.cli.opencv import Capture, frame, stand_in
 from tests.networks import abstract, random_variables, randomised, small_model
@@ -40,18 +40,10 @@ def opencv(monkeypatch):
 
 
 @pytest.fixture
-def run(folder, monkeypatch, capsys):
+def run(folder, monkeypatch, run_predict):
     """Run the command in the folder; give status, stdout, stderr."""
-
-    def run(*argv, weights="w"):
-        try:
-            status = cli.main(["predict", "--weights", weights, *argv])
-        except SystemExit as stop:
-            status = stop.code
-        return status, *capsys.readouterr()
-
     monkeypatch.chdir(folder)
-    return run
+    return run_predict
 
 
 @pytest.fixture

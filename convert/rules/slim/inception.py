@@ -12,6 +12,7 @@ from convert.rule import Options, Rule
 from convert.rules.keras.blocks import WITHOUT_SCALE
 from convert.rules.slim.names import layer
 from convert.rules.timm.files import HALF, preset
+from convert.rules.torchvision.inception_v3 import STEM
 from convert.rules.units import Names, units_of
 from convert.rules.widths import inception_widths
 from flaxmobile.layers import Unit
@@ -23,14 +24,7 @@ from flaxmobile.models.inception_v3 import InceptionV3
 from flaxmobile.models.inception_v4 import InceptionV4
 
 _SECOND = {"conv2_reduce": "Conv2d_2b_1x1", "conv2": "Conv2d_2c_3x3"}
-_STEM = {
-    "stem_conv1": "Conv2d_1a_3x3",
-    "stem_conv2": "Conv2d_2a_3x3",
-    "stem_conv3": "Conv2d_2b_3x3",
-    "stem_conv4": "Conv2d_3b_1x1",
-    "stem_conv5": "Conv2d_4a_3x3",
-    "conv7b": "Conv2d_7b_1x1",
-}
+_STEM = STEM | {"conv7b": "Conv2d_7b_1x1"}  # torchvision has TF-slim's names
 _V1_MODULES = ("3b", "3c", "4b", "4c", "4d", "4e", "4f", "5b", "5c")
 _V2_MODULES = ("3b", "3c", "4a", "4b", "4c", "4d", "4e", "5a", "5b", "5c")
 _V4_MODULES = (

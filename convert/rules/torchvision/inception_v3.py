@@ -6,7 +6,7 @@ from convert.rules.torchvision.files import ASKED, INCEPTION, published, transfo
 from convert.rules.units import Names, basic_conv
 from flaxmobile.models.inception_v3 import AUXILIARY_AFTER, InceptionV3
 
-_STEM = {
+STEM = {
     "stem_conv1": "Conv2d_1a_3x3",
     "stem_conv2": "Conv2d_2a_3x3",
     "stem_conv3": "Conv2d_2b_3x3",
@@ -72,8 +72,8 @@ LAYERS = {
 
 def _modules(model: InceptionV3) -> Names:
     for block in model.blocks():
-        if block.name in _STEM:
-            yield from basic_conv(block.name, _STEM[block.name])
+        if block.name in STEM:
+            yield from basic_conv(block.name, STEM[block.name])
         theirs = block.name.replace("mixed", "Mixed_")
         for our_layer, their_layer in LAYERS.get(block.name, {}).items():
             yield from basic_conv(f"{block.name}/{our_layer}", f"{theirs}.{their_layer}")
