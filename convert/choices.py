@@ -55,11 +55,9 @@ _SILENT = ("padding", "norm_epsilon", "transform_input")
 """Options that no tensor shows and that change the outputs."""
 
 
-def assumed(rule: Rule, chosen: Options) -> Options:
-    """Return the options that the origin's networks have as a rule, and that nobody stated."""
-    return {
-        name: rule.options[name] for name in _SILENT if name in rule.options and name not in chosen
-    }
+def assumed(rule: Rule, chosen: Options, options: Options) -> Options:
+    """Return those of a network's options that the rule gave it, and that nobody stated."""
+    return {name: options[name] for name in _SILENT if name in rule.options and name not in chosen}
 
 
 def check_asked(origin: str, name: str, rule: Rule, chosen: Options) -> None:

@@ -188,7 +188,7 @@ def convert_file(
         sha256=file.sha256,
         precision=file.precision,
         filled=filled,
-        assumed={} if published else assumed(rule, chosen),
+        assumed={} if published else assumed(rule, chosen, filled.options),
         facts=facts,
         notes=(*file.notes, *reading.notes),
         agreement=agreement,

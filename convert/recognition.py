@@ -26,8 +26,9 @@ _IN_A_ROW = (
     "mobilenet_v4",
     "mobilenext",
     "mnasnet",
+    "blazeface",
 )
-"""Networks without parallel branches, whose layers run in one order alone."""
+"""Networks whose rules list the layers in the one order in which files without names run them."""
 
 _STRANGERS = {
     r"(^|/)xception_(41|65|71)/|\bstack\.conv1\.bn_dw\.": (

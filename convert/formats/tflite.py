@@ -3,7 +3,8 @@
 They are flatbuffers of TFLite's schema, which the package `tflite` reads; nothing of the graph is
 run. MediaPipe's constants have the names of layers, those of other converters do not: they are
 numbered in the order of the layers, in torch's layout. Where a graph computes in float32 from
-constants in float16, by way of DEQUANTIZE operations, those constants are taken.
+constants in float16, by way of DEQUANTIZE operations, those constants are taken, and sparse ones
+with their zeros.
 """
 
 import itertools
@@ -15,6 +16,7 @@ import ml_dtypes
 import numpy as np
 
 from convert.formats.contents import FOLDED, Contents, Statements, is_number, preparations
+from convert.formats.tflite_sparse import densify
 from flaxmobile.errors import InputError, pip_install
 
 _ARGUMENTS = ("INT32", "INT64")
@@ -31,6 +33,8 @@ _LAYERS = {
     "FULLY_CONNECTED": (0, 1),  # [out, in]
 }
 """Operation with weights -> the permutation of its kernel to torch's layout."""
+_WIDENED = ("DEQUANTIZE", "DENSIFY")
+"""Operations that give a constant's numbers in another type, or with its zeros."""
 _KERNEL = "/Kernel"
 """End of the names of kernels in MediaPipe's files."""
 
@@ -46,8 +50,8 @@ def read_tflite(path: Path) -> Contents:
     """Read the constants of a TFLite file, except arguments of operations.
 
     Raises:
-      InputError: the file is damaged, holds no constants, two of one name, or one that is sparse or
-        of a type that NumPy lacks.
+      InputError: the file is damaged, holds no constants, two of one name, or one of a type that
+        NumPy lacks.
     """
     library = _import_tflite()
     content = path.read_bytes()
@@ -100,13 +104,15 @@ def _constants(library: Any, model: Any, graph: Any) -> Iterator[_Constant]:
             continue
         name = tensor.Name().decode()
         shape = [tensor.Shape(axis) for axis in range(tensor.ShapeLength())]
-        if tensor.Sparsity() is not None:
-            yield _Constant(place, name, f"sparse {kind}", None)
-        elif kind not in _DTYPES:
+        if kind not in _DTYPES:
             yield _Constant(place, name, kind, None)
-        else:
-            value = data.DataAsNumpy().view(_DTYPES[kind]).reshape(shape)
-            yield _Constant(place, name, kind, value)
+            continue
+        value = data.DataAsNumpy().view(_DTYPES[kind])
+        sparsity = tensor.Sparsity()
+        dense = (
+            value.reshape(shape) if sparsity is None else densify(value, sparsity, shape, library)
+        )
+        yield _Constant(place, name, kind, dense)
 
 
 def _numbered(
@@ -116,7 +122,7 @@ def _numbered(
     operations = list(_operations(library, model, graph))
     found = dict(constants)
     for kind, inputs, output in operations:
-        if kind == "DEQUANTIZE" and inputs[0] in found:
+        if kind in _WIDENED and inputs[0] in found:
             found[output] = found[inputs[0]]
     # A hard sigmoid is relu6(x + 3) / 6, and converters fold the 3 into the bias of its layer.
     gates = {

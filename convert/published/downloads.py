@@ -67,7 +67,7 @@ def download(url: str, path: Path, digest: Digest) -> None:
 
 
 def _transfer(url: str, file: BinaryIO) -> None:
-    name = url.rpartition("/")[2]
+    name = url.partition("?")[0].rpartition("/")[2]
     with tqdm(desc=name, unit="B", unit_scale=True, unit_divisor=1024, disable=None) as bar:
         tag = ""
         while True:

@@ -10,7 +10,8 @@ import numpy as np
 from flaxmobile.cli.plot import draw_image, pictures
 from flaxmobile.detection import SSDLite, detect_faces, detect_objects
 from flaxmobile.layers import Model
-from flaxmobile.models.blazeface import KEYPOINTS, BlazeFace
+from flaxmobile.models.blazeface import BlazeFace
+from flaxmobile.models.blazeface_tables import KEYPOINTS
 from flaxmobile.prediction import Frame, as_image
 from flaxmobile.table import RULE, format_table
 from flaxmobile.trees import Tree

@@ -21,7 +21,7 @@ from jax import Array
 from flaxmobile.detection.boxes import MIDDLE_SCALE
 from flaxmobile.detection.faces import IMAGE_SIZE, make_anchors
 from flaxmobile.detection.loss import Losses, choose_hardest, match_boxes
-from flaxmobile.models.blazeface import ANCHORS
+from flaxmobile.models.blazeface_tables import ANCHORS
 
 LEAST_OVERLAP = 0.35
 """Least intersection over union of an anchor with the face that it is trained to find.

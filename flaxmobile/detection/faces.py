@@ -6,7 +6,7 @@ paper is silent, this follows MediaPipe's short-range face detection: all anchor
 images are letterboxed, pixels are scaled to -1..1, and scores are computed from clipped logits.
 
 Boxes are (ymin, xmin, ymax, xmax), keypoints (x, y) in the order of
-`flaxmobile.models.blazeface.KEYPOINTS`.
+`flaxmobile.models.blazeface_tables.KEYPOINTS`.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,8 @@ from jax import Array
 from flaxmobile.detection.boxes import overlap
 from flaxmobile.detection.images import check_image, check_share
 from flaxmobile.errors import InputError, check_value
-from flaxmobile.models.blazeface import ANCHORS, VARIANTS, BlazeFace
+from flaxmobile.models.blazeface import BlazeFace
+from flaxmobile.models.blazeface_tables import ANCHORS, VARIANTS
 
 IMAGE_SIZE = 128
 SCORE_CLIP = 100.0  # of the logits, MediaPipe

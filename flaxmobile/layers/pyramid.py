@@ -16,14 +16,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
-from jax import Array, lax
+from jax import Array
 
 from flaxmobile.errors import InputError, check_choice, check_value
 from flaxmobile.layers.activations import relu
 from flaxmobile.layers.backbone import MakeUnit
 from flaxmobile.layers.conv import Conv
+from flaxmobile.layers.resizing import enlarge
 
 EXTRA_LEVELS = ("pool", "retinanet", "fcos")
 
@@ -108,20 +108,3 @@ class FeaturePyramid(nn.Module):
         """Make a convolution with a bias."""
         init = nn.initializers.lecun_uniform()  # `kaiming_uniform_(a=1)`, torchvision's
         return Conv(self.features, kernel, stride, dtype=self.dtype, kernel_init=init, name=name)
-
-
-def enlarge(x: Array, height: int, width: int) -> Array:
-    """Resize x [n, h, w, c] to [n, height, width, c] by the nearest pixel.
-
-    Pixel i of n is pixel floor(i h / n) of h, PyTorch's "nearest". `jax.image.resize` takes the
-    nearest of the centres, which is another pixel where n is not a multiple of h.
-    """
-    for axis, size in ((1, height), (2, width)):
-        now = x.shape[axis]
-        if size == now:
-            continue
-        if size in (2 * now - 1, 2 * now):  # no gather, whose gradient is a scatter
-            x = lax.slice_in_dim(jnp.repeat(x, 2, axis), 0, size, axis=axis)
-        else:
-            x = jnp.take(x, np.arange(size) * now // size, axis, mode="clip")
-    return x

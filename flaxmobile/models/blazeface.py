@@ -15,13 +15,18 @@ Where the paper is silent:
 - `variant="mediapipe_back"` is the released back-camera model for 256×256 images: 31 such blocks
   and one without shortcut. Its maps of 16×16 and 8×8 have strides 16 and 32, so `output_stride` is
   32.
+- `variant="mediapipe_full_range"` is the released model for faces within five metres, for 192×192
+  images: 15 double blocks down to stride 32, and a decoder that adds the coarser map, enlarged, to
+  those of strides 16, 8 and 4. There each of the 48×48 cells is an anchor.
+- `variant="mediapipe_full_range_sparse"` is its form of fewer numbers other than 0: blocks that
+  shrink have no shortcut, padding is symmetric, and each head is a `SpreadHead`.
 - The shortcut of a block that shrinks or widens is max pooling and zero channels; "projection" is a
   1×1 convolution, normalization and ReLU after the pooling instead, as some ports have it.
 """
 
 import math
-from collections.abc import Callable, Mapping
-from typing import ClassVar, NamedTuple
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -41,91 +46,11 @@ from flaxmobile.layers import (
     relu,
     unit_block,
 )
+from flaxmobile.layers.resizing import resize
+from flaxmobile.models.blazeface_tables import REGRESSORS, VARIANTS, Step, Variant
+from flaxmobile.ops import Padding
 
-
-class Row(NamedTuple):
-    """A row of table 4. `squeezed` is the width inside a double block, 0 for a single one."""
-
-    channels: int
-    squeezed: int = 0
-    stride: int = 1
-    residual: bool = True
-
-
-PAPER = (  # 64×64×24 on
-    Row(24),
-    Row(24),
-    Row(48, stride=2),  # 32×32
-    Row(48),
-    Row(48),
-    Row(96, squeezed=24, stride=2),  # 16×16
-    Row(96, squeezed=24),
-    Row(96, squeezed=24),
-    Row(96, squeezed=24, stride=2),  # 8×8
-    Row(96, squeezed=24),
-    Row(96, squeezed=24),
-)
-MEDIAPIPE = (
-    Row(24),
-    Row(28),
-    Row(32, stride=2),  # 32×32
-    Row(36),
-    Row(42),
-    Row(48, stride=2),  # 16×16
-    Row(56),
-    Row(64),
-    Row(72),
-    Row(80),
-    Row(88),
-    Row(96, stride=2),  # 8×8
-    Row(96),
-    Row(96),
-    Row(96),
-    Row(96),
-)
-MEDIAPIPE_BACK = (
-    *[Row(24)] * 7,  # 128×128
-    Row(24, stride=2),  # 64×64
-    *[Row(24)] * 7,
-    Row(48, stride=2),  # 32×32
-    *[Row(48)] * 7,
-    Row(96, stride=2),  # 16×16
-    *[Row(96)] * 7,
-    Row(96, stride=2, residual=False),  # 8×8
-)
-
-STEM_CHANNELS = 24
 SHORTCUTS = ("pad", "projection")
-
-ANCHORS = {8: 2, 16: 6}
-"""Stride of a map -> anchors in each of its cells (figure 2)."""
-
-
-class Variant(NamedTuple):
-    """A table, with the sizes and anchors that belong to it.
-
-    Attributes:
-      rows: of the table.
-      kernel_size: of the blocks' depthwise convolutions.
-      image_size: side of the images that it is for.
-      anchors: as `ANCHORS`.
-    """
-
-    rows: tuple[Row, ...]
-    kernel_size: int
-    image_size: int = 128
-    anchors: Mapping[int, int] = ANCHORS
-
-
-VARIANTS = {
-    "paper": Variant(PAPER, 5),
-    "mediapipe": Variant(MEDIAPIPE, 3),
-    "mediapipe_back": Variant(MEDIAPIPE_BACK, 3, image_size=256, anchors={16: 2, 32: 6}),
-}
-
-KEYPOINTS = ("right eye", "left eye", "nose tip", "mouth", "right ear", "left ear")
-REGRESSORS = 4 + 2 * len(KEYPOINTS)
-"""Numbers per anchor: centre x, centre y, width, height, then x and y of each keypoint."""
 
 
 class BlazeBlock(nn.Module):
@@ -180,13 +105,71 @@ class BlazeBlock(nn.Module):
         return jnp.pad(x, [(0, 0), (0, 0), (0, 0), (0, self.features - channels_in)])
 
 
+class DecoderStep(nn.Module):
+    """A finer map plus the coarser one, enlarged, filtered by double BlazeBlocks.
+
+    Attributes:
+      step: channels and number of blocks.
+      kernel_size: of the blocks' depthwise convolutions.
+      unit: convolution, normalization and activation, with the network's options bound.
+    """
+
+    step: Step
+    kernel_size: int
+    unit: Callable[..., nn.Module]
+
+    @nn.compact
+    def __call__(self, fine: Array, coarse: Array, train: bool = False) -> Array:
+        """Map fine [n, h, w, c] and coarse [n, h', w', c'] to [n, h, w, channels]."""
+        channels = self.step.channels
+        fine = self.unit(channels, activation=relu, name="fine")(fine, train)
+        coarse = self.unit(channels, activation=relu, name="coarse")(coarse, train)
+        x = fine + resize(coarse, fine)
+        for number in range(1, self.step.blocks + 1):
+            x = BlazeBlock(
+                channels,
+                squeezed=channels // 2,
+                kernel_size=self.kernel_size,
+                unit=self.unit,
+                name=f"block{number}",
+            )(x, train)
+        return x
+
+
+class SpreadHead(nn.Module):
+    """Numbers of four cells at once: 1×1 convolution, depthwise of stride 2, depth to space.
+
+    Attributes:
+      features: numbers per cell.
+      padding: rule of the depthwise convolution.
+      dtype: type of the arithmetic.
+    """
+
+    features: int
+    padding: Padding
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Map x [n, h, w, c] to [n, h, w, features]."""
+        wide = 4 * self.features
+        y = Conv(wide, dtype=self.dtype, name="project")(x)
+        y = Conv(wide, 3, 2, groups=wide, padding=self.padding, dtype=self.dtype, name="depthwise")(
+            y
+        )
+        n, h, w, _ = y.shape
+        cells = y.reshape(n, h, w, 2, 2, self.features).transpose(0, 1, 3, 2, 4, 5)
+        return cells.reshape(n, 2 * h, 2 * w, self.features)[:, : x.shape[1], : x.shape[2]]
+
+
 class BlazeFace(Network):
     """Table 4 of the paper with a classifier on its last map, or the detector's heads.
 
     Attributes:
       detector: return {"boxes": [n, anchors, 16], "scores": [n, anchors]}, the raw regressors and
         score logits of `flaxmobile.detection`, instead of logits of classes.
-      variant: "paper", "mediapipe" or "mediapipe_back".
+      variant: "paper", "mediapipe", "mediapipe_back", "mediapipe_full_range" or
+        "mediapipe_full_range_sparse".
       shortcut: "pad" (max pooling and zero channels), or "projection" (a 1×1 convolution for them).
       The others: see `Network`.
     """
@@ -226,7 +209,7 @@ class BlazeFace(Network):
         """List the blocks in order, the stem first."""
         rows = enumerate(self.table.rows, start=1)
         return [
-            unit_block("stem", STEM_CHANNELS, 5, stride=2),
+            unit_block("stem", *self.table.stem, stride=2),
             *(Block(f"block{number}", row, row.stride) for number, row in rows),
         ]
 
@@ -245,16 +228,34 @@ class BlazeFace(Network):
 
     def finish(self, maps: Maps, train: bool) -> Array | dict[str, Array]:
         """Classify the last map, or read the detector's anchors."""
-        return self._detect(maps.by_stride) if self.detector else super().finish(maps, train)
+        if not self.detector:
+            return super().finish(maps, train)
+        return self._detect(self._decode(maps.by_stride, train))
+
+    def _decode(self, features: dict[int, Array], train: bool) -> dict[int, Array]:
+        """Add what coarser maps know to the finer ones, where the variant has a decoder."""
+        coarse = features[max(features)]
+        for step in self.table.decoder:
+            layer = DecoderStep(
+                step, self.table.kernel_size, self.unit(), name=f"decoder_stride{step.stride}"
+            )
+            coarse = layer(features[step.stride], coarse, train)
+            features = {**features, step.stride: coarse}
+        return features
 
     def _detect(self, features: dict[int, Array]) -> dict[str, Array]:
-        """Read the anchors of both maps: all of the finer one, row by row, then the coarser's."""
+        """Read the anchors of each map, row by row, the finest map first."""
         boxes, scores = [], []
         for stride, anchors in self.table.anchors.items():
             x = features[stride].astype(jnp.promote_types(self.dtype, jnp.float32))
-            box = Conv(anchors * REGRESSORS, dtype=x.dtype, name=f"boxes_stride{stride}")(x)
-            score = Conv(anchors, dtype=x.dtype, name=f"scores_stride{stride}")(x)
+            box = self._head(anchors * REGRESSORS, x.dtype, f"boxes_stride{stride}")(x)
+            score = self._head(anchors, x.dtype, f"scores_stride{stride}")(x)
             number = math.prod(score.shape[1:])
             boxes.append(box.reshape(x.shape[0], number, REGRESSORS))
             scores.append(score.reshape(x.shape[0], number))
         return {"boxes": jnp.concatenate(boxes, 1), "scores": jnp.concatenate(scores, 1)}
+
+    def _head(self, features: int, dtype: Any, name: str) -> Conv | SpreadHead:
+        if self.table.spread_heads:
+            return SpreadHead(features, self.window_padding, dtype, name=name)
+        return Conv(features, dtype=dtype, name=name)

@@ -18,8 +18,9 @@ from jax import Array
 
 from flaxmobile.errors import check_value
 from flaxmobile.layers import Dropout, relu
+from flaxmobile.layers.resizing import resize
 from flaxmobile.ops import global_mean
-from flaxmobile.segmentation.segmenter import Segmenter, resize
+from flaxmobile.segmentation.segmenter import Segmenter
 
 _AUXILIARY_SHARE = 4
 """Channels of the map of stride 8 over those of the auxiliary classifier's convolution."""

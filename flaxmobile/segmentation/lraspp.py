@@ -18,8 +18,9 @@ from jax import Array
 
 from flaxmobile.errors import check_value
 from flaxmobile.layers import Conv, relu
+from flaxmobile.layers.resizing import resize
 from flaxmobile.ops import global_mean
-from flaxmobile.segmentation.segmenter import Segmenter, resize
+from flaxmobile.segmentation.segmenter import Segmenter
 
 _WINDOW, _STEPS = 49, (16, 20)
 

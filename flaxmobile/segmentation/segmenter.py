@@ -2,7 +2,6 @@
 
 from typing import Any, ClassVar
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -57,18 +56,3 @@ class Segmenter(HeadedNetwork):
         """Make a 1×1 convolution to logits, computed in float32 or wider."""
         dtype = jnp.promote_types(self.dtype, jnp.float32)
         return Conv(self.num_classes, use_bias=use_bias, dtype=dtype, name=name)
-
-
-def resize(x: Array, like: Array) -> Array:
-    """Resize x [n, h, w, c] to the height and width of another array, by bilinear interpolation.
-
-    Centres of pixels are half a pixel from the edges and nothing is blurred first, as in PyTorch
-    with align_corners=False.
-    """
-    height, width = like.shape[1:3]
-    if x.shape[1:3] == (height, width):
-        return x
-    shape = (x.shape[0], height, width, x.shape[3])
-    if x.shape[1:3] == (1, 1):
-        return jnp.broadcast_to(x, shape)
-    return jax.image.resize(x, shape, "bilinear", antialias=False)

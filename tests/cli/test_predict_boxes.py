@@ -7,7 +7,7 @@ from PIL import Image
 
 from flaxmobile import Metadata, Preprocessing, cli, create_detector, create_model, save_weights
 from flaxmobile.detection import detect_faces, detect_objects
-from flaxmobile.models.blazeface import KEYPOINTS
+from flaxmobile.models.blazeface_tables import KEYPOINTS
 from flaxmobile.preprocessing import open_image
 from tests.networks import abstract, randomised
 

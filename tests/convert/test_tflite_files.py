@@ -14,7 +14,7 @@ from convert.sources import read_source
 from flaxmobile import InputError
 from flaxmobile.folding import fold_batch_norm
 from tests.convert.commands import refusal
-from tests.convert.tflite_writer import encode_tflite
+from tests.convert.tflite_writer import Sparse, encode_tflite
 from tests.networks import random_variables, small_model
 
 KERNEL = np.arange(24, dtype=np.float32).reshape(2, 3, 1, 4)
@@ -105,9 +105,36 @@ def test_two_constants_of_one_name_are_refused(path):
     assert "holds two tensors named 'a/Kernel'" in refusal(path)
 
 
-def test_sparse_constants_are_refused(path):
-    path.write_bytes(encode_tflite([("a/Kernel", KERNEL), ("b", BIAS)], sparse=["a/Kernel"]))
-    assert "holds 'a/Kernel' (sparse FLOAT32); accepted: a TFLite model" in refusal(path)
+HOLES = np.where(np.random.default_rng(0).random((4, 6, 2, 8)) < 0.2, 1.5, 0).astype(np.float32)
+HOLES[1] = 0
+
+
+@pytest.mark.parametrize("vector", ["Uint8Vector", "Uint16Vector", "Int32Vector"])
+@pytest.mark.parametrize("block", [(1, 1, 1, 1), (1, 1, 1, 4), (2, 1, 1, 4), (4, 3, 2, 2)])
+def test_sparse_constants_are_read_with_their_zeros(path, vector, block):
+    numbers = HOLES + np.arange(HOLES.size).reshape(HOLES.shape) * (HOLES != 0)
+    sparse = {"a/Kernel": Sparse(block, vector)}
+    path.write_bytes(encode_tflite([("a/Kernel", numbers), ("b", BIAS)], sparse=sparse))
+    np.testing.assert_array_equal(read_tflite(path).tensors["a/Kernel"], numbers)
+
+
+@pytest.mark.parametrize(
+    ("shape", "kept"),
+    [
+        ((4, 6, 2, 4), slice(None)),  # places beyond the last axis
+        ((3, 6, 2, 8), slice(None)),
+        ((4, 6, 2, 8), slice(1, None)),  # a value too few
+        ((10**6, 10**6, 8), slice(None)),  # terabytes of zeros
+    ],
+)
+def test_a_sparse_constant_that_does_not_fit_is_refused(path, shape, kept):
+    def encode(builder, array):
+        sparsity, values = Sparse((1,) * 4)(builder, HOLES)
+        return sparsity, values[kept]
+
+    array = np.broadcast_to(np.float32(0), shape)
+    path.write_bytes(encode_tflite([("a/Kernel", array)], sparse={"a/Kernel": encode}))
+    assert "is damaged or not a TFLite file" in refusal(path)
 
 
 def test_a_graph_without_constants_is_refused(path):
@@ -124,8 +151,10 @@ def test_a_truncated_file_is_refused_wherever_it_ends(path):
         assert "is damaged or not a TFLite file" in refusal(path)
 
 
-def test_damaged_bytes_give_tensors_or_one_line(path):
-    whole = encode_tflite([(f"conv2d_{i}/Kernel", KERNEL + i) for i in range(5)])
+@pytest.mark.parametrize("sparse", [{}, {"conv2d_3/Kernel": Sparse((1,) * 4)}])
+def test_damaged_bytes_give_tensors_or_one_line(path, sparse):
+    constants = [(f"conv2d_{i}/Kernel", KERNEL + i) for i in range(5)]
+    whole = encode_tflite(constants, sparse=sparse)
     rng = random.Random(0)
     refused = 0
     for _ in range(150):

@@ -1,5 +1,7 @@
 """Small TFLite files: constants under the names that they have in MediaPipe's."""
 
+from typing import NamedTuple
+
 import flatbuffers
 import numpy as np
 import tflite
@@ -13,30 +15,90 @@ TYPES = {
 }
 
 
-KINDS = ("DEQUANTIZE", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "MUL")
+KINDS = ("DENSIFY", "DEQUANTIZE", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "MUL")
 
 
-def encode_tflite(constants, identifier=b"TFL3", sparse=(), operations=()):
+class Sparse(NamedTuple):
+    """How a constant leaves out zeros: of its last axis, in blocks of a shape.
+
+    MediaPipe's files have blocks of one number, and places in 8 bits.
+    """
+
+    block: tuple[int, ...]
+    vector: str = "Uint8Vector"
+
+    def __call__(self, builder, array):
+        """The schema's parameters, and the numbers that are left."""
+        outer = [size // block for size, block in zip(array.shape, self.block, strict=True)]
+        rank = len(outer)
+        split = array.reshape([n for pair in zip(outer, self.block, strict=True) for n in pair])
+        blocks = split.transpose([*range(0, 2 * rank, 2), *range(1, 2 * rank, 2)])
+        blocks = blocks.reshape(-1, outer[-1], *self.block)
+        kept = blocks.reshape(*blocks.shape[:2], -1).any(-1)
+        segments = self._vector(builder, np.cumsum([0, *kept.sum(1)]))
+        indices = self._vector(builder, np.nonzero(kept)[1])
+        levels = [_level(builder, size) for size in outer[:-1]]
+        levels.append(
+            _level(builder, 0, getattr(tflite.SparseIndexVector, self.vector), segments, indices)
+        )
+        inner = [axis for axis, size in enumerate(self.block) if size > 1]
+        levels += [_level(builder, self.block[axis]) for axis in inner]
+        order = builder.CreateNumpyVector(np.arange(len(levels), dtype=np.int32))
+        axes = builder.CreateNumpyVector(np.asarray(inner, np.int32))
+        dims = _vector(builder, tflite.SparsityParametersStartDimMetadataVector, levels)
+        tflite.SparsityParametersStart(builder)
+        tflite.SparsityParametersAddTraversalOrder(builder, order)
+        tflite.SparsityParametersAddBlockMap(builder, axes)
+        tflite.SparsityParametersAddDimMetadata(builder, dims)
+        return tflite.SparsityParametersEnd(builder), blocks[kept]
+
+    def _vector(self, builder, numbers):
+        kind = {"Uint8Vector": np.uint8, "Uint16Vector": np.uint16, "Int32Vector": np.int32}
+        values = builder.CreateNumpyVector(np.asarray(numbers, kind[self.vector]))
+        getattr(tflite, f"{self.vector}Start")(builder)
+        getattr(tflite, f"{self.vector}AddValues")(builder, values)
+        return getattr(tflite, f"{self.vector}End")(builder)
+
+
+def _dense(builder, array):
+    return None, array
+
+
+def _level(builder, size, kind=0, segments=0, indices=0):
+    tflite.DimensionMetadataStart(builder)
+    tflite.DimensionMetadataAddDenseSize(builder, size)
+    if kind:
+        tflite.DimensionMetadataAddFormat(builder, tflite.DimensionType.SPARSE_CSR)
+        tflite.DimensionMetadataAddArraySegmentsType(builder, kind)
+        tflite.DimensionMetadataAddArraySegments(builder, segments)
+        tflite.DimensionMetadataAddArrayIndicesType(builder, kind)
+        tflite.DimensionMetadataAddArrayIndices(builder, indices)
+    return tflite.DimensionMetadataEnd(builder)
+
+
+def encode_tflite(constants, identifier=b"TFL3", sparse=None, operations=()):
     """The bytes of a model whose graph holds constants, given as pairs of name and array.
 
     As in MediaPipe's files, a DEQUANTIZE operation widens each constant in float16, there is an
     input without data, and the first buffer is empty. Operations follow each other: each is its
-    kind, and the names of the constants beside the output of the one before it.
+    kind, and the names of the constants beside the output of the one before it. `sparse` maps names
+    to the `Sparse` form in which their constants are stored; a DENSIFY operation follows them.
     """
     builder = flatbuffers.Builder()
     tensors = [_tensor(builder, "input", (1, 128, 128, 3), "float32", 0)]
     buffers, operators, places = [_buffer(builder, None)], [], {}
     for name, array in constants:
         kind = array.dtype.name
-        sparsity = None
-        if name in sparse:
-            tflite.SparsityParametersStart(builder)
-            sparsity = tflite.SparsityParametersEnd(builder)
+        sparsity, values = (sparse or {}).get(name, _dense)(builder, array)
         tensors.append(_tensor(builder, name, array.shape, kind, len(buffers), sparsity))
-        buffers.append(_buffer(builder, array))
+        buffers.append(_buffer(builder, values))
         places[name] = len(tensors) - 1
+        if sparsity is not None:
+            tensors.append(_tensor(builder, f"{name}_densify", array.shape, kind, 0))
+            operators.append(_operator(builder, "DENSIFY", [places[name]], len(tensors) - 1))
+            places[name] = len(tensors) - 1
         if kind == "float16":
-            given, widened = len(tensors) - 1, len(tensors)
+            given, widened = places[name], len(tensors)
             tensors.append(_tensor(builder, f"{name}_dequantize", array.shape, "float32", 0))
             operators.append(_operator(builder, "DEQUANTIZE", [given], widened))
             places[name] = widened

@@ -10,7 +10,7 @@ from flaxmobile.detection import Faces, blend, decode, make_anchors
 from flaxmobile.detection import faces as faces_module
 from flaxmobile.detection.images import check_image
 from flaxmobile.errors import InputError
-from flaxmobile.models.blazeface import VARIANTS
+from flaxmobile.models.blazeface_tables import VARIANTS
 from tests.networks import abstract
 
 

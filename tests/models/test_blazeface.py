@@ -8,7 +8,8 @@ import pytest
 
 from flaxmobile import create_backbone, create_model, fold_batch_norm, summarize
 from flaxmobile.errors import InputError
-from flaxmobile.models.blazeface import KEYPOINTS, REGRESSORS, BlazeBlock
+from flaxmobile.models.blazeface import BlazeBlock
+from flaxmobile.models.blazeface_tables import KEYPOINTS, REGRESSORS
 from tests.networks import abstract, random_variables
 
 ORACLE = json.loads((Path(__file__).parents[1] / "data" / "oracles.json").read_text())["blazeface"]

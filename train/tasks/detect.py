@@ -9,7 +9,8 @@ import numpy as np
 from flaxmobile.detection import SSDLite, make_matching_boxes
 from flaxmobile.errors import InputError
 from flaxmobile.layers import Model
-from flaxmobile.models.blazeface import VARIANTS, BlazeFace
+from flaxmobile.models.blazeface import BlazeFace
+from flaxmobile.models.blazeface_tables import VARIANTS
 from flaxmobile.preprocessing import Preprocessing
 from train.average_precision import check_library
 from train.config import Config
@@ -38,6 +39,7 @@ class Detect:
         if config.head:
             return dataset
         variant = config.network_options.get("variant", BlazeFace.variant)
+        _check_matching(variant)
         return _of_faces(dataset, VARIANTS[variant].image_size)
 
     def train_reader(
@@ -94,6 +96,16 @@ class Detect:
         reader = self.eval_reader(dataset, preprocessing, source)
         if rows := worst_images(reader, source, result, dataset.class_names):
             plot_boxes(rows, output / "mistakes.png")
+
+
+def _check_matching(variant: str) -> None:
+    """Raise InputError for a variant whose cells have one anchor, to which no size is published."""
+    trained = [name for name, each in VARIANTS.items() if not each.decoder]
+    if variant not in trained:
+        raise InputError(
+            f"variant {variant} is for converted weights: how its anchors were matched with faces "
+            f"is not published; accepted: {', '.join(trained)}"
+        )
 
 
 def _of_faces(dataset: Dataset, size: int) -> Dataset:

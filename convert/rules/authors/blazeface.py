@@ -1,10 +1,11 @@
-"""BlazeFace in PyTorch: MediaPipe's two models as hollance/BlazeFace-PyTorch has them."""
+"""BlazeFace in PyTorch: short range and back as hollance/BlazeFace-PyTorch has them."""
 
 from convert.layouts import TORCH
 from convert.rule import Rule
-from convert.rules.mediapipe.blazeface import OPTIONS, PREPROCESSING, VARIANTS
+from convert.rules.mediapipe.blazeface import OPTIONS, PREPROCESSING, SHORT_RANGE_AND_BACK
 from convert.rules.units import Names
-from flaxmobile.models.blazeface import ANCHORS, BlazeFace
+from flaxmobile.models.blazeface import BlazeFace
+from flaxmobile.models.blazeface_tables import ANCHORS
 
 _LISTS = {"mediapipe": (("backbone1", 11), ("backbone2", 5)), "mediapipe_back": (("backbone", 31),)}
 """Variant -> their lists and how many blocks each has; the first begins with stem and ReLU."""
@@ -35,7 +36,7 @@ RULE = Rule(
     layout=TORCH,
     modules=_modules,
     own_options=OPTIONS,
-    variants=VARIANTS,
+    variants=SHORT_RANGE_AND_BACK,
     preprocessing=PREPROCESSING,
     about={"repository": "hollance/BlazeFace-PyTorch"},
     image_size=lambda model: model.table.image_size,
