@@ -35,6 +35,9 @@ def test_anchors_are_mediapipes():
     assert make_anchors(256).shape == (4 * 896, 4)
     back = make_anchors(256, VARIANTS["mediapipe_back"].anchors)
     np.testing.assert_array_equal(back, anchors)  # the same maps of twice as many pixels
+    full = make_anchors(192, VARIANTS["mediapipe_full_range"].anchors)
+    assert full.shape == (48 * 48, 4)
+    np.testing.assert_allclose(full[[0, 49], :2], [[0.5 / 48, 0.5 / 48], [1.5 / 48, 1.5 / 48]])
 
 
 @pytest.mark.parametrize("size", [0, -16, 100])

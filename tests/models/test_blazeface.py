@@ -30,6 +30,16 @@ def test_maps_are_the_papers():
     back = create_backbone("blazeface", variant="mediapipe_back", output_stride=32)
     expected = {2: [128, 128, 24], 4: [64, 64, 24], 8: [32, 32, 48], 16: [16, 16, 96]}
     assert shapes(back, 256) == {**expected, 32: [8, 8, 96]}
+    full = create_backbone("blazeface", variant="mediapipe_full_range", output_stride=32)
+    expected = {2: [96, 96, 32], 4: [48, 48, 64], 8: [24, 24, 128], 16: [12, 12, 256]}
+    assert shapes(full, 192) == {**expected, 32: [6, 6, 384]}
+
+
+@pytest.mark.parametrize("variant", ["mediapipe_full_range", "mediapipe_full_range_sparse"])
+def test_a_full_range_detector_takes_any_size(variant):
+    model = create_model("blazeface", detector=True, variant=variant, output_stride=32)
+    assert shapes(model, 72) == {"boxes": [18 * 18, 16], "scores": [18 * 18]}
+    assert shapes(model, 100) == {"boxes": [25 * 25, 16], "scores": [25 * 25]}
 
 
 def count(given, table):

@@ -204,6 +204,13 @@ def test_blazeface_finds_one_class():
         prepare(read_config(flags), jax.devices()[:1])
 
 
+def test_a_detector_whose_matching_is_not_published_is_refused():
+    options = ["--options", "variant=mediapipe_full_range", "output_stride=32"]
+    flags = ["--task", "detect", "--model", "blazeface", "--dataset", "folder:shapes", *options]
+    with pytest.raises(InputError, match=r"accepted: paper, mediapipe, mediapipe_back$"):
+        prepare(read_config(flags), jax.devices()[:1])
+
+
 def test_data_that_are_not_boxed_are_refused(capsys):
     assert main([*FLAGS, "--dataset", "digits"]) == 1
     assert "accepted for --task detect: scenes, folder:PATH" in capsys.readouterr().err
