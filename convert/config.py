@@ -29,7 +29,7 @@ class Config:
     """Convert reference weights to a weights directory, or with --to-torch or --to-keras back."""
 
     weights: Path
-    """File of reference weights, or torchvision:NAME, timm:NAME, keras:NAME or
+    """File of reference weights, or torchvision:NAME, timm:NAME, keras:NAME, mediapipe:NAME or
     hf:OWNER/REPOSITORY[@REVISION] to fetch published ones, which `flaxmobile list --pretrained`
     shows; with --to-torch or --to-keras a weights directory."""
     output: Path

@@ -6,7 +6,7 @@ from convert.rule import Published
 from convert.rules import RULES
 from flaxmobile.errors import InputError, nearest
 
-PUBLISHERS = ("torchvision", "timm", "keras")
+PUBLISHERS = ("torchvision", "timm", "keras", "mediapipe")
 
 
 class Entry(NamedTuple):
@@ -27,7 +27,7 @@ CATALOGUE: dict[str, Entry] = {
     published.name: Entry(origin, model, published)
     for (origin, model), rule in RULES.items()
     for published in rule.published
-    if published.name.startswith(tuple(f"{publisher}:" for publisher in PUBLISHERS))
+    if published.name.partition(":")[0] in PUBLISHERS and (published.url or published.repository)
 }
 """By name, such as "timm:mobilenetv2_100.ra_in1k"."""
 

@@ -1,6 +1,6 @@
-"""Published weights by name: `torchvision:…`, `timm:…`, `keras:…`, `hf:OWNER/REPOSITORY`.
+"""Published weights by name: torchvision:…, timm:…, keras:…, mediapipe:…, hf:OWNER/REPOSITORY.
 
-No library of a publisher is needed. Files are cached where its own library caches them.
+No library of a publisher is needed. Files are cached where its own library caches them, if it does.
 """
 
 import contextlib
@@ -98,9 +98,14 @@ def _from_hub(repository: Repository, model: str | None) -> Fetched:
 
 
 def _cache_of(name: str) -> Path:
-    """Return the folder in which the library of a publisher caches its files."""
+    """Return the folder in which the library of a publisher caches its files.
+
+    MediaPipe's caches none: they lie in a folder of ours, by name, as files of one name differ.
+    """
     places, home = os.environ, Path.home()
     if name.startswith("keras:"):
         return Path(places.get("KERAS_HOME", home / ".keras")).expanduser() / "models"
     cache = Path(places.get("XDG_CACHE_HOME", home / ".cache"))
+    if name.startswith("mediapipe:"):
+        return cache / "flaxmobile" / "mediapipe" / name.partition(":")[2]
     return Path(places.get("TORCH_HOME", cache / "torch")).expanduser() / "hub" / "checkpoints"

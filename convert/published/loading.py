@@ -130,13 +130,15 @@ def load_pretrained(
 ) -> tuple[Model, Tree]:
     """Build a network with published weights, which are fetched once and verified.
 
-    Needs no library of the publisher; `timm:` and `hf:` need the extra `hub`, `keras:` needs h5py.
+    Needs no library of the publisher; `timm:` and `hf:` need the extra `hub`, `keras:` needs h5py,
+    `mediapipe:` the extra `tflite`.
     Files are cached where the publisher's library caches its own, and are read from there offline.
 
     Args:
-      name: "torchvision:NAME", "timm:NAME" or "keras:NAME", as `flaxmobile list --pretrained` shows
-        them, or the network alone ("torchvision:mobilenet_v2") for the weights that the library
-        takes by default; or "hf:OWNER/REPOSITORY[@REVISION]" of the Hugging Face Hub.
+      name: "torchvision:NAME", "timm:NAME", "keras:NAME" or "mediapipe:NAME", as
+        `flaxmobile list --pretrained` shows them, or the network alone
+        ("torchvision:mobilenet_v2") for the weights that the library takes by default; or
+        "hf:OWNER/REPOSITORY[@REVISION]" of the Hugging Face Hub.
       num_classes: width of the classifier: another than that of the weights gives a new one before
         the backbone as published, 0 gives pooled features; by default that of the weights.
       in_channels: channels of the images; the first kernel is adapted to another number than that

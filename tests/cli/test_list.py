@@ -43,7 +43,10 @@ def test_published_weights_have_a_row_each(capsys):
     assert len(rule) <= 80
     assert footer.startswith("top-1 from: torchvision's weights enum, Keras's documentation")
     assert header.split() == ["name", "params", "top-1"]
-    assert licences == "licences: torchvision BSD-3-Clause, timm Apache-2.0, keras Apache-2.0"
+    assert licences == (
+        "licences: torchvision BSD-3-Clause, timm Apache-2.0, mediapipe Apache-2.0, "
+        "keras Apache-2.0"
+    )
     assert [row.split()[0] for row in rows] == list(CATALOGUE)
     row = next(row for row in rows if row.startswith("torchvision:mobilenet_v2.IMAGENET1K_V2"))
     assert row.split()[1:] == ["3.50", "M", "72.2%"]

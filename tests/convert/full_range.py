@@ -1,10 +1,14 @@
 """MediaPipe's full-range BlazeFace in PyTorch, written from the graphs of its two TFLite files."""
 
 import itertools
+from functools import cache
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
+
+from tests.convert.tflite_writer import Sparse, encode_tflite
 
 # Channels, those between the halves of a block, stride.
 DENSE = [
@@ -92,3 +96,32 @@ class FullRange(nn.Module):
         scores = self.head(x, 1, "classifier_face_4")
         boxes = self.head(x, 16, "regressor_face_4")
         return [each.permute(0, 2, 3, 1).flatten(1, 2) for each in (boxes, scores)]
+
+
+@cache
+def random_network(sparse):
+    """In numbers that float16 holds too; of the sparse one's pointwise kernels most are 0."""
+    torch.manual_seed(0)
+    port = FullRange(sparse)
+    for layer in port.layers.values():
+        if sparse and layer.kernel_size == (1, 1):
+            torch.nn.init.sparse_(layer.weight.data.view(len(layer.weight), -1), 0.7)
+            layer.weight.data *= 100 * (2 / (0.3 * layer.in_channels)) ** 0.5
+    return port.half().float().requires_grad_(requires_grad=False)
+
+
+def encode(port):
+    """The file: in the dense one names tell the layers, in the other their order does."""
+    constants, operations, sparse = [], [], {}
+    leaves = ("kernel", "bias") if port.sparse else ("Kernel", "Bias")
+    for number, name in enumerate(port.called):
+        layer, label = port.layers[name], f"tensor{number}" if port.sparse else name
+        depthwise = layer.groups > 1
+        kernel = layer.weight.numpy().transpose((1, 2, 3, 0) if depthwise else (0, 2, 3, 1))
+        names = [f"{label}/{leaf}" for leaf in leaves]
+        arrays = [array.astype(np.float16) for array in (kernel, layer.bias.numpy())]
+        constants += zip(names, arrays, strict=True)
+        operations.append(("DEPTHWISE_CONV_2D" if depthwise else "CONV_2D", names))
+        if port.sparse and layer.kernel_size == (1, 1):
+            sparse[names[0]] = Sparse((1, 1, 1, 1), "Uint16Vector")
+    return encode_tflite(constants, sparse=sparse, operations=operations)

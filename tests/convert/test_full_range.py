@@ -4,8 +4,6 @@ The published files agree with LiteRT's outputs to 2e-6 of the largest, and Medi
 a hundredth of a pixel, by hand: they are not part of the project.
 """
 
-from functools import cache
-
 import jax
 import numpy as np
 import pytest
@@ -13,45 +11,15 @@ import torch
 
 from convert.__main__ import main
 from flaxmobile import detect_faces, load_metadata, load_weights
-from tests.convert.full_range import FullRange
-from tests.convert.tflite_writer import Sparse, encode_tflite
+from tests.convert.full_range import encode, random_network
 from tests.models.parity import assert_close, batch_of
 
 FILES = {"mediapipe_full_range": False, "mediapipe_full_range_sparse": True}
 
 
-@cache
-def network(sparse):
-    """In numbers that float16 holds too; of the sparse one's pointwise kernels most are 0."""
-    torch.manual_seed(0)
-    port = FullRange(sparse)
-    for layer in port.layers.values():
-        if sparse and layer.kernel_size == (1, 1):
-            torch.nn.init.sparse_(layer.weight.data.view(len(layer.weight), -1), 0.7)
-            layer.weight.data *= 100 * (2 / (0.3 * layer.in_channels)) ** 0.5
-    return port.half().float().requires_grad_(requires_grad=False)
-
-
-def encode(port):
-    """The file: in the dense one names tell the layers, in the other their order does."""
-    constants, operations, sparse = [], [], {}
-    leaves = ("kernel", "bias") if port.sparse else ("Kernel", "Bias")
-    for number, name in enumerate(port.called):
-        layer, label = port.layers[name], f"tensor{number}" if port.sparse else name
-        depthwise = layer.groups > 1
-        kernel = layer.weight.numpy().transpose((1, 2, 3, 0) if depthwise else (0, 2, 3, 1))
-        names = [f"{label}/{leaf}" for leaf in leaves]
-        arrays = [array.astype(np.float16) for array in (kernel, layer.bias.numpy())]
-        constants += zip(names, arrays, strict=True)
-        operations.append(("DEPTHWISE_CONV_2D" if depthwise else "CONV_2D", names))
-        if port.sparse and layer.kernel_size == (1, 1):
-            sparse[names[0]] = Sparse((1, 1, 1, 1), "Uint16Vector")
-    return encode_tflite(constants, sparse=sparse, operations=operations)
-
-
 @pytest.fixture(params=FILES)
 def converted(request, tmp_path, capsys):
-    (tmp_path / "w.tflite").write_bytes(encode(network(FILES[request.param])))
+    (tmp_path / "w.tflite").write_bytes(encode(random_network(FILES[request.param])))
     arguments = ["--weights", str(tmp_path / "w.tflite"), "--output", str(tmp_path / "flax")]
     assert main(["--model", "blazeface", *arguments]) == 0
     said = capsys.readouterr().out
@@ -66,7 +34,7 @@ def test_a_file_gives_the_numbers_of_its_graph_and_looks_for_faces(converted):
     model, variables = load_weights(path)
     assert (model.variant, load_metadata(path).preprocessing.image_size) == (variant, 192)
     images, _ = batch_of(64, 1, np.float32)
-    expected = network(FILES[variant])(torch.from_numpy(images.transpose(0, 3, 1, 2)))
+    expected = random_network(FILES[variant])(torch.from_numpy(images.transpose(0, 3, 1, 2)))
     outputs = jax.jit(model.apply)(variables, images)
     for name, theirs in zip(("boxes", "scores"), expected, strict=True):
         theirs = theirs.numpy().reshape(outputs[name].shape)

@@ -24,6 +24,7 @@ from convert.published.catalogue import CATALOGUE
 from convert.published.hub import Repository, fetch_weights
 from convert.published.loading import open_any_weights
 from flaxmobile import InputError, cli, load_metadata, load_pretrained, load_weights
+from tests.convert.full_range import encode, random_network
 from tests.convert.keras_models import random_model, save
 from train.flags import read_config
 from train.setup import prepare
@@ -31,6 +32,7 @@ from train.setup import prepare
 TORCHVISION = "torchvision:shufflenet_v2_x0_5.IMAGENET1K_V1"
 TIMM = "timm:mobilenetv3_small_050.lamb_in1k"
 KERAS = "keras:MobileNet_0.25_128"
+MEDIAPIPE = "mediapipe:face_detection_full_range_sparse"
 HUB = "hf:someone/flowers"
 FLOWERS = ["daisy", "rose", "tulip"]
 
@@ -43,11 +45,16 @@ def shufflenet():
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory, shufflenet):
-    """What torchvision and Keras publish at an address."""
+    """What torchvision, Keras and MediaPipe publish at an address."""
     folder = tmp_path_factory.mktemp("files")
     torch.save(shufflenet, folder / "shufflenet.pth")
     keras = save(random_model("mobilenet_v1", 32, alpha=0.25), folder, "weights.h5")
-    return {TORCHVISION: folder / "shufflenet.pth", KERAS: keras}
+    (folder / "faces.tflite").write_bytes(encode(random_network(sparse=True)))
+    return {
+        TORCHVISION: folder / "shufflenet.pth",
+        KERAS: keras,
+        MEDIAPIPE: folder / "faces.tflite",
+    }
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +113,16 @@ def test_kerass_weights_and_the_cache_of_keras(published, caches, monkeypatch):
     assert weights.metadata.preprocessing.image_size == 128
     assert weights.metadata.source["weights"] == KERAS
     assert (caches / "KERAS_HOME" / "models").is_dir()
+
+
+def test_mediapipes_weights_are_cached_by_name(published, caches, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(caches))
+    weights = open_any_weights(MEDIAPIPE)
+    assert weights.options["variant"] == "mediapipe_full_range_sparse"
+    assert weights.metadata.source["licence"].startswith("Apache-2.0 (mediapipe)")
+    assert [path.name for path in (caches / "flaxmobile").rglob("*.tflite")] == ["faces.tflite"]
+    published.http.server_close()
+    assert load_pretrained(MEDIAPIPE)[0] == weights.model
 
 
 def test_timms_weights_need_no_timm_and_no_torch(published, monkeypatch):
