@@ -26,7 +26,13 @@ _SUFFIXES = {
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Convert reference weights to a weights directory, or with --to-torch or --to-keras back."""
+    """Convert reference weights to a weights directory, or with --to-torch or --to-keras back.
+
+    Examples:
+      python -m convert --model v2 --weights mobilenet_v2.pth --output weights/v2
+      python -m convert --weights torchvision:mobilenet_v2 --output weights/v2 --verify cat.jpg
+      python -m convert --weights weights/v2 --output v2.safetensors --to-torch
+    """
 
     weights: Path
     """File of reference weights, or torchvision:NAME, timm:NAME, keras:NAME, mediapipe:NAME or

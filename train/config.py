@@ -27,7 +27,7 @@ OF_ONE_CALL = (
 _RECIPE_HELP = (
     "Published settings to start from, and their network; other flags override them. With another "
     "--batch-size the learning rate changes in proportion, and a number of steps inversely. "
-    f"By default digits for digits. {list_recipes()}."
+    f"By default digits for digits.\n{list_recipes()}\n"
 )
 
 
@@ -36,6 +36,12 @@ class Config(TaskSettings, DataSettings, OptimizationSettings, HostSettings, Pla
     """Train a network.
 
     Without other flags it trains on the embedded handwritten digits.
+
+    Examples:
+      python -m train --model v2 --alpha 1.4
+      python -m train --dataset folder:photos --init-from timm:mobilenetv3_large_100.ra_in1k
+      python -m train --task detect --dataset folder:boxes --output runs/boxes
+      python -m train --output runs/boxes --resume
     """
 
     model: str = "mobilenet_v2"

@@ -388,9 +388,9 @@ def scale_to_batch(name: str, settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def list_recipes() -> str:
-    """Describe all recipes, a sentence each."""
+    """Describe all recipes, a line each."""
     lines = []
     for name, recipe in RECIPES.items():
         result = f", top-1 {recipe.result}" if recipe.result else ""
-        lines.append(f"{name} ({recipe.source}{result})")
-    return "; ".join(lines)
+        lines.append(f"• {name}: {recipe.source}{result}")
+    return "\n".join(lines)

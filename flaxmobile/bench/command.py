@@ -37,6 +37,10 @@ class Config:
 
     Candidates run in turn, each in its own process, with the same weights, threads and allocator
     settings. They must compute the same numbers. Times are medians.
+
+    Examples:
+      flaxmobile bench v2 v3-large --batch-size 1 8
+      flaxmobile bench v3-small --task train --plot bench.png
     """
 
     models: tyro.conf.Positional[tuple[str, ...]] = ("mobilenet_v2",)

@@ -20,7 +20,12 @@ from train.data.samples import sample_images
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Write a network as a file for another runtime, with normalization folded."""
+    """Write a network as a file for another runtime, with normalization folded.
+
+    Examples:
+      flaxmobile export --weights runs/photos/best --format litert --output photos.tflite
+      flaxmobile export --weights torchvision:mobilenet_v2 --format onnx --output v2.onnx
+    """
 
     weights: Annotated[str, tyro.conf.arg(metavar="DIR|PUBLISHED")]
     """Weights directory: `best` of a training run, or what `python -m convert` wrote; or published

@@ -63,6 +63,11 @@ class Config:
     """Classify images or their pixels, or find objects or faces in them.
 
     The frames of a video and of a camera (extra `video`) are answered as they come.
+
+    Examples:
+      flaxmobile predict cat.jpg dog.jpg --weights torchvision:mobilenet_v2
+      flaxmobile predict photos --weights runs/photos/best --csv answers.csv
+      flaxmobile predict crowd.jpg --weights mediapipe:face_detection_full_range --plot faces.png
     """
 
     images: Annotated[

@@ -19,7 +19,12 @@ from flaxmobile.tasks import build, default_image_size, published_options
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Count a network's parameters and multiply-adds, layer by layer, for one image."""
+    """Count a network's parameters and multiply-adds, layer by layer, for one image.
+
+    Examples:
+      flaxmobile summary v2 --alpha 1.4 --plot v2.png
+      flaxmobile summary lraspp --options backbone=v3-large --image-size 520
+    """
 
     model: tyro.conf.Positional[str]
     """Name or alias of the network; `flaxmobile list` shows them. Or a head over a network: lraspp,

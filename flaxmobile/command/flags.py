@@ -1,6 +1,7 @@
 """Flags of a command, from a dataclass, and the messages for wrong ones."""
 
 import contextlib
+import inspect
 import io
 import os
 import re
@@ -8,8 +9,9 @@ import sys
 import typing
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar
 
+from flaxmobile.command.groups import from_groups, in_groups
 from flaxmobile.errors import InputError, nearest
 
 Config = TypeVar("Config")
@@ -22,26 +24,29 @@ def parse(
 ) -> Config:
     """Parse a command line into a dataclass, over the fields of `default` if there is one.
 
-    `--help` documents every field with its default. A wrong flag or value prints one line that
-    says what is accepted and exits with status 2.
+    `--help` documents every field with its default, in a group for each class that declares some. A
+    wrong flag or value prints one line that says what is accepted and exits with status 2.
     """
     import tyro  # here, because it takes longer than `flaxmobile --help` needs
 
+    hints = typing.get_type_hints(config, include_extras=True)
     flags = [
         "--" + name.replace("_", "-")
-        for name, hint in typing.get_type_hints(config, include_extras=True).items()
+        for name, hint in hints.items()
         if tyro.conf.Positional not in getattr(hint, "__metadata__", ())
     ]
     errors = io.StringIO()
+    parsed: Any
     try:
         with contextlib.redirect_stderr(errors):
             parsed, rest = tyro.cli(
-                config,
+                in_groups(config, hints, default),
                 args=list(argv),
                 prog=prog,
-                default=default,
+                description=inspect.getdoc(config),
                 return_unknown_args=True,
-                config=(tyro.conf.DisallowNone,),  # who wants no value leaves the flag out
+                # Who wants no value leaves the flag out.
+                config=(tyro.conf.DisallowNone, tyro.conf.OmitArgPrefixes),
             )
     except SystemExit as stop:
         if not stop.code:
@@ -52,7 +57,7 @@ def parse(
         _refuse_unknown(prog, [arg for arg in names if names[arg] not in accepted], flags)
         _refuse(prog, _first_paragraph(errors.getvalue()))
     _refuse_unknown(prog, rest, flags)
-    return cast(Config, parsed)
+    return from_groups(config, parsed)
 
 
 def _refuse_unknown(prog: str, arguments: Sequence[str], flags: Sequence[str]) -> None:

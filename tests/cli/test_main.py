@@ -1,6 +1,8 @@
 """The `flaxmobile` command as a process: dispatch, streams, exit status."""
 
+import itertools
 import os
+import re
 import subprocess
 import sys
 
@@ -38,13 +40,31 @@ def test_help_lists_the_subcommands_with_a_line_each(argv, capsys):
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
-def test_every_subcommand_documents_its_flags(name, capsys):
+def test_every_subcommand_documents_its_flags(name, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as stop:
         cli.main([name, "--help"])
     assert stop.value.code == 0
     printed = capsys.readouterr().out
     assert f"usage: flaxmobile {name}" in printed
     assert "(default: " in printed or name in ("info", "doctor")  # which have no flags
+    about, _, flags = printed.partition("options  ")
+    for example in re.findall(r"^  (?:python -m|flaxmobile) .*", about, re.MULTILINE):
+        assert name in example
+        assert set(re.findall(r" (--[a-z-]+)", example)) <= set(re.findall(r" (--[a-z-]+)", flags))
+    assert not list(_ragged(flags, 80))
+
+
+def _ragged(flags, columns):
+    """Lines of a flag's text that have room for the first word of the next one."""
+    for line, following in itertools.pairwise(flags.splitlines()):
+        continued = re.match(r" {12,}(?!•|\(default: )(\S+)", following)
+        if (
+            continued
+            and re.match(r" {12,}\S", line)
+            and len(line.rstrip()) + 1 + len(continued[1]) <= columns
+        ):
+            yield line
 
 
 def test_unknown_subcommand_is_one_line_with_the_nearest(capsys):
