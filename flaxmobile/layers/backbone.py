@@ -168,7 +168,7 @@ class Backbone(nn.Module):
         if self.remat and train and stride >= REMAT_STRIDE:
             recomputed: tuple[Array, dict[str, Array]] = nn.remat(apply)(layer, x)
             return recomputed
-        if self.chunk_bytes is None or train or self.is_initializing():
+        if self.chunk_bytes is None or train or self.quantized or self.is_initializing():
             return apply(layer, x)
         function = nn.apply(apply, layer.clone(parent=None))
         return in_chunks(partial(function, layer.variables), x, self.chunk_bytes)

@@ -99,6 +99,8 @@ class ConvNorm(nn.Module):
       frozen_norm: use the running statistics in training too, and leave them as they are.
       folded: the normalization is folded into the kernel and a bias (`fold_batch_norm`).
       convolution: constructor of the convolution, `Conv` or a subclass.
+      rounds: round the output where the network is quantized; not where that of a concatenation,
+        which has one range, is.
     """
 
     features: int
@@ -115,6 +117,7 @@ class ConvNorm(nn.Module):
     axis_name: str | None = None
     dtype: jnp.dtype = jnp.float32
     convolution: Callable[..., Conv] = Conv
+    rounds: bool = True
 
     @nn.compact
     def __call__(self, x: Array, train: bool = False) -> Array:
@@ -140,4 +143,6 @@ class ConvNorm(nn.Module):
                 use_running_average=not train or self.frozen_norm,
                 product_of=conv.factors(x),
             )
+        if not self.rounds:
+            return y if self.activation is None else self.activation(y)
         return activate(self.activation, y)

@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Self
 
 import jax
@@ -16,7 +16,7 @@ from flaxmobile.errors import InputError, check_choice, check_value
 from flaxmobile.layers.activations import ACTIVATIONS
 from flaxmobile.layers.backbone import PADDINGS, Backbone
 from flaxmobile.layers.dropout import Dropout
-from flaxmobile.layers.quantization import Dense, activate, quantize, quantizing
+from flaxmobile.layers.quantization import Dense, activate, join_ranges, quantize, quantizing
 from flaxmobile.layers.rounding import round_channels
 from flaxmobile.layers.taps import Maps
 from flaxmobile.ops import global_mean, native_forms
@@ -88,6 +88,10 @@ class Network(Backbone):
         """Return a form of the network whose new running statistics are those of the batch."""
         return self.clone(norm_momentum=0.0)
 
+    def shared_ranges(self) -> Sequence[Sequence[str]]:
+        """List groups of blocks whose outputs have one range in an int8 file."""
+        return ()
+
     def check(self) -> None:
         """Raise InputError for an option that the network does not offer."""
         self.check_options()
@@ -113,7 +117,8 @@ class Network(Backbone):
         if not self.quantizes:
             raise InputError(
                 f"{type(self).__name__} cannot be quantized; accepted: MobileNet V1 to V4, "
-                "MobileNeXt and MNASNet. An export in int8 with calibration takes any network"
+                "MobileNeXt, MNASNet and ShuffleNet V2. An export in int8 with calibration takes "
+                "any network"
             )
         if not self.folded or jnp.dtype(self.dtype) != jnp.float32:
             raise InputError("quantized is True; accepted: with folded=True, in float32")
@@ -152,9 +157,16 @@ class Network(Backbone):
             if self.native:
                 stack.enter_context(native_forms())
             if self.quantized:
-                updates, marks = train and not self.frozen_norm, self.native and not train
-                momentum = self.norm_momentum
-                stack.enter_context(quantizing(updates=updates, momentum=momentum, marks=marks))
+                stack.enter_context(
+                    quantizing(
+                        updates=train and not self.frozen_norm,
+                        momentum=self.norm_momentum,
+                        marks=self.native and not train,
+                        shared=join_ranges(
+                            self.shared_ranges(), self.variables.get("batch_stats", {})
+                        ),
+                    )
+                )
             yield
 
     # Not `head`: `nnx.bridge.ToNNX` refuses methods called like a group of parameters.

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from flaxmobile.layers.quantization import keep_steps
 from flaxmobile.ops import Padding, Window, is_native, make_window, output_size, window_max
 from flaxmobile.ops.window import Pair
 
@@ -35,7 +36,7 @@ def max_pool(
     reach = [side + spare for side in x.shape[1:3]]
     window = make_window(reach, (size, size), stride, padding)
     pads = _ceil_pads(x.shape[1:3], size, window) if ceil_mode else window.padding
-    return window_max((size, size), window._replace(padding=pads), x)
+    return keep_steps(window_max((size, size), window._replace(padding=pads), x), x)
 
 
 def avg_pool(

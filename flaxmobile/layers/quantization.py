@@ -6,7 +6,7 @@ to those of its output channels (`quantize_kernel`), every bias to the products 
 its range (Jacob et al. 2018, arXiv:1712.05877, section 3).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple
@@ -32,11 +32,14 @@ class _Mode(NamedTuple):
       updates: take the range of each activation from the batch, and update the running one.
       momentum: weight of the old range in an update.
       marks: round by an operation that converters turn into integers; needs constant variables.
+      shared: path of a module -> the least and the most of its range and of all ranges that the
+        file has as one.
     """
 
     updates: bool
     momentum: float
     marks: bool
+    shared: Mapping[tuple[str, ...], tuple[Any, Any]]
 
 
 class _State(NamedTuple):
@@ -58,9 +61,15 @@ _state: ContextVar[_State | None] = ContextVar("quantizing", default=None)
 
 
 @contextmanager
-def quantizing(*, updates: bool, momentum: float, marks: bool) -> Iterator[None]:
+def quantizing(
+    *,
+    updates: bool,
+    momentum: float,
+    marks: bool,
+    shared: Mapping[tuple[str, ...], tuple[Any, Any]] | None = None,
+) -> Iterator[None]:
     """Round activations and kernels in the layers that are called inside, see `_Mode`."""
-    token = _state.set(_State(_Mode(updates, momentum, marks), {}))
+    token = _state.set(_State(_Mode(updates, momentum, marks, shared or {}), {}))
     try:
         yield
     finally:
@@ -95,6 +104,28 @@ def keep_steps(x: Array, source: Array) -> Array:
     state = _state.get()
     steps = state and state.steps_of(source)
     return state.remember(x, steps) if state and steps else x
+
+
+def join_ranges(
+    groups: Sequence[Sequence[str]], statistics: Mapping[str, Any]
+) -> dict[tuple[str, ...], tuple[Any, Any]]:
+    """Return the range of each block's output and of those in its group, by the range's path.
+
+    Args:
+      groups: of blocks whose outputs an int8 file has in one range, because it moves their numbers
+        from one to the next without computing.
+      statistics: the network's "batch_stats".
+    """
+    joined: dict[tuple[str, ...], tuple[Any, Any]] = {}
+    for group in groups:
+        ranges = [statistics[name]["range"] for name in group if name in statistics]
+        if not ranges:
+            continue
+        xp = np if all(is_constant(each["least"]) for each in ranges) else jnp
+        least = xp.min(xp.stack([xp.asarray(each["least"]) for each in ranges]))
+        most = xp.max(xp.stack([xp.asarray(each["most"]) for each in ranges]))
+        joined |= {(name, "range"): (least, most) for name in group}
+    return joined
 
 
 def quantize_bias(bias: Any, x: Array, kernel: Any) -> Any:
@@ -159,18 +190,22 @@ class Range(nn.Module):
             self.variable("batch_stats", name, jnp.zeros, (), jnp.float32)
             for name in ("least", "most")
         )
+        shared = self.mode.shared.get(self.path)
         if self.mode.updates and not self.is_initializing():
             seen = lax.stop_gradient(x).astype(jnp.float32)
             low, high = jnp.minimum(seen.min(), 0), jnp.maximum(seen.max(), 0)
             momentum = self.mode.momentum
             least.value = momentum * least.value + (1 - momentum) * low
             most.value = momentum * most.value + (1 - momentum) * high
+            if shared is not None:
+                low, high = jnp.minimum(low, shared[0]), jnp.maximum(high, shared[1])
             steps = _steps_of(low, high)
             return _round(x, steps, LEAST), steps
-        if self.mode.marks and is_constant(least.value):
-            steps = _steps_of(*(np.asarray(v.value) for v in (least, most)))
+        ends = (least.value, most.value) if shared is None else shared
+        if self.mode.marks and is_constant(ends[0]):
+            steps = _steps_of(*map(np.asarray, ends))
             return _mark(x, steps, LEAST), steps
-        steps = _steps_of(least.value, most.value)
+        steps = _steps_of(*ends)
         return (x if self.is_initializing() else _round(x, steps, LEAST)), steps
 
 

@@ -32,6 +32,8 @@ from flaxmobile.layers import (
     Place,
     ScaledNetwork,
     channel_shuffle,
+    keep_steps,
+    quantize,
     relu,
     stage_blocks,
     unit_block,
@@ -90,19 +92,23 @@ class ShuffleUnit(nn.Module):
         """Map x [n, h, w, c] to [n, ceil(h / stride), ceil(w / stride), features]."""
         channels_in, half, megvii = x.shape[-1], self.features // 2, self.variant == "megvii"
         if self.stride == 1 and channels_in == self.features:
-            x = channel_shuffle(x, half) if megvii else x  # even channels first
-            shortcut, x = jnp.split(x, 2, axis=-1)  # two of [n, h, w, c / 2]
+            if megvii:
+                x = keep_steps(channel_shuffle(x, half), x)  # even channels first
+            shortcut, half_of_x = jnp.split(x, 2, axis=-1)  # two of [n, h, w, c / 2]
+            x = keep_steps(half_of_x, x)
         else:
             shortcut = self._depthwise(x, "shortcut_depthwise", train)
             channels = channels_in if megvii else half
-            pointwise = self.unit(channels, activation=relu, name="shortcut_pointwise")
+            pointwise = self.unit(
+                channels, activation=relu, rounds=False, name="shortcut_pointwise"
+            )
             shortcut = pointwise(shortcut, train)
         x = self.unit(half, activation=relu, name="pointwise1")(x, train)
         x = self._depthwise(x, "depthwise", train)
         channels = self.features - shortcut.shape[-1]
-        x = self.unit(channels, activation=relu, name="pointwise2")(x, train)
-        x = jnp.concatenate([shortcut, x], axis=-1)
-        return x if megvii else channel_shuffle(x, 2)
+        x = self.unit(channels, activation=relu, rounds=False, name="pointwise2")(x, train)
+        x = quantize(jnp.concatenate([shortcut, x], axis=-1))
+        return x if megvii else keep_steps(channel_shuffle(x, 2), x)
 
     def _depthwise(self, x: Array, name: str, train: bool) -> Array:
         channels = x.shape[-1]
@@ -130,6 +136,7 @@ class ShuffleNetV2(ScaledNetwork):
     dropout_rate: float = 0.0
 
     units: ClassVar[tuple[int, int, int]] = UNITS
+    quantizes = True
 
     def check_options(self) -> None:
         """Raise InputError for an option that the network does not offer."""
@@ -144,6 +151,13 @@ class ShuffleNetV2(ScaledNetwork):
         stem = unit_block("stem", STEM_CHANNELS, 3, stride=2)
         pool = Block("pool", Max(3, 2, self.window_padding), stride=2)
         return [stem, pool, *stage_blocks(stages, first=2)]
+
+    def shared_ranges(self) -> list[list[str]]:
+        """List the units of each stage: a channel that passes is moved, not computed."""
+        stages: dict[str, list[str]] = {}
+        for block in self.blocks()[2:]:
+            stages.setdefault(block.name.partition("_")[0], []).append(block.name)
+        return list(stages.values())
 
     def build(self, place: Place, unit: MakeUnit) -> Layer:
         """Make the layer of a block."""

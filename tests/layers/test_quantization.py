@@ -5,7 +5,7 @@ import pytest
 from flax import linen as nn
 
 import flaxmobile
-from flaxmobile.layers.quantization import quantize, quantize_kernel, quantizing
+from flaxmobile.layers.quantization import join_ranges, quantize, quantize_kernel, quantizing
 from tests.networks import short_model
 
 
@@ -42,6 +42,40 @@ def test_training_takes_the_batchs_range_and_updates_the_running_one():
     np.testing.assert_allclose([found["least"], found["most"]], [-2, 2.4625])
 
 
+def test_blocks_of_a_group_are_rounded_by_the_union_of_their_ranges():
+    """In training by that and the batch's own range; each keeps its own running one."""
+    ranges = {"a": (-1.0, 0.5), "b": (0.0, 1.55)}
+    statistics = {
+        name: {"range": {"least": jnp.float32(least), "most": jnp.float32(most)}}
+        for name, (least, most) in ranges.items()
+    }
+
+    class Two(nn.Module):
+        updates: bool
+
+        @nn.compact
+        def __call__(self, x):
+            shared = join_ranges([("a", "b"), ("absent",)], self.variables["batch_stats"])
+            with quantizing(updates=self.updates, momentum=0.75, marks=False, shared=shared):
+                return [Rounded(name=name)(x) for name in ranges]
+
+    class Rounded(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return quantize(x)
+
+    x = jnp.linspace(-3, 3, 5000)
+    for found in Two(False).apply({"batch_stats": statistics}, x):
+        np.testing.assert_allclose(np.unique(found), np.arange(-100, 156) * 0.01, atol=1e-6)
+    few = jnp.asarray([-0.2, 0.4, 2.0])
+    rounded, updated = Two(True).apply({"batch_stats": statistics}, few, mutable=["batch_stats"])
+    for found in rounded:  # in steps of -1 to 2
+        np.testing.assert_allclose(found * 85, np.rint(few * 85), atol=1e-4)
+    found = jax.tree.map(float, updated["batch_stats"])
+    assert found["a"]["range"] == pytest.approx({"least": -0.8, "most": 0.875})
+    assert found["b"]["range"] == pytest.approx({"least": -0.05, "most": 1.6625})
+
+
 def test_each_feature_of_a_kernel_has_its_own_255_steps():
     kernel = jnp.asarray(np.random.default_rng(0).normal(size=(3, 3, 4, 2)) * [1, 50])
     with quantizing(updates=False, momentum=0, marks=False):
@@ -54,7 +88,7 @@ def test_each_feature_of_a_kernel_has_its_own_255_steps():
 @pytest.mark.parametrize(
     "name, options, message",
     [
-        ("shufflenet_v2", {"folded": True}, "cannot be quantized"),
+        ("shufflenet_v1", {"folded": True}, "cannot be quantized"),
         ("mobilenet_v2", {}, "with folded=True"),
         ("mobilenet_v2", {"folded": True, "dtype": "bfloat16"}, "in float32"),
         ("mobilenet_v2", {"folded": True, "split": 2}, "split is 2"),
