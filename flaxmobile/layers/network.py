@@ -117,8 +117,8 @@ class Network(Backbone):
         if not self.quantizes:
             raise InputError(
                 f"{type(self).__name__} cannot be quantized; accepted: MobileNet V1 to V4, "
-                "MobileNeXt, MNASNet and ShuffleNet V2. An export in int8 with calibration takes "
-                "any network"
+                "MobileNeXt, MNASNet, ShuffleNet V2 and BlazeFace. An export in int8 with "
+                "calibration takes any network"
             )
         if not self.folded or jnp.dtype(self.dtype) != jnp.float32:
             raise InputError("quantized is True; accepted: with folded=True, in float32")

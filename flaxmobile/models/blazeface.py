@@ -32,7 +32,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from flaxmobile.errors import check_choice
+from flaxmobile.errors import check_choice, check_value
 from flaxmobile.layers import (
     Block,
     Conv,
@@ -42,6 +42,7 @@ from flaxmobile.layers import (
     Maps,
     Network,
     Place,
+    activate,
     max_pool,
     relu,
     unit_block,
@@ -85,8 +86,9 @@ class BlazeBlock(nn.Module):
             y = self.unit(self.squeezed, activation=relu, name="squeeze")(y, train)
         stride = 1 if self.squeezed else self.stride
         y = self._filter(y, "depthwise", stride, train)
-        y = self.unit(self.features, name="project")(y, train)
-        return relu(y + self._short(x, train) if self.residual else y)
+        last = None if self.residual else relu
+        y = self.unit(self.features, activation=last, name="project")(y, train)
+        return activate(relu, y + self._short(x, train)) if self.residual else y
 
     def _filter(self, x: Array, name: str, stride: int, train: bool) -> Array:
         channels = x.shape[-1]
@@ -184,6 +186,7 @@ class BlazeFace(Network):
     output_stride: int = 16
 
     dilates: ClassVar[bool] = False
+    quantizes = True
 
     @property
     def table(self) -> Variant:
@@ -200,6 +203,8 @@ class BlazeFace(Network):
         super().check_options()
         check_choice("variant", self.variant, VARIANTS)
         check_choice("shortcut", self.shortcut, SHORTCUTS)
+        if self.quantized:
+            check_value("detector", self.detector, not self.detector, "False where it is quantized")
 
     def size_text(self) -> str:
         """Name the size of the network, for messages."""

@@ -89,6 +89,7 @@ def test_each_feature_of_a_kernel_has_its_own_255_steps():
     "name, options, message",
     [
         ("shufflenet_v1", {"folded": True}, "cannot be quantized"),
+        ("blazeface", {"folded": True, "detector": True}, "detector is True; accepted: False"),
         ("mobilenet_v2", {}, "with folded=True"),
         ("mobilenet_v2", {"folded": True, "dtype": "bfloat16"}, "in float32"),
         ("mobilenet_v2", {"folded": True, "split": 2}, "split is 2"),
