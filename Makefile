@@ -14,7 +14,7 @@ WITHOUT_PINS := litert-converter  # it pins an xdsl that excludes tyro's typing-
 
 NEWEST := tests/test_compat.py tests/test_compiler.py tests/test_golden.py tests/test_registry.py \
 	tests/test_summary.py tests/weights tests/cli tests/command tests/exporters tests/inference \
-	tests/ops/test_forms.py tests/ops/test_transforms.py \
+	tests/ops/test_dispatch.py tests/ops/test_forms.py tests/ops/test_transforms.py \
 	tests/train/test_checkpoints.py tests/train/test_parallel.py tests/train/test_step.py
 
 train: $(VENV)/.installed

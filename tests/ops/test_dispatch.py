@@ -84,9 +84,15 @@ def program(name, platform, native, gradients):
 
 
 def count(text):
-    """Count the operations that differ between forms."""
+    """Count the operations that differ between forms, those of a function once for each call."""
     wanted = r"stablehlo\.(convolution|reduce_window|select_and_scatter|reduce|dot_general|slice)\b"
-    return Counter(re.findall(wanted, text))
+    functions = dict(re.findall(r"func\.func \w+ @(\w+)(.*?)(?=func\.func \w+ @|\Z)", text, re.S))
+
+    def inside(name):
+        called = map(inside, re.findall(r"call @(\w+)", functions[name]))
+        return sum(called, Counter(re.findall(wanted, functions[name])))
+
+    return inside("main")
 
 
 @pytest.mark.parametrize("gradients", [False, True])
