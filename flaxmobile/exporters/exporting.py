@@ -59,6 +59,7 @@ def export(
     probabilities: bool = False,
     quantize: str | None = None,
     calibration: Any = None,
+    calibration_percentile: float = 100.0,
 ) -> None:
     """Write a network as a file for another runtime; it appears complete or not at all.
 
@@ -84,6 +85,8 @@ def export(
       calibration: for int8, images [k, h, w, c] as the file takes them: uint8 if they are raw,
         otherwise normalized. A hundred of those that the network was trained on are enough. Each
         activation's range is the least and the largest number that they give.
+      calibration_percentile: percent of these images whose least number, and whose largest, is in
+        the range; below 100, what few images reach is cut off.
 
     Raises:
       InputError: the output exists, a library is missing, or the network or the format does not
@@ -101,6 +104,7 @@ def export(
         probabilities=probabilities,
         quantize=quantize,
         calibration=calibration,
+        calibration_percentile=calibration_percentile,
         **kind.options,
     )
     output.parent.mkdir(parents=True, exist_ok=True)

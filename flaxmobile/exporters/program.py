@@ -14,7 +14,7 @@ from jax import Array
 
 from flaxmobile.detection import SSDLite, decode, make_anchors
 from flaxmobile.detection.boxes import clip_boxes, decode_boxes
-from flaxmobile.errors import InputError
+from flaxmobile.errors import InputError, check_value
 from flaxmobile.folding import fold_batch_norm
 from flaxmobile.layers import Model
 from flaxmobile.models.blazeface import BlazeFace
@@ -45,6 +45,7 @@ class Program:
       rounds: the function rounds to the integers of an int8 file itself, as it was trained to.
       calibration: images [k, h, w, c], as the function takes them, that show the ranges of its
         numbers for int8.
+      calibration_percentile: percent of these images whose least and largest numbers a range holds.
     """
 
     function: Callable[[Array], dict[str, Array]]
@@ -55,6 +56,7 @@ class Program:
     quantize: str | None = None
     calibration: np.ndarray | None = None
     rounds: bool = False
+    calibration_percentile: float = 100.0
 
     @property
     def is_raw(self) -> bool:
@@ -100,6 +102,7 @@ def build_program(
     probabilities: bool = False,
     quantize: str | None = None,
     calibration: np.ndarray | None = None,
+    calibration_percentile: float = 100.0,
     **options: Any,
 ) -> Program:
     """Make a function of images from a network: normalization folded, outputs named.
@@ -117,7 +120,7 @@ def build_program(
       batch_size: number of images; None for any.
       raw_images: take uint8 images in RGB, and normalize them inside.
       probabilities: apply the activation of `metadata.output` to logits.
-      quantize, calibration: see `Program`.
+      quantize, calibration, calibration_percentile: see `Program`.
       **options: fields of the model to set, such as `native=True`.
 
     Raises:
@@ -125,6 +128,8 @@ def build_program(
     """
     rounds = model.quantized
     _check_quantize(rounds, quantize, calibration)
+    held = calibration_percentile
+    check_value("calibration_percentile", held, 50 < held <= 100, "above 50, at most 100")
     if not model.folded:
         model, variables = fold_batch_norm(model, variables)
     model = model.clone(**options)
@@ -147,7 +152,7 @@ def build_program(
     calibrates = quantize == "int8" and not rounds
     shown = _check_calibration(calibration, images) if calibrates else None
     network = type(model).__name__
-    return Program(function, images, network, metadata, answer, quantize, shown, rounds)
+    return Program(function, images, network, metadata, answer, quantize, shown, rounds, held)
 
 
 def resized(metadata: Metadata, image_size: int | None) -> Metadata:

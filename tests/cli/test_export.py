@@ -83,6 +83,7 @@ def test_int8_is_calibrated_by_a_folder_of_images(export, tmp_path):
         (["--quantize", "int8", "--calibrate", "EMPTY"], 1, "EMPTY has no images"),
         (["--quantize", "int8", "--calibrate", "nothing_here"], 1, "nothing_here"),
         (["--quantize", "int8", "--calibrate", "digits", "--calibration-images", "0"], 2, "1 or"),
+        (["--calibration-percentile", "50"], 2, "is 50; accepted: above 50, at most 100"),
     ],
 )
 def test_int8_without_images_is_one_line(argv, status, message, export, tmp_path, monkeypatch):

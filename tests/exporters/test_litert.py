@@ -132,6 +132,21 @@ def test_int8_logits_are_those_of_float_within_steps_of_their_scale(in_integers)
     assert np.abs(logits - expected).max() < 0.1 * np.ptp(expected)
 
 
+@pytest.mark.parametrize("percentile", [100, 80])
+def test_a_range_holds_the_ends_of_a_percentage_of_the_images(
+    in_integers, network, metadata, percentile, tmp_path
+):
+    _, prepared = in_integers
+    shown = np.concatenate([prepared[:9], 20 * prepared[9:10]])
+    settings = {"calibration": shown, "calibration_percentile": percentile}
+    export(*network, tmp_path / "f", quantize="int8", metadata=metadata, **settings)
+    runner = Interpreter(model_path=str(tmp_path / "f")).get_signature_runner()
+    scale, _ = runner.get_input_details()["images"]["quantization"]
+    low = np.percentile(shown.min((1, 2, 3)), 100 - percentile)
+    high = np.percentile(shown.max((1, 2, 3)), percentile)
+    assert scale == pytest.approx((high - low) / 255, rel=1e-5)
+
+
 def test_int8_takes_raw_images(network, metadata, images, tmp_path):
     settings = {"raw_images": True, "probabilities": True, "metadata": metadata}
     export(*network, tmp_path / "f", quantize="int8", calibration=images, **settings)

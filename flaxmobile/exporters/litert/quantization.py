@@ -39,7 +39,9 @@ def halve_weights(flatbuffer: bytes) -> bytes:
         return bytes(work.quantize().quantized_model)
 
 
-def to_integers(flatbuffer: bytes, signature: str, images: np.ndarray) -> bytes:
+def to_integers(
+    flatbuffer: bytes, signature: str, images: np.ndarray, percentile: float = 100.0
+) -> bytes:
     """Compute in int8, inputs and outputs included: a scale for each output channel of a kernel.
 
     The range of every activation is the least and the largest number that the images give.
@@ -48,13 +50,13 @@ def to_integers(flatbuffer: bytes, signature: str, images: np.ndarray) -> bytes:
       flatbuffer: of a .tflite file.
       signature: name of its function.
       images: [n, h, w, c], as the file takes them.
+      percentile: percent of the images whose least number, and whose largest, is in the range.
 
     Raises:
       InputError: ai-edge-quantizer is not installed, or cannot quantize the network.
     """
     quantizer = _library()
     from ai_edge_quantizer import calibrator, recipe, recipe_manager
-    from ai_edge_quantizer.utils.qsv_utils import min_max_update
 
     settings, manager = recipe.static_wi8_ai8(), recipe_manager.RecipeManager()
     manager.load_quantization_recipe(settings)
@@ -62,15 +64,35 @@ def to_integers(flatbuffer: bytes, signature: str, images: np.ndarray) -> bytes:
     with _silence():
         try:
             # `Quantizer.calibrate` averages the ranges of the images, and cuts off what is wider.
-            ranges = calibrator.Calibrator(
-                flatbuffer, usable_cores(), qsv_update_func=min_max_update
-            )
+            ranges = calibrator.Calibrator(flatbuffer, usable_cores(), qsv_update_func=_append)
             ranges.calibrate({signature: data}, manager)
-            work = quantizer.Quantizer(flatbuffer, settings)
-            return bytes(work.quantize(ranges.get_model_qsvs()).quantized_model)
+            seen = ranges.get_model_qsvs()
+            joined = {name: _join(each, percentile) for name, each in seen.items()}
+            return bytes(quantizer.Quantizer(flatbuffer, settings).quantize(joined).quantized_model)
         except (ValueError, RuntimeError) as error:
             reason = first_line(error)
             raise InputError(f"the network cannot be computed in int8: {reason}") from error
+
+
+_Range = dict[str, Any]
+"""An activation's "min" and "max", or lists of those of several images."""
+_ENDS = ("min", "max")
+
+
+def _append(seen: _Range, of_an_image: _Range) -> _Range:
+    """Add the range that an image gives to those of the images before it."""
+    before = {end: seen[end] if isinstance(seen[end], list) else [seen[end]] for end in _ENDS}
+    return {end: [*before[end], of_an_image[end]] for end in _ENDS}
+
+
+def _join(seen: _Range, percentile: float) -> _Range:
+    """Return the range that holds the ends of a percentage of the images."""
+    if not isinstance(seen.get("min"), list):  # a constant's, or of one image
+        return seen
+    shares = zip(_ENDS, (100 - percentile, percentile), strict=True)
+    return {
+        end: np.percentile(seen[end], share, axis=0).astype(np.float32) for end, share in shares
+    }
 
 
 def _library() -> Any:

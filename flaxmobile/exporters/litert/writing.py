@@ -38,7 +38,8 @@ def write(program: Program, path: Path) -> None:
     if program.quantize == "float16":
         flatbuffer = halve_weights(flatbuffer)
     if program.calibration is not None:
-        flatbuffer = to_integers(flatbuffer, _SIGNATURE, program.calibration)
+        percentile = program.calibration_percentile
+        flatbuffer = to_integers(flatbuffer, _SIGNATURE, program.calibration, percentile)
     path.write_bytes(flatbuffer)
     files = {DESCRIPTION: to_text(program.describe())}
     attach(path, files if names is None else {_LABELS: "\n".join(names) + "\n", **files})
