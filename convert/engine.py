@@ -148,6 +148,6 @@ def obstacles(rule: Rule, model: Model) -> list[str]:
 
 def _accepted(rule: Rule) -> dict[str, list[Any]]:
     """Return the values that an origin's networks have, by option."""
-    names = dict.fromkeys(name for variant in rule.variants for name in variant)
-    varied = {name: [v[name] for v in rule.variants if name in v] for name in names}
-    return {**{name: [value] for name, value in rule.options.items()}, **varied}
+    networks = [{**rule.options, **variant} for variant in rule.variants]
+    names = dict.fromkeys(name for network in networks for name in network)
+    return {name: [each[name] for each in networks if name in each] for name in names}
