@@ -110,6 +110,8 @@ class BlazeBlock(nn.Module):
 class DecoderStep(nn.Module):
     """A finer map plus the coarser one, enlarged, filtered by double BlazeBlocks.
 
+    Read from the graph of MediaPipe's `face_detection_full_range`.
+
     Attributes:
       step: channels and number of blocks.
       kernel_size: of the blocks' depthwise convolutions.
@@ -140,6 +142,8 @@ class DecoderStep(nn.Module):
 
 class SpreadHead(nn.Module):
     """Numbers of four cells at once: 1×1 convolution, depthwise of stride 2, depth to space.
+
+    Read from the graph of MediaPipe's `face_detection_full_range_sparse`.
 
     Attributes:
       features: numbers per cell.
