@@ -9,7 +9,7 @@ from typing import Any
 from convert.published.loading import open_any_weights
 from flaxmobile.command.flags import parse
 from flaxmobile.errors import InputError
-from flaxmobile.registry import resolve_name
+from flaxmobile.registry import model_options, resolve_name
 from train import PROG
 from train.config import OF_ONE_CALL, Config, flag
 from train.recipes import check_recipe, get_recipe, recipe_for, scale_to_batch
@@ -51,6 +51,9 @@ def read_config(argv: Sequence[str], prog: str = PROG) -> Config:
         if first.init_from and not _gives(argv, "--model"):
             weights = open_any_weights(first.init_from)
             settings |= settings_of_weights(first.task, weights.model_name, weights.options)
+        name = first.model if _gives(argv, "--model") else settings.get("model", first.model)
+        if "alpha" not in model_options(resolve_name(name)):  # a recipe's for any network
+            settings.pop("alpha", None)
         defaults = Config(**{**settings, "recipe": recipe})
         config = _with_full_name(parse(Config, argv, prog, default=defaults))
         if recipe:

@@ -4,6 +4,7 @@ import pytest
 
 from flaxmobile import list_models
 from flaxmobile.errors import InputError
+from flaxmobile.registry import model_options
 from train.config import Config
 from train.flags import read_config
 from train.optimizers import make_schedule
@@ -30,6 +31,13 @@ def test_a_published_recipe_names_its_network(name):
 def test_flags_are_over_the_recipe():
     config = read_config(["--recipe", "torchvision-v2", "--weight-decay", "1e-5", "--epochs", "10"])
     assert (config.weight_decay, config.epochs, config.learning_rate) == (1e-5, 10, 0.045)
+
+
+@pytest.mark.parametrize("task", ["segment", "detect"])
+@pytest.mark.parametrize("name", list_models())
+def test_the_embedded_scenes_narrow_the_networks_that_have_a_width(name, task):
+    config = read_config(["--task", task, "--model", name])
+    assert config.alpha == (0.5 if "alpha" in model_options(name) else None)
 
 
 def test_a_recipe_of_another_network_is_refused():
