@@ -57,7 +57,8 @@ def parse(
         _refuse_unknown(prog, [arg for arg in names if names[arg] not in accepted], flags)
         _refuse(prog, _first_paragraph(errors.getvalue()))
     _refuse_unknown(prog, rest, flags)
-    return from_groups(config, parsed)
+    values: Config = from_groups(config, parsed)
+    return values
 
 
 def _refuse_unknown(prog: str, arguments: Sequence[str], flags: Sequence[str]) -> None:

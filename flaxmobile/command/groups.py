@@ -4,11 +4,9 @@ import dataclasses
 import inspect
 import re
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import docstring_parser
-
-Config = TypeVar("Config")
 
 _GROUP = "_of_one_class"
 """Attribute of the classes that `in_groups` makes."""
@@ -49,12 +47,11 @@ def in_groups(config: Any, hints: Mapping[str, Any], default: Any) -> type:
     )
 
 
-def from_groups(config: type[Config], parsed: Any) -> Config:
+def from_groups(config: Any, parsed: Any) -> Any:
     """Make a config from an object of the class that `in_groups` made of it."""
     groups = [parsed, *(each for each in vars(parsed).values() if hasattr(type(each), _GROUP))]
     values = {name: value for group in groups for name, value in vars(group).items()}
-    fields: Any = dataclasses.fields(config)  # type: ignore[arg-type]
-    return config(**{field.name: values[field.name] for field in fields})
+    return config(**{field.name: values[field.name] for field in dataclasses.fields(config)})
 
 
 def _title(owner: type) -> str:

@@ -168,6 +168,7 @@ class Backbone(nn.Module):
         if self.remat and train and stride >= REMAT_STRIDE:
             recomputed: tuple[Array, dict[str, Array]] = nn.remat(apply)(layer, x)
             return recomputed
+        # A quantized block finds the ranges that it shares by its path, which a chunk lacks.
         if self.chunk_bytes is None or train or self.quantized or self.is_initializing():
             return apply(layer, x)
         function = nn.apply(apply, layer.clone(parent=None))

@@ -162,12 +162,14 @@ class Network(Backbone):
                         updates=train and not self.frozen_norm,
                         momentum=self.norm_momentum,
                         marks=self.native and not train,
-                        shared=join_ranges(
-                            self.shared_ranges(), self.variables.get("batch_stats", {})
-                        ),
+                        shared=self._joined_ranges(),
                     )
                 )
             yield
+
+    def _joined_ranges(self) -> dict[tuple[str, ...], tuple[Any, Any]]:
+        joined = join_ranges(self.shared_ranges(), self.variables.get("batch_stats", {}))
+        return {(*self.path, *path): ends for path, ends in joined.items()}
 
     # Not `head`: `nnx.bridge.ToNNX` refuses methods called like a group of parameters.
     def finish(self, maps: Maps, train: bool) -> Any:

@@ -109,7 +109,7 @@ def keep_steps(x: Array, source: Array) -> Array:
 def join_ranges(
     groups: Sequence[Sequence[str]], statistics: Mapping[str, Any]
 ) -> dict[tuple[str, ...], tuple[Any, Any]]:
-    """Return the range of each block's output and of those in its group, by the range's path.
+    """Return the range of each block's output and of those in its group, by path in the network.
 
     Args:
       groups: of blocks whose outputs an int8 file has in one range, because it moves their numbers

@@ -6,7 +6,7 @@ from flax import linen as nn
 
 import flaxmobile
 from flaxmobile.layers.quantization import join_ranges, quantize, quantize_kernel, quantizing
-from tests.networks import short_model
+from tests.networks import random_variables, short_model
 
 
 class Identity(nn.Module):
@@ -107,3 +107,23 @@ def test_weights_with_ranges_are_exported_in_int8_without_calibration(settings, 
     settings = {"quantize": "int8"} | settings if "calibration" in settings else settings
     with pytest.raises(flaxmobile.InputError, match="without calibration"):
         flaxmobile.export(model, {}, tmp_path / "file", **settings)
+
+
+def test_ranges_are_shared_inside_a_larger_module_too():
+    class Larger(nn.Module):
+        network: nn.Module
+
+        def __call__(self, x):
+            return self.network(x)
+
+    model = short_model("shufflenet_v2", folded=True, quantized=True)
+    variables = random_variables(model)
+    x = np.random.default_rng(0).normal(size=(1, 32, 32, 3)).astype(np.float32)
+    variables |= jax.jit(lambda v: model.apply(v, x, train=True, mutable=["batch_stats"]))(
+        variables
+    )[1]
+    inside = {kind: {"network": tree} for kind, tree in variables.items()}
+    expected, found = jax.jit(lambda v, w: (model.apply(v, x), Larger(model).apply(w, x)))(
+        variables, inside
+    )
+    np.testing.assert_array_equal(found, expected)
