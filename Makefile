@@ -10,7 +10,7 @@ WORKERS ?= auto
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --max-worker-restart 0
 WITHOUT_PINS := litert-converter  # it pins an xdsl that excludes tyro's typing-extensions
 
-.PHONY: train test test-newest lint docs release-check web-check clean
+.PHONY: train test test-slow test-newest lint docs release-check web-check clean
 
 NEWEST := tests/test_compat.py tests/test_compiler.py tests/test_golden.py tests/test_registry.py \
 	tests/test_summary.py tests/weights tests/cli tests/command tests/exporters tests/inference \
@@ -22,6 +22,10 @@ train: $(VENV)/.installed
 
 test: $(VENV)/.installed-test
 	$(PYTEST)
+
+# Whole runs with the defaults; `make test-slow SLOW="-k digits"` chooses.
+test-slow: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -m slow -rA --durations=0 $(SLOW) tests/slow
 
 test-newest: $(VENV)/.installed-newest
 	$(PYTEST) $(NEWEST)
