@@ -17,6 +17,7 @@ from flaxmobile.detection.boxes import clip_boxes, decode_boxes
 from flaxmobile.errors import InputError, check_value
 from flaxmobile.folding import fold_batch_norm
 from flaxmobile.layers import Model
+from flaxmobile.layers.resizing import composite_resizing
 from flaxmobile.models.blazeface import BlazeFace
 from flaxmobile.outputs import OUTPUTS, default_output
 from flaxmobile.sizes import size_text
@@ -144,7 +145,9 @@ def build_program(
 
     def function(images: Array) -> dict[str, Array]:
         x = preprocessing.normalize(images) if raw_images else images
-        return _named(model, model.apply(variables, x), size, answer)
+        with composite_resizing(model.native):
+            outputs = model.apply(variables, x)
+        return _named(model, outputs, size, answer)
 
     (n,) = jax.export.symbolic_shape("n") if batch_size is None else (batch_size,)
     dtype = jnp.uint8 if raw_images else jnp.float32

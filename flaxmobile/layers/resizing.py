@@ -1,9 +1,29 @@
 """Resizing of feature maps: by the nearest pixel, and by bilinear interpolation."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+
+INTERPOLATION = "odml.upsample_bilinear2d"
+"""Name of the composite operation that LiteRT's converter turns into RESIZE_BILINEAR."""
+
+_composite: ContextVar[bool] = ContextVar("composite_resizing", default=False)
+
+
+@contextmanager
+def composite_resizing(enabled: bool = True) -> Iterator[None]:
+    """Trace `resize` as one composite operation, for converters: JAX cannot differentiate it."""
+    token = _composite.set(enabled)
+    try:
+        yield
+    finally:
+        _composite.reset(token)
 
 
 def enlarge(x: Array, height: int, width: int) -> Array:
@@ -32,7 +52,16 @@ def resize(x: Array, like: Array) -> Array:
     height, width = like.shape[1:3]
     if x.shape[1:3] == (height, width):
         return x
-    shape = (x.shape[0], height, width, x.shape[3])
     if x.shape[1:3] == (1, 1):
-        return jnp.broadcast_to(x, shape)
-    return jax.image.resize(x, shape, "bilinear", antialias=False)
+        return jnp.broadcast_to(x, (x.shape[0], height, width, x.shape[3]))
+    size = height, width
+
+    def interpolate(x: Array, **_: Any) -> Array:
+        return jax.image.resize(x, (x.shape[0], *size, x.shape[3]), "bilinear", antialias=False)
+
+    if not _composite.get():
+        return interpolate(x)
+    resized: Array = lax.composite(interpolate, INTERPOLATION)(
+        x, size=np.asarray(size), align_corners=False, is_nchw_op=False
+    )
+    return resized

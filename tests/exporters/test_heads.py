@@ -54,3 +54,5 @@ def test_segmenters_have_one_operator_for_each_layer(tmp_path):
     found = operators((tmp_path / "file").read_bytes())
     assert found.count("DEPTHWISE_CONV_2D") == 17
     assert found.count("LOGISTIC") == 1
+    assert found.count("RESIZE_BILINEAR") == 2
+    assert set(found).isdisjoint({"BATCH_MATMUL", "FULLY_CONNECTED", "TRANSPOSE", "RESHAPE"})

@@ -8,7 +8,7 @@ import numpy as np
 from flaxmobile.errors import InputError
 from flaxmobile.exporters.onnx.graph import Graph, Value, channels_first
 from flaxmobile.exporters.onnx.merging import merge
-from flaxmobile.exporters.onnx.operators import RULES
+from flaxmobile.exporters.onnx.operators import COMPOSITES, RULES
 
 _ELEMENTWISE = {
     "abs": "Abs", "add": "Add", "div": "Div", "eq": "Equal", "erf": "Erf", "exp": "Exp",
@@ -41,8 +41,10 @@ def lower(
 
 def _lower_one(graph: Graph, equation: Any, inputs: list[Value]) -> Sequence[Value]:
     name, params = equation.primitive.name, equation.params
+    if name == "composite" and (rule := COMPOSITES.get(params["name"])):
+        return [rule(graph, equation, *inputs)]
     inner = params.get("jaxpr", params.get("call_jaxpr"))
-    if inner is not None:  # of jit, or of a function with its own gradient
+    if inner is not None:  # of jit, of a composite, or of a function with its own gradient
         return lower(graph, inner.jaxpr, inner.consts, inputs)
     if all(isinstance(value, np.ndarray) for value in inputs):
         return _compute(equation, inputs)

@@ -8,6 +8,7 @@ import numpy as np
 
 from flaxmobile.errors import InputError
 from flaxmobile.exporters.onnx.graph import Graph, Value, channels_first, channels_last
+from flaxmobile.layers.resizing import INTERPOLATION
 
 Rule = Callable[..., Value | list[Value]]
 
@@ -201,6 +202,15 @@ def _stored(axes: list[str]) -> list[str]:
     return [axes[axis] for axis in channels_first(len(axes))]
 
 
+def _interpolate(graph: Graph, equation: Any, x: Value) -> Value:
+    """Resize images by bilinear interpolation; centres of pixels lie between their edges."""
+    size = equation.outvars[0].aval.shape[1:3]
+    return graph.add(
+        "Resize", x, "", "", np.asarray(size), axes=[2, 3], mode="linear",
+        coordinate_transformation_mode="half_pixel",
+    )  # fmt: skip
+
+
 def _cast(graph: Graph, equation: Any, x: Value) -> Value:
     from onnx import helper
 
@@ -251,3 +261,6 @@ RULES: Mapping[str, Rule] = {
     "transpose": _permute,
 }
 """Primitive -> what it appends to the graph, from the equation and its inputs."""
+
+COMPOSITES: Mapping[str, Rule] = {INTERPOLATION: _interpolate}
+"""Name of a composite operation that has an operator -> what it appends."""
