@@ -74,6 +74,15 @@ def is_in_cluster() -> bool:
     return any(not kind.opt_in_only_method and kind.is_env_present() for kind in kinds)
 
 
+def composite_attributes(equation: Any) -> dict[str, Any]:
+    """Return the attributes of a composite operation in a jaxpr, by name.
+
+    JAX keeps them flattened, with arrays in a hashable cover.
+    """
+    attributes = equation.params["attributes"]
+    return {name: getattr(leaf, "val", leaf) for name, (leaf,), _ in attributes}
+
+
 def make_checkpoint_handler(part: int) -> Any:
     """Make a handler of pytrees for Orbax that writes NumPy arrays `part` bytes at a time.
 

@@ -28,7 +28,10 @@ from flaxmobile.files import written_at_once
 from flaxmobile.summary import summarize
 from flaxmobile.tasks import HEADS, build, default_image_size, published_options, resolve_name
 
-PEERS = ("flax", "keras", "torch", "torch-compiled", "onnxruntime", "onnx", "litert", "litert-int8")
+PEERS = (
+    "flax", "keras", "torch", "torch-compiled", "onnxruntime", "onnx", "onnx-int8", "litert",
+    "litert-int8",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +60,7 @@ class Config:
     against: str = "flax,torch,onnxruntime"
     """Peers, separated by commas: flax (plain Flax layers), keras (on JAX), torch (torchvision or
     timm, eager, channels_last), torch-compiled, onnxruntime (torch's graph); our own exports onnx
-    (in ONNX Runtime), litert and litert-int8; or none."""
+    and onnx-int8 (in ONNX Runtime), litert and litert-int8; or none."""
     options: tuple[str, ...] = ()
     """Options of the networks, such as alpha=0.5."""
     rounds: int = 10

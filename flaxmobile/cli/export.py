@@ -36,8 +36,8 @@ class Config:
     """litert for phones (.tflite), onnx for ONNX Runtime, stablehlo for JAX without flaxmobile's
     networks, saved_model for TensorFlow Serving."""
     quantize: Literal["float16", "int8"] | None = None
-    """float16 stores weights in half the bytes, for litert and onnx. int8 stores them in a quarter
-    and computes in int8, for litert; it needs --calibrate, unless the weights were trained with
+    """For litert and onnx: float16 stores weights in half the bytes; int8 stores them in a quarter
+    and computes in int8. It needs --calibrate, unless the weights were trained with
     --quantize int8."""
     calibrate: Annotated[str | None, tyro.conf.arg(metavar="FOLDER|DATASET")] = None
     """Images that show the ranges of the activations for int8: a folder of images, or a data set as
@@ -46,7 +46,7 @@ class Config:
     """How many of them, evenly spaced. A range is the least and the largest number that occurs."""
     calibration_percentile: float = 100.0
     """Percent of them whose least number, and whose largest, is in a range; 99.5 cuts off what 1 of
-    200 images reaches."""
+    200 images reaches. For litert."""
     image_size: int | None = None
     """Side of the images in pixels; by default that of the weights."""
     batch_size: Annotated[str, tyro.conf.arg(metavar="N|dynamic")] = "1"

@@ -39,7 +39,7 @@ _NATIVE = {"native": True, "dtype": jnp.float32}
 
 FORMATS: Mapping[str, Format] = {
     "litert": Format(litert.write, _NATIVE, takes_any_batch=False, quantize=QUANTIZE),
-    "onnx": Format(onnx.write, _NATIVE, quantize=("float16",)),
+    "onnx": Format(onnx.write, _NATIVE, quantize=QUANTIZE),
     "stablehlo": Format(stablehlo.write),
     "saved_model": Format(saved_model.write),
 }
@@ -80,13 +80,13 @@ def export(
         out before, by `metadata.preprocessing.crop`.
       probabilities: apply the metadata's output activation to the logits.
       quantize: "float16" halves a LiteRT or ONNX file; the arithmetic stays in float32. "int8"
-        makes a LiteRT file a quarter as large; it computes in int8, inputs and outputs included,
+        makes it a quarter as large; it computes in int8, in LiteRT inputs and outputs included,
         except that raw images stay uint8.
       calibration: for int8, images [k, h, w, c] as the file takes them: uint8 if they are raw,
         otherwise normalized. A hundred of those that the network was trained on are enough. Each
         activation's range is the least and the largest number that they give.
       calibration_percentile: percent of these images whose least number, and whose largest, is in
-        the range; below 100, what few images reach is cut off.
+        the range; below 100, what few images reach is cut off. For LiteRT.
 
     Raises:
       InputError: the output exists, a library is missing, or the network or the format does not

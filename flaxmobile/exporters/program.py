@@ -204,8 +204,8 @@ def _check(model: Model, size: tuple[int, int], batch_size: int | None, raw_imag
 def _check_quantize(rounds: bool, quantize: str | None, calibration: Any) -> None:
     if rounds and (quantize != "int8" or calibration is not None):
         raise InputError(
-            "the weights were trained with the ranges of an int8 file: export them to litert with "
-            "quantize int8, without calibration"
+            "the weights were trained with the ranges of an int8 file: export them to litert or "
+            "onnx with quantize int8, without calibration"
         )
 
 

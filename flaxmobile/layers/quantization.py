@@ -21,6 +21,8 @@ from flaxmobile.layers.activations import Activation, is_clamp
 
 LEAST, MOST = -128, 127
 """Integers of an activation. Kernels leave out the least, so that 0 is in the middle."""
+FAKE_QUANT = "quant.fake_quant"
+"""Name of the composite operation that LiteRT's converter turns into integers."""
 _SMALLEST = 1e-9
 """Smallest width of a range: one that has seen nothing but 0 has steps too."""
 
@@ -240,13 +242,13 @@ def _round(x: Array, steps: Steps, least: int) -> Array:
 
 
 def _mark(x: Array, steps: Steps, least: int, **axis: int) -> Array:
-    """Round by the composite operation that LiteRT's converter turns into integers."""
+    """Round by a composite operation, which converters turn into integers."""
     numbers = Steps(*(np.asarray(value, np.float32) for value in steps))
 
     def fake_quant(x: Array, **_: Any) -> Array:
         return _round(x, numbers, least)
 
-    rounded: Array = lax.composite(fake_quant, name="quant.fake_quant")(
+    rounded: Array = lax.composite(fake_quant, name=FAKE_QUANT)(
         x,
         dtype="i8",
         narrow_range=least > LEAST,

@@ -332,4 +332,4 @@ class MobileNetV4(ScaledNetwork):
         x = keep_steps(pooled[:, None, None, :], pooled)  # [n, 1, 1, 960]
         head = self.unit()(HEAD_CHANNELS, activation=relu, dtype=x.dtype, name="head")
         x = head(x, train)
-        return self.logits(keep_steps(x[:, 0, 0], x), train)
+        return self.logits(keep_steps(x.squeeze((1, 2)), x), train)

@@ -68,7 +68,7 @@ def test_candidates_run_in_turn_and_compute_the_same(monkeypatch):
         assert result.median > 0
 
 
-@pytest.mark.parametrize("name", ["onnx", "litert", "litert-int8"])
+@pytest.mark.parametrize("name", ["onnx", "onnx-int8", "litert", "litert-int8"])
 def test_exported_files_compute_the_same(name):
     own, other = CANDIDATES["flaxmobile"](job()), CANDIDATES[name](job(name))
     own.prepare()

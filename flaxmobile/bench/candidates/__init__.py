@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 from flaxmobile.bench.candidates import pipelines
 from flaxmobile.bench.candidates.base import Candidate, Missing
-from flaxmobile.bench.candidates.exported import Litert, LitertInt8, Onnx
+from flaxmobile.bench.candidates.exported import Litert, LitertInt8, Onnx, OnnxInt8
 from flaxmobile.bench.candidates.in_jax import flax, ours
 from flaxmobile.bench.candidates.in_keras import KerasNetwork
 from flaxmobile.bench.candidates.in_torch import OnnxRuntime, TorchNetwork, torch_compiled
@@ -22,6 +22,7 @@ CANDIDATES: Mapping[str, Build] = {
     "torch-compiled": torch_compiled,
     "onnxruntime": OnnxRuntime,
     "onnx": Onnx,
+    "onnx-int8": OnnxInt8,
     "litert": Litert,
     "litert-int8": LitertInt8,
 }

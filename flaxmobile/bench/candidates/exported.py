@@ -18,6 +18,10 @@ from flaxmobile.tasks import DETECTORS
 _OUTPUT = "logits"
 
 
+_LOST = 0.25
+"""What 8 bits lose in networks of random weights, of the largest logit."""
+
+
 class Exported(Candidate):
     """A file that `flaxmobile.export` wrote."""
 
@@ -99,8 +103,8 @@ class LitertInt8(Litert):
         return (outputs.astype(np.float32) - zero) * np.float32(scale)
 
     def tolerance(self, job: Job) -> float:
-        """Accept what 8 bits lose in networks of random weights."""
-        return 0.25
+        """Accept what 8 bits lose."""
+        return _LOST
 
 
 class Onnx(Exported):
@@ -118,3 +122,13 @@ class Onnx(Exported):
         """Infer."""
         logits: np.ndarray = self._session.run([_OUTPUT], {"images": self._images})[0]
         return logits
+
+
+class OnnxInt8(Onnx):
+    """ONNX Runtime on a file that computes in int8."""
+
+    quantize = "int8"
+
+    def tolerance(self, job: Job) -> float:
+        """Accept what 8 bits lose."""
+        return _LOST

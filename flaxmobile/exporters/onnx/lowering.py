@@ -8,7 +8,7 @@ import numpy as np
 from flaxmobile.errors import InputError
 from flaxmobile.exporters.onnx.graph import Graph, Value, channels_first
 from flaxmobile.exporters.onnx.merging import merge
-from flaxmobile.exporters.onnx.operators import COMPOSITES, RULES
+from flaxmobile.exporters.onnx.operators import RULES
 
 _ELEMENTWISE = {
     "abs": "Abs", "add": "Add", "div": "Div", "eq": "Equal", "erf": "Erf", "exp": "Exp",
@@ -41,18 +41,20 @@ def lower(
 
 def _lower_one(graph: Graph, equation: Any, inputs: list[Value]) -> Sequence[Value]:
     name, params = equation.primitive.name, equation.params
-    if name == "composite" and (rule := COMPOSITES.get(params["name"])):
-        return [rule(graph, equation, *inputs)]
+    constant = all(isinstance(value, np.ndarray) for value in inputs)
+    rule = RULES.get(params["name"] if name == "composite" else name)
     inner = params.get("jaxpr", params.get("call_jaxpr"))
-    if inner is not None:  # of jit, of a composite, or of a function with its own gradient
+    if inner is not None and (
+        rule is None or constant
+    ):  # of jit, of a composite, or of a function with its own gradient
         return lower(graph, inner.jaxpr, inner.consts, inputs)
-    if all(isinstance(value, np.ndarray) for value in inputs):
+    if constant:
         return _compute(equation, inputs)
     if name in _ELEMENTWISE:
         return [_elementwise(graph, name, list(map(_operand, inputs)))]
-    if name not in RULES:
+    if rule is None:
         raise InputError(f"ONNX export does not know the operation {name} of the network")
-    result = RULES[name](graph, equation, *inputs)
+    result = rule(graph, equation, *inputs)
     return result if isinstance(result, list) else [result]
 
 

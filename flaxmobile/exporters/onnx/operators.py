@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from flaxmobile.compat import composite_attributes
 from flaxmobile.errors import InputError
 from flaxmobile.exporters.onnx.graph import Graph, Value, channels_first, channels_last
+from flaxmobile.layers.quantization import FAKE_QUANT
 from flaxmobile.layers.resizing import INTERPOLATION
 
 Rule = Callable[..., Value | list[Value]]
@@ -211,6 +213,14 @@ def _interpolate(graph: Graph, equation: Any, x: Value) -> Value:
     )  # fmt: skip
 
 
+def _round(graph: Graph, equation: Any, x: Value) -> Value:
+    """Round an activation to the steps of its range."""
+    steps = composite_attributes(equation)
+    scale, zero = np.float32(steps["scale"].item()), np.int8(steps["zero_point"].item())
+    ends = np.asarray(scale), np.asarray(zero)
+    return graph.add("DequantizeLinear", graph.add("QuantizeLinear", x, *ends), *ends)
+
+
 def _cast(graph: Graph, equation: Any, x: Value) -> Value:
     from onnx import helper
 
@@ -259,8 +269,7 @@ RULES: Mapping[str, Rule] = {
     "squeeze": _reshape,
     "stop_gradient": _same,
     "transpose": _permute,
+    FAKE_QUANT: _round,
+    INTERPOLATION: _interpolate,
 }
-"""Primitive -> what it appends to the graph, from the equation and its inputs."""
-
-COMPOSITES: Mapping[str, Rule] = {INTERPOLATION: _interpolate}
-"""Name of a composite operation that has an operator -> what it appends."""
+"""Primitive, or name of a composite -> what it appends, from the graph, equation and inputs."""

@@ -9,6 +9,7 @@ import numpy as np
 from flaxmobile.errors import InputError, pip_install
 from flaxmobile.exporters.onnx.graph import Graph, channels_first, channels_last
 from flaxmobile.exporters.onnx.lowering import lower
+from flaxmobile.exporters.onnx.quantization import calibrate, store_integers
 from flaxmobile.exporters.program import IMAGES, Program
 from flaxmobile.versions import __version__
 
@@ -36,6 +37,7 @@ def write(program: Program, path: Path) -> None:
         _rename(graph, last, name)
     graph.keep_only(outputs)
     widening = _halve_weights(graph) if program.quantize == "float16" else []
+    widening += store_integers(graph) if program.rounds else []
     model = onnx.helper.make_model(
         onnx.helper.make_graph(
             [*widening, *graph.nodes.values()],
@@ -50,6 +52,10 @@ def write(program: Program, path: Path) -> None:
         producer_version=__version__,
     )
     onnx.helper.set_model_props(model, program.describe_in_text())
+    if program.calibration is not None:
+        count = program.images.shape[0]
+        size = count if isinstance(count, int) else 1
+        model = calibrate(model, program.calibration, size, program.calibration_percentile)
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString())
 

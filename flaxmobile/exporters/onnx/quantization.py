@@ -1,0 +1,117 @@
+"""ONNX files in int8: with the ranges that images give, or those of training."""
+
+import contextlib
+import logging
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flaxmobile.errors import InputError, first_line, pip_install
+from flaxmobile.exporters.onnx.graph import Graph
+from flaxmobile.exporters.program import IMAGES
+
+_MOST = 127
+"""Largest integer of a kernel; the least is left out, so that 0 is in the middle."""
+
+
+def calibrate(model: Any, images: np.ndarray, batch_size: int, percentile: float) -> Any:
+    """Round kernels and activations to int8 by ONNX Runtime: a scale for each output channel.
+
+    The range of every activation is the least and the largest number that the images give. Input
+    and output stay as they are.
+
+    Args:
+      model: an ONNX model, a ModelProto.
+      images: [k, h, w, c], as the model takes them.
+      batch_size: number of images that it takes at once.
+      percentile: 100, see `flaxmobile.export`.
+
+    Raises:
+      InputError: onnxruntime is not installed, or cannot quantize the network; another percentile.
+    """
+    if percentile != 100:
+        raise InputError(f"calibration_percentile is {percentile:g}; accepted for onnx: 100")
+    try:
+        from onnxruntime import quantization
+    except ImportError:
+        raise InputError(f"int8 of ONNX needs onnxruntime: {pip_install('export')}") from None
+    import onnx
+
+    padded = np.resize(images, (-(-len(images) // batch_size) * batch_size, *images.shape[1:]))
+    batches = iter(np.split(padded, len(padded) // batch_size))
+
+    class Reader(quantization.CalibrationDataReader):
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            batch = next(batches, None)
+            return None if batch is None else {IMAGES: batch}
+
+    with tempfile.TemporaryDirectory() as folder, _silence():
+        rounded = Path(folder) / "int8.onnx"
+        try:
+            quantization.quantize_static(
+                model,
+                rounded,
+                Reader(),
+                per_channel=True,
+                activation_type=quantization.QuantType.QInt8,
+                weight_type=quantization.QuantType.QInt8,
+            )
+        except (ValueError, RuntimeError) as error:
+            reason = first_line(error)
+            raise InputError(f"the network cannot be computed in int8: {reason}") from error
+        result = onnx.load(rounded)
+    onnx.helper.set_model_props(result, {each.key: each.value for each in model.metadata_props})
+    return result
+
+
+def store_integers(graph: Graph) -> list[Any]:
+    """Store the rounded kernels of a network as int8, and biases behind rounded inputs as int32.
+
+    Returns:
+      The nodes that turn them into numbers; runtimes compute in integers instead.
+    """
+    nodes: list[Any] = []
+    for node in list(graph.nodes.values()):
+        if node.op_type not in ("Conv", "Gemm", "MatMul"):
+            continue
+        kernel = graph.constants[node.input[1]]
+        axis = 0 if node.op_type == "Conv" else 1
+        others = tuple(each for each in range(kernel.ndim) if each != axis)
+        largest = np.abs(kernel).max(others)
+        steps = np.where(largest > 0, largest, 1).astype(np.float32) / np.float32(_MOST)
+        wide = np.expand_dims(steps, others)
+        nodes += _stored(graph, node, 1, np.rint(kernel / wide).astype(np.int8), steps, axis)
+        before = graph.made_by(node.input[0], "DequantizeLinear")
+        if len(node.input) > 2 and before:
+            products = np.asarray(before[0][1], np.float32) * steps
+            integers = np.rint(graph.constants[node.input[2]] / products).astype(np.int32)
+            nodes += _stored(graph, node, 2, integers, products, 0)
+    used = {name for node in (*nodes, *graph.nodes.values()) for name in node.input}
+    graph.constants = {name: array for name, array in graph.constants.items() if name in used}
+    return nodes
+
+
+def _stored(
+    graph: Graph, node: Any, place: int, integers: np.ndarray, steps: np.ndarray, axis: int
+) -> list[Any]:
+    """Let an input of a node be integers times steps."""
+    from onnx import helper
+
+    name = f"{node.name}_{place}"
+    graph.constants[f"{name}_integers"], graph.constants[f"{name}_steps"] = integers, steps
+    node.input[place] = name
+    inputs = [f"{name}_integers", f"{name}_steps"]
+    return [helper.make_node("DequantizeLinear", inputs, [name], name, axis=axis)]
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keep advice about a preparation that these files do not need to the library."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
