@@ -2,6 +2,8 @@
 
 import hashlib
 import http.client
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 from urllib.error import HTTPError, URLError
@@ -53,8 +55,7 @@ def download(url: str, path: Path, digest: Digest) -> None:
     if path.is_file() and digest.fits(path):
         return
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with written_at_once(path) as draft:
+        with _folder_of(path), written_at_once(path) as draft:
             with draft.open("wb") as file:
                 _transfer(url, file)
             if not digest.fits(draft):
@@ -64,6 +65,20 @@ def download(url: str, path: Path, digest: Digest) -> None:
                 )
     except (*_BROKEN, OSError) as error:
         raise InputError(_explain(url, path, error)) from None
+
+
+@contextmanager
+def _folder_of(path: Path) -> Iterator[None]:
+    """Make the folder of a file; what was made goes again if the file does not come."""
+    made = [folder for folder in path.parents if not folder.exists()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        for folder in made:
+            with suppress(OSError):  # another process has put a file there
+                folder.rmdir()
+        raise
 
 
 def _transfer(url: str, file: BinaryIO) -> None:

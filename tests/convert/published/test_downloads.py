@@ -112,13 +112,15 @@ def full(server, monkeypatch):
 def test_after_a_failure_the_cache_is_as_it_was(
     server, published, tmp_path, monkeypatch, fault, before
 ):
-    message, path = fault(server, monkeypatch), tmp_path / "a"
+    message, path = fault(server, monkeypatch), tmp_path / "cache" / "files" / "a"
     if before is not None:
+        path.parent.mkdir(parents=True)
         path.write_bytes(before)
     with pytest.raises(InputError, match=message) as caught:
         download(published[0], path, published[1])
     assert "\n" not in str(caught.value)
     assert [file.read_bytes() for file in kept(tmp_path)] == [before] * (before is not None)
+    assert path.parents[1].exists() == (before is not None)
 
 
 def test_two_processes_do_not_disturb_each_other(server, published, tmp_path):
