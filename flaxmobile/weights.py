@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from flaxmobile.buckets import fetch_directory, is_url
 from flaxmobile.compat import make_checkpoint_handler
 from flaxmobile.errors import InputError, first_line, unknown
 from flaxmobile.files import written_at_once
@@ -77,7 +78,7 @@ class WeightsDirectory:
         """Read the variables, see `load_weights`."""
         self._check_files()
         expected = abstract_variables(self.model)
-        with ocp.StandardCheckpointer(multiprocessing_options=_alone()) as checkpointer:
+        with ocp.StandardCheckpointer(multiprocessing_options=alone()) as checkpointer:
             path = (self.path / _VARIABLES).absolute()
             stored = checkpointer.metadata(path).item_metadata.tree
             check_variables(expected, stored, str(self.path))
@@ -149,7 +150,7 @@ def save_weights(
         directory.parent.mkdir(parents=True, exist_ok=True)
         with written_at_once(directory) as draft:
             handler = make_checkpoint_handler(_PART)
-            with ocp.Checkpointer(handler, multiprocessing_options=_alone()) as checkpointer:
+            with ocp.Checkpointer(handler, multiprocessing_options=alone()) as checkpointer:
                 checkpointer.save(draft.absolute() / _VARIABLES, variables)
             description["sha256"] = {name: _sha256(draft / name) for name in _files(draft)}
             (draft / _DESCRIPTION).write_text(_to_json(description))
@@ -175,12 +176,16 @@ def _to_json(description: Tree) -> str:
 
 
 def open_weights(directory: str | os.PathLike[str]) -> WeightsDirectory:
-    """Read model.json of a weights directory.
+    """Read model.json of a weights directory, which may be one in a bucket (gs://BUCKET/RUN/best).
 
     Raises:
       InputError: not a weights directory, or its model.json is damaged.
     """
-    path = Path(directory)
+    if is_url(directory):
+        path = fetch_directory(os.fspath(directory))
+        drop_strangers(path)
+    else:
+        path = Path(directory)
     description = _read_description(path)
     try:
         model = build(description["model"], **description["options"])
@@ -252,7 +257,16 @@ def _read_description(directory: Path) -> Tree:
     return description
 
 
-def _alone() -> ocp.options.MultiprocessingOptions:
+def drop_strangers(directory: Path) -> None:
+    """Remove the files that model.json does not list, which a copy meets while it changes."""
+    path = directory / _DESCRIPTION
+    if path.is_file():
+        listed = {_DESCRIPTION, *_read_description(directory)["sha256"]}
+        for name in {*_files(directory)} - listed:
+            (directory / name).unlink()
+
+
+def alone() -> ocp.options.MultiprocessingOptions:
     """Let Orbax wait for no other process of `jax.distributed`."""
     index = jax.process_index()
     return ocp.options.MultiprocessingOptions(primary_host=index, active_processes={index})

@@ -13,6 +13,7 @@ from orbax.checkpoint import checkpoint_managers as policies
 
 from flaxmobile.errors import InputError, first_line
 from flaxmobile.trees import PyTree, as_tuples, named_leaves
+from flaxmobile.weights import alone
 from train import hosts
 
 
@@ -40,16 +41,23 @@ class Checkpoints:
     a killed run leaves, has another name and is removed at the next start.
     """
 
-    def __init__(self, directory: Path, keep: int = 2) -> None:
-        """Open or make the directory, to keep the newest `keep` states and that of the best."""
+    def __init__(self, directory: Path, keep: int = 2, *, own: bool = False) -> None:
+        """Open or make the directory, to keep the newest `keep` states and that of the best.
+
+        With `own` each process has a directory of its own, otherwise they share one.
+        """
         self.directory = directory
+        self._renames = own or hosts.is_first()
         self._best = _KeepBest()
         newest = policies.LatestN(n=keep)
+        directory.mkdir(exist_ok=True)  # Orbax makes none that processes do not share
         self._manager = ocp.CheckpointManager(
             directory.absolute(),
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=policies.AnyPreservationPolicy([newest, self._best]),
                 cleanup_tmp_directories=True,
+                create=False,
+                multiprocessing_options=alone() if own else ocp.options.MultiprocessingOptions(),
             ),
         )
 
@@ -107,7 +115,7 @@ class Checkpoints:
                 damaged[step] = first_line(error)
                 continue
             hosts.wait_for_all()  # they read the damaged ones too
-            for bad in damaged if hosts.is_first() else ():
+            for bad in damaged if self._renames else ():
                 path = self.directory / str(bad)
                 path.rename(path.with_suffix(".damaged"))
             hosts.wait_for_all()

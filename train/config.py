@@ -1,11 +1,11 @@
 """Settings of a run, as its config.json keeps them."""
 
 import dataclasses
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import tyro
 
+from flaxmobile.buckets import check_url, is_url
 from flaxmobile.command.options import read_options
 from flaxmobile.errors import InputError
 from flaxmobile.tasks import build
@@ -51,7 +51,7 @@ class Config(TaskSettings, DataSettings, OptimizationSettings, HostSettings, Pla
     options: tuple[str, ...] = ()
     """More options of the network, such as groups=8 or aux_logits=true."""
     output: str | None = None
-    """Directory of the run; by default runs/<model>-<dataset>-<time>."""
+    """Directory of the run, or gs://BUCKET/RUN; by default runs/<model>-<dataset>-<time>."""
     image_size: int | None = None
     """Height and width of the input in pixels; by default the dataset's (digits: 64) or the
     network's, but at least the network's minimum."""
@@ -153,11 +153,8 @@ class Config(TaskSettings, DataSettings, OptimizationSettings, HostSettings, Pla
             raise InputError("--best-by map needs --multi-label")
         if self.track:
             check_tracker(self.track)
-        if self.output and "://" in self.output:
-            raise InputError(
-                f"--output is {self.output}; accepted: a directory. A bucket can be mounted as "
-                "one, with gcsfuse for example"
-            )
+        if self.output and is_url(self.output):
+            check_url(self.output)
         if self.resume and not self.output:
             raise InputError("--resume needs --output: the directory of the run to continue")
 
@@ -201,7 +198,7 @@ class Config(TaskSettings, DataSettings, OptimizationSettings, HostSettings, Pla
     def weights(self) -> str | None:
         """Weights directory to start from, or the best one of the run to evaluate."""
         if self.init_from is None and self.eval_only and self.output:
-            return str(Path(self.output) / "best")
+            return f"{self.output.rstrip('/')}/best"
         return self.init_from
 
     def to_json(self) -> dict[str, Any]:

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from convert.published.loading import open_any_weights
+from flaxmobile.buckets import is_url, open_bucket
 from flaxmobile.command.flags import parse
 from flaxmobile.errors import InputError
 from flaxmobile.registry import model_options, resolve_name
 from train import PROG
 from train.config import OF_ONE_CALL, Config, flag
+from train.mirror import newest_copy
 from train.recipes import check_recipe, get_recipe, recipe_for, scale_to_batch
 from train.tasks.settings import settings_of_weights, task_defaults
 
@@ -34,7 +36,7 @@ def read_config(argv: Sequence[str], prog: str = PROG) -> Config:
     # The first pass finds the recipe or the run; the second shows its values as defaults in --help.
     first = parse(Config, [word for word in argv if word not in ("-h", "--help")], prog)
     continues = first.output and (first.resume or first.eval_only)
-    saved = load_config(Path(str(first.output))) if continues else None
+    saved = load_config(_run_directory(first)) if continues else None
     if saved is not None:
         if first.eval_only:  # evaluates the run's weights, not those it began with
             saved = dataclasses.replace(saved, init_from=None)
@@ -65,6 +67,13 @@ def read_config(argv: Sequence[str], prog: str = PROG) -> Config:
     return config
 
 
+def _run_directory(config: Config) -> Any:
+    output = str(config.output)
+    if not is_url(output):
+        return Path(output)
+    return open_bucket(output) if config.eval_only else newest_copy(output)
+
+
 def _gives(argv: Sequence[str], name: str) -> bool:
     return any(word.partition("=")[0] == name for word in argv)
 
@@ -73,8 +82,8 @@ def _with_full_name(config: Config) -> Config:
     return dataclasses.replace(config, model=resolve_name(config.model))
 
 
-def load_record(output: Path) -> dict[str, Any] | None:
-    """Read the config.json of a run; None if there is no run yet.
+def load_record(output: Any) -> dict[str, Any] | None:
+    """Read the config.json of a run in a directory (`Path`); None if there is no run yet.
 
     Raises:
       InputError: it is damaged.
@@ -90,7 +99,7 @@ def load_record(output: Path) -> dict[str, Any] | None:
     return record
 
 
-def load_config(output: Path) -> Config | None:
+def load_config(output: Any) -> Config | None:
     """Read the settings of a run; None if there is no run yet.
 
     Raises:

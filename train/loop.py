@@ -16,6 +16,7 @@ from train.checkpoints import Checkpoints, Progress
 from train.config import Config
 from train.data.pipeline import Batches, train_batches
 from train.evaluation import evaluate, report_test
+from train.mirror import Mirror, open_mirror
 from train.output import check_output, data_changes, make_output, owning, update_output
 from train.profiling import Profile
 from train.reporting import Reporter, StepLines, describe, open_reporter
@@ -34,18 +35,20 @@ def train(config: Config) -> int:
     if jax.default_backend() == "cpu":
         keep_freed_memory()
     hosts.check_same(config)
+    config, mirror = open_mirror(config)
     run = prepare(config)
     if config.eval_only and run.weights:
         _, variables = run.weights.load()
         report_test(run, run.parallel.eval_step(run.objective), variables)
         return 0
-    output, exists, state = open_output(run)
-    advice = f"stopped; continue with --output {output} --resume"
-    directory = output / "checkpoints"
+    output, exists, state = open_output(run, mirror)
+    where = mirror.url or str(output)
+    advice = f"stopped; continue with --output {where} --resume"
     with (
         owning(output) if hosts.is_first() else nullcontext(),
-        StopSignals(advice) as signals,
-        Checkpoints(directory, config.keep) as checkpoints,
+        StopSignals(advice, mirror.finish) as signals,
+        mirror,
+        Checkpoints(output / "checkpoints", config.keep, own=mirror.own) as checkpoints,
     ):
         progress = Progress()
         notes: list[str] = []
@@ -57,13 +60,16 @@ def train(config: Config) -> int:
         state = state or initial_state(run)
         with open_reporter(run, output, progress) as reporter:
             if config.resume and not exists:
-                notes.append(f"there is no run in {output} to continue: a new one begins")
-            notes.append(describe(run, output, state, progress.step))
+                notes.append(f"there is no run in {where} to continue: a new one begins")
+            notes.append(describe(run, where, state, progress.step))
             for change in data_changes(run, output) if exists else ():
                 notes.append(f"the data has changed since the run began: {change}")
             for note in notes:
                 reporter.say(note)
-            trainer = Trainer(run, output, checkpoints, reporter, signals, state, progress)
+            writes_best = mirror.own or hosts.is_first()
+            trainer = Trainer(
+                run, output, checkpoints, reporter, signals, state, progress, writes_best
+            )
             with explaining_out_of_memory(config):
                 trainer.fit()
             reporter.end_steps()
@@ -83,7 +89,7 @@ def train(config: Config) -> int:
     return 0
 
 
-def open_output(run: Run) -> tuple[Path, bool, TrainState | None]:
+def open_output(run: Run, mirror: Mirror) -> tuple[Path, bool, TrainState | None]:
     """Find or make the directory of the run, in the first process.
 
     Returns:
@@ -93,9 +99,11 @@ def open_output(run: Run) -> tuple[Path, bool, TrainState | None]:
     exists = hosts.first_says(exists)
     # Damaged weights are refused before anything is written.
     state = None if exists else initial_state(run)
+    mirror.claim()
     if not exists and hosts.is_first():
         output = make_output(run, output)
-    return Path(hosts.first_says(str(output))), exists, state
+    first = Path(hosts.first_says(str(output)))
+    return Path(str(run.config.output)) if mirror.own else first, exists, state
 
 
 class Trainer:
@@ -110,10 +118,11 @@ class Trainer:
         signals: StopSignals,
         state: TrainState,
         progress: Progress,
+        writes_best: bool,
     ) -> None:
         """Put the state on the devices; the first call of a step compiles it."""
         self.run, self.output, self.signals = run, output, signals
-        self.checkpoints, self.reporter = checkpoints, reporter
+        self.checkpoints, self.reporter, self.writes_best = checkpoints, reporter, writes_best
         self.state, self.progress = run.parallel.put_state(state), progress
         self.key = run.parallel.put_key(run.config.seed)
         self.train_step = run.parallel.train_step(run.objective, run.teacher)
@@ -219,7 +228,7 @@ class Trainer:
     def save_best(self, result: dict[str, float]) -> None:
         """Write the weights directory of the best validation result so far."""
         run = self.run
-        if not hosts.is_first():
+        if not self.writes_best:
             return
         metric = run.config.metric
         origin = {"step": self.progress.step, f"validation_{metric}": result[metric]}

@@ -28,7 +28,7 @@ Line = dict[str, Any]
 """One line of metrics.jsonl."""
 
 
-def describe(run: Run, output: Path, state: TrainState, first_step: int) -> str:
+def describe(run: Run, output: str, state: TrainState, first_step: int) -> str:
     """Describe a run: network, data and what is unusual about it, length and directory."""
     params = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     data, size = run.dataset, run.preprocessing.side

@@ -4,9 +4,12 @@ import os
 import signal
 import threading
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Self
+
+from flaxmobile.errors import InputError
+from train import PROG
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -38,11 +41,11 @@ class StopSignals:
         own handlers wait for compilation, which takes half a minute.
     """
 
-    def __init__(self, advice: str) -> None:
-        """Print `advice` where a signal ends the process."""
+    def __init__(self, advice: str, before_leaving: Callable[[], None] = lambda: None) -> None:
+        """Print `advice` where a signal ends the process, after a last call."""
         self.received: int | None = None
         self.nothing_to_lose = True
-        self.advice = advice
+        self.advice, self.before_leaving = advice, before_leaving
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> Self:
@@ -74,9 +77,17 @@ class StopSignals:
             signal.raise_signal(number)
         self.received = number
 
+    def _leave(self, status: int) -> None:
+        try:
+            self.before_leaving()
+        except InputError as error:
+            os.write(2, f"{PROG}: error: {error}\n".encode())
+            os._exit(1)
+        os.write(1, f"{self.advice}\n".encode())
+        os._exit(status)
+
     def _watch(self, reading: int) -> None:
         while number := os.read(reading, 1):
             if number[0] in _SIGNALS and self.nothing_to_lose:
-                os.write(1, f"{self.advice}\n".encode())
-                os._exit(128 + number[0])
+                self._leave(128 + number[0])
         os.close(reading)

@@ -1,7 +1,8 @@
 """A network of two layers under the name `tiny`, so that tests of the loop compile in a second.
 
 `python -m tests.train.tiny FLAGS` is `python -m train FLAGS` with that network registered. With
-SIGNAL_AT="STEP NUMBER" in the environment it sends itself a signal once that step is reported.
+SIGNAL_AT="STEP NUMBER" in the environment it sends itself a signal once that step is reported; with
+COPY_EVERY it copies a run to its bucket after so many seconds.
 """
 
 import os
@@ -11,6 +12,7 @@ from typing import ClassVar
 from flaxmobile import registry
 from flaxmobile.layers import Block, Network, relu6
 from flaxmobile.models.mobilenet_v2 import InvertedResidual
+from train import mirror
 from train.reporting import StepLines
 
 
@@ -50,5 +52,7 @@ if __name__ == "__main__":
 
     if "SIGNAL_AT" in os.environ:
         _send_signal_at(*map(int, os.environ["SIGNAL_AT"].split()))
+    if "COPY_EVERY" in os.environ:
+        mirror.SECONDS = float(os.environ["COPY_EVERY"])
     registry.SPECS["tiny"] = SPEC
     sys.exit(main())
