@@ -44,10 +44,10 @@ class Checkpoints:
     def __init__(self, directory: Path, keep: int = 2, *, own: bool = False) -> None:
         """Open or make the directory, to keep the newest `keep` states and that of the best.
 
-        With `own` each process has a directory of its own, otherwise they share one.
+        With `own` each process has a directory of its own, and the first one alone saves.
         """
         self.directory = directory
-        self._renames = own or hosts.is_first()
+        self._renames, self._saves = own or hosts.is_first(), not own or hosts.is_first()
         self._best = _KeepBest()
         newest = policies.LatestN(n=keep)
         directory.mkdir(exist_ok=True)  # Orbax makes none that processes do not share
@@ -72,7 +72,7 @@ class Checkpoints:
           InputError: this checkpoint, or the one before it, cannot be written, for example because
             the disk is full. Complete checkpoints stay.
         """
-        if progress.step == self._manager.latest_step():
+        if not self._saves or progress.step == self._manager.latest_step():
             return
         self._best.step = progress.best_step
         items = ocp.args.Composite(

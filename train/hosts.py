@@ -118,6 +118,11 @@ def first_says(value: Any) -> Any:
     return json.loads(received.tobytes().rstrip(b"\0"))
 
 
+def first_has(arrays: Any) -> Any:
+    """Return the first process's tree of arrays in all of them, which give one of its shapes."""
+    return multihost_utils.broadcast_one_to_all(arrays)
+
+
 def wait_for_all() -> None:
     """Return once all processes are here."""
     first_says(None)

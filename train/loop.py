@@ -55,6 +55,8 @@ def train(config: Config) -> int:
         if restored := checkpoints.restore(abstract_state(run.objective)):
             state, progress, notes = restored
         _check_progress(run, output, progress.step)
+        if hosts.first_says(progress.step) != progress.step:
+            raise InputError(f"the processes have read different checkpoints of {where}: try again")
         if exists and hosts.is_first():
             update_output(run, output)
         state = state or initial_state(run)
@@ -66,10 +68,7 @@ def train(config: Config) -> int:
                 notes.append(f"the data has changed since the run began: {change}")
             for note in notes:
                 reporter.say(note)
-            writes_best = mirror.own or hosts.is_first()
-            trainer = Trainer(
-                run, output, checkpoints, reporter, signals, state, progress, writes_best
-            )
+            trainer = Trainer(run, output, checkpoints, reporter, signals, state, progress)
             with explaining_out_of_memory(config):
                 trainer.fit()
             reporter.end_steps()
@@ -78,7 +77,12 @@ def train(config: Config) -> int:
                 return signals.exit_status
             signals.nothing_to_lose = True
             hosts.wait_for_all()
-            _, variables = load_weights(output / "best")
+            if hosts.is_first() or not mirror.own:
+                _, variables = load_weights(output / "best")
+            else:
+                variables = run.parallel.get(trainer.state.variables)  # of the same shapes
+            if mirror.own:
+                variables = hosts.first_has(variables)
             result, judged = report_test(run, trainer.eval_step, variables)
             step = progress.step
             reporter.write({"step": step, "epoch": run.epoch(step), **result})
@@ -118,11 +122,10 @@ class Trainer:
         signals: StopSignals,
         state: TrainState,
         progress: Progress,
-        writes_best: bool,
     ) -> None:
         """Put the state on the devices; the first call of a step compiles it."""
         self.run, self.output, self.signals = run, output, signals
-        self.checkpoints, self.reporter, self.writes_best = checkpoints, reporter, writes_best
+        self.checkpoints, self.reporter = checkpoints, reporter
         self.state, self.progress = run.parallel.put_state(state), progress
         self.key = run.parallel.put_key(run.config.seed)
         self.train_step = run.parallel.train_step(run.objective, run.teacher)
@@ -228,7 +231,7 @@ class Trainer:
     def save_best(self, result: dict[str, float]) -> None:
         """Write the weights directory of the best validation result so far."""
         run = self.run
-        if not self.writes_best:
+        if not hosts.is_first():
             return
         metric = run.config.metric
         origin = {"step": self.progress.step, f"validation_{metric}": result[metric]}

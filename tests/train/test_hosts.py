@@ -16,6 +16,7 @@ from tests.xla import FLAGS as XLA
 from train.config import Config
 
 ROOT = Path(__file__).parents[2]
+PATH = f"{ROOT}:{ROOT / 'tests' / 'train' / 'fakes'}"  # with a stand-in for gcsfs
 FLAGS = ["--model", "tiny", "--image-size", "32", "--log-every", "1", "--batch-size", "64"]
 STEPS = 12
 
@@ -26,7 +27,7 @@ def start(flags, devices, **environment):
     return subprocess.Popen(
         [sys.executable, "-m", "tests.train.tiny", *FLAGS, *flags],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        env={**os.environ, "XLA_FLAGS": xla, "PYTHONPATH": str(ROOT), **environment},
+        env={**os.environ, "XLA_FLAGS": xla, "PYTHONPATH": PATH, **environment},
     )  # fmt: skip
 
 
@@ -92,6 +93,22 @@ def test_a_process_that_is_killed_ends_the_other_and_either_number_goes_on(tmp_p
     assert f"stopped; continue with --output {given} --resume" in first
     run("--resume", "--output", given)
     assert_same_losses(losses(given), losses(whole))
+
+
+def test_processes_without_a_common_disk_train_into_a_bucket(tmp_path, whole, monkeypatch):
+    """They are stopped, and go on elsewhere without what they had on disk."""
+    monkeypatch.setenv("BUCKETS", str(tmp_path))
+    flags = ["--steps", str(STEPS), "--output", "gs://lake/run", "--resume"]
+    for machine, statuses, signal_at in (
+        ("one", (143, 143), f"6 {int(signal.SIGTERM)}"),
+        ("two", (0, 0), None),
+    ):
+        (tmp_path / machine).mkdir()
+        monkeypatch.chdir(tmp_path / machine)
+        first, _ = run_two(*flags, statuses=statuses, signal_at=signal_at)
+        assert [path.name for path in Path("runs").glob("*/*")] == ["run"]
+    assert "continues after step 8 of 12 steps" in first
+    assert_same_losses(losses(tmp_path / "lake" / "run"), losses(whole))
 
 
 def test_processes_with_other_settings_are_refused(tmp_path):

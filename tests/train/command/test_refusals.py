@@ -42,7 +42,6 @@ def refused(flags, status, capsys):
         (["--parallel", "shard"], "'jit', 'pmap'"),
         (["--epochs", "many"], "many"),
         (["stray"], "stray"),
-        (["--output", "gs://bucket/run"], "accepted: a directory. A bucket can be mounted as one"),
         (["--accumulate", "0"], "--accumulate is 0; accepted: 1 and more"),
         (["--distill-weight", "2"], "--distill-weight is 2.0; accepted: 0 to 1"),
         (["--eval-only", "--output="], "--eval-only needs --init-from WEIGHTS, or --output RUN"),
