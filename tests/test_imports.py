@@ -17,6 +17,7 @@ FLOORS = (
         "errors",
         "compat",
         "files",
+        "buckets",
         "trees",
         "versions",
         "table",

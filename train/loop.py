@@ -55,8 +55,6 @@ def train(config: Config) -> int:
         if restored := checkpoints.restore(abstract_state(run.objective)):
             state, progress, notes = restored
         _check_progress(run, output, progress.step)
-        if hosts.first_says(progress.step) != progress.step:
-            raise InputError(f"the processes have read different checkpoints of {where}: try again")
         if exists and hosts.is_first():
             update_output(run, output)
         state = state or initial_state(run)
@@ -247,6 +245,8 @@ def quality(result: dict[str, float], by: str) -> tuple[float, float]:
 
 
 def _check_progress(run: Run, output: Path, step: int) -> None:
+    if hosts.first_says(step) != step:
+        raise InputError("the processes have read different checkpoints: start all of them again")
     if step > run.total_steps:
         raise InputError(
             f"the run in {output} has already taken {step} steps, more than "
