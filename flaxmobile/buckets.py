@@ -14,9 +14,6 @@ from typing import Any
 
 from flaxmobile.errors import InputError, first_line, pip_install
 
-SCHEMES = {"gs": ("gcs", "gcsfs"), "s3": ("s3", "s3fs")}
-"""Scheme -> the extra and the package that it needs."""
-
 THREADS = 8
 """Files that are copied at the same time."""
 
@@ -29,12 +26,10 @@ def is_url(path: str | os.PathLike[str] | None) -> bool:
 def check_url(url: str) -> None:
     """Raise InputError unless a URL names a directory in a bucket that can be reached from here."""
     scheme, _, place = url.partition("://")
-    if scheme not in SCHEMES or not all(place.rstrip("/").partition("/")):
-        accepted = " or ".join(f"{scheme}://BUCKET/DIRECTORY" for scheme in SCHEMES)
-        raise InputError(f"{url} is no directory in a bucket; accepted: {accepted}")
-    extra, package = SCHEMES[scheme]
-    if importlib.util.find_spec(package) is None:
-        raise InputError(f"{url} needs {package}: {pip_install(extra)}")
+    if scheme != "gs" or not all(place.rstrip("/").partition("/")):
+        raise InputError(f"{url} is no directory in a bucket; accepted: gs://BUCKET/DIRECTORY")
+    if importlib.util.find_spec("gcsfs") is None:
+        raise InputError(f"{url} needs gcsfs: {pip_install('gcs')}")
 
 
 def open_bucket(url: str) -> Any:
@@ -49,7 +44,7 @@ def open_bucket(url: str) -> Any:
     from etils import epath
     from fsspec.config import conf
 
-    for protocol in ("gcs", "gs", "s3"):
+    for protocol in ("gcs", "gs"):
         conf.setdefault(protocol, {}).setdefault("use_listings_cache", False)
     logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it logs what it raises, and more
     return epath.Path(url.rstrip("/"))
