@@ -18,7 +18,7 @@ from flaxmobile.models import (
     mobilenet_v1,
     mobilenet_v2,
     mobilenet_v3,
-    mobilenet_v4,
+    mobilenet_v4_tables,
     mobilenext,
 )
 from flaxmobile.registry import get_spec, model_options
@@ -176,7 +176,7 @@ SHORT: dict[str, dict[str, Any]] = {
     "mobilenet_v2": {"stages": _short(mobilenet_v2.STAGES)},
     "mobilenet_v3_large": {"table": _short_v3(mobilenet_v3.LARGE)},
     "mobilenet_v3_small": {"table": _short_v3(mobilenet_v3.SMALL)},
-    "mobilenet_v4": {"tables": {"small": _short_v4(mobilenet_v4.SMALL)}},
+    "mobilenet_v4": {"tables": {"small": _short_v4(mobilenet_v4_tables.SMALL)}},
     "mobilenext": {"stages": _short(mobilenext.STAGES)},
     "shufflenet_v1": {"units": (1, 2, 1)},
     "shufflenet_v2": {"units": (1, 2, 1)},

@@ -7,7 +7,8 @@ from convert.rules.timm.files import HALF, preset, published
 from convert.rules.units import Names, basic_conv, unit
 from convert.rules.widths import mobilenet_v4_widths
 from flaxmobile.layers import Unit
-from flaxmobile.models.mobilenet_v4 import Fused, MobileNetV4
+from flaxmobile.models.mobilenet_v4 import MobileNetV4
+from flaxmobile.models.mobilenet_v4_tables import Fused
 from flaxmobile.preprocessing import Preprocessing
 
 _LAYERS = {"start": "dw_start", "expand": "pw_exp", "depthwise": "dw_mid", "project": "pw_proj"}

@@ -5,13 +5,15 @@ with axes 1 and 2 at the end ("channels first"), so that a network has one trans
 images, and one of each map that it returns.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 Value = str | np.ndarray
 """Name of an array of the graph, channels first; or a constant, in XLA's own layout."""
+Rule = Callable[..., Value | list[Value]]
+"""What an operation of JAX appends: (graph, equation, *inputs) -> its output or outputs."""
 
 
 def channels_first(rank: int) -> tuple[int, ...]:

@@ -17,6 +17,8 @@ from train.__main__ import main
 from train.flags import read_config
 from train.setup import prepare
 
+pytestmark = pytest.mark.xdist_group("detect")  # whose tests share a run
+
 NAMES = ("__background__", "red", "blue")
 FLAGS = ["--task", "detect", "--model", "ladder", "--dataset", "folder:shapes", "--workers", "0"]
 FLAGS += ["--image-size", "64", "--batch-size", "8", "--log-every", "1", "--optimizer", "adam"]

@@ -19,6 +19,8 @@ from train.__main__ import main
 from train.flags import read_config
 from train.setup import prepare
 
+pytestmark = pytest.mark.xdist_group("segment")  # whose tests share a run
+
 NAMES = ("ground", "red", "blue")
 FLAGS = ["--task", "segment", "--model", "dense", "--dataset", "folder:shapes", "--workers", "0"]
 FLAGS += ["--options", "channels=16", "--image-size", "64", "--batch-size", "8", "--no-flip"]
