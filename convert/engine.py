@@ -84,7 +84,11 @@ def to_flax(reading: Reading, model_name: str, chosen: Options = MappingProxyTyp
         rest = [[problem for problem in kind if problem != cause] for kind in kinds]
         raise FillError(f"{model_name}{size} cannot be filled: {cause}", rest)
     constants = constants_of(rule, leaves)
-    flat = {target.path: target.to_ours(reading.tensors[name]) for name, target in targets.items()}
+    flat = {
+        path: target.to_ours(reading.tensors[name])
+        for name, target in targets.items()
+        for path in (target.path, *target.copies)
+    }
     counters = {
         claims[name]: layout.counter.reason
         for name in claims

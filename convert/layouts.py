@@ -32,6 +32,33 @@ TORCH = Layout(
     },
 )
 
+_TRAINED = {
+    r"\.scale_activation\.": "the range of a gate, which is always the same",
+    r"\.(activation_post_process|weight_fake_quant)\.": "the observers of its training",
+    r"\.bn\.num_batches_tracked$": "BatchNorm's step counter",
+    r"\.(scale|zero_point)$": "ranges of sums that the network does not compute",
+}
+QUANTIZED = TORCH._replace(
+    leaves={
+        "params/kernel": "weight",
+        "params/bias": "bias",
+        "batch_stats/kernel_steps": "steps",
+        "batch_stats/least": "least",
+        "batch_stats/most": "most",
+    },
+    axes={**TORCH.axes, 0: ()},
+    ignored={**TORCH.ignored, **_TRAINED},
+)
+"""The names that `convert.quantized` gives."""
+WITHOUT_RANGES = TORCH._replace(
+    ignored={
+        **TORCH.ignored,
+        **_TRAINED,
+        r"\.(least|most|steps)$": "steps and ranges of the quantized network",
+    },
+)
+"""The same, for the float network of the same kernels."""
+
 TFLITE = Layout(
     leaves={"params/kernel": "Kernel", "params/bias": "Bias"},
     axes={4: (1, 2, 3, 0), 1: (0,)},  # [out, kh, kw, in] -> [kh, kw, in, out]

@@ -70,6 +70,8 @@ class Reading:
           tensors: by the file's names.
           prefix: before the network's names; by default the one with which most are known.
         """
+        if rule.prepare is not None:
+            tensors = rule.prepare(tensors)
         tensors, parts = join(rule.parts, tensors)
         reasons = {name: rule.layout.reason_to_ignore(name) for name in tensors}
         ignored = {name: reason for name, reason in reasons.items() if reason is not None}
@@ -94,7 +96,7 @@ class Reading:
         """Sentences for the user about the names."""
         difference = self.prefixes[0].describe()
         names = f"the file's names are the origin's {difference}" if difference else ""
-        return tuple(filter(None, (names, self.head)))
+        return tuple(filter(None, (self.rule.note, names, self.head)))
 
     @cached_property
     def tensors(self) -> Arrays:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from convert.formats.contents import Naming
 from convert.layouts import TORCH
 from convert.parts import has_parts
+from convert.quantized import quantized
 from convert.reading import Fit, Reading
 from convert.rule import Rule
 from convert.rules import RULES
@@ -141,6 +142,8 @@ def _named_as(rule: Rule, naming: Naming) -> Rule:
             return rule.folded()
         case "numbered":
             return rule.numbered(TORCH)
+        case "quantized":
+            return quantized(rule)
     return rule
 
 

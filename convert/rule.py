@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from convert.imagenet import class_names
 from flaxmobile.layers import Model
 from flaxmobile.preprocessing import Preprocessing
@@ -159,6 +161,21 @@ class Parts(NamedTuple):
     hint: str
 
 
+class Ranges(NamedTuple):
+    """How an origin stores the network where it is quantized.
+
+    Attributes:
+      names: model -> our path of each range, and the origin's name of what has it; several of ours
+        may be one of the origin's.
+      options: of `create_model` in which the quantized network differs from the other.
+      constants: as in `Rule`.
+    """
+
+    names: Modules
+    options: Options = NO_OPTIONS
+    constants: Mapping[str, float] = {}
+
+
 class Rule(NamedTuple):
     """Names, axes and options of a Flax network in an origin's files.
 
@@ -183,8 +200,8 @@ class Rule(NamedTuple):
         it.
       version: of the torch module, which torchvision's MNASNet insists on.
       as_convolutions: our paths of dense layers that the origin stores as 1×1 convolutions.
-      constants: our collection and leaf, or the path of one variable -> its value, where the
-        origin's network has no such parameter.
+      constants: our collection and leaf, or with the module's name between them, or the path of one
+        variable -> its value, where the origin's network has no such parameter.
       removable: our layers before the classifier that users replace together with it -> the option
         that leaves each out.
       depth_multiplier: model -> output channels for each input channel of depthwise kernels.
@@ -194,6 +211,10 @@ class Rule(NamedTuple):
       asked: options that no tensor shows, and that differ among the origin's own files -> who has
         which; the user says them for a file that is not a published one.
       parts: of kernels that the origin divides; None where it divides none.
+      ranges: of the origin's quantized files; None where it has none, or where its network rounds
+        in other places than ours.
+      prepare: turns a file's tensors into those that the rule names.
+      note: a sentence for the user about files that are read by the rule.
     """
 
     network: type[Model]
@@ -217,6 +238,9 @@ class Rule(NamedTuple):
     classifier: tuple[str, int] | None = None
     asked: Mapping[str, str] = {}
     parts: Parts | None = None
+    ranges: Ranges | None = None
+    prepare: Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]] | None = None
+    note: str = ""
 
     @property
     def options(self) -> Options:

@@ -20,6 +20,7 @@ class Target(NamedTuple):
       shape: of the origin's tensor.
       axes: permutation that brings the origin's tensor into our axis order.
       dtype: of both.
+      copies: paths of our other leaves that have the same numbers.
     """
 
     path: str
@@ -27,6 +28,7 @@ class Target(NamedTuple):
     shape: tuple[int, ...]
     axes: tuple[int, ...]
     dtype: np.dtype
+    copies: tuple[str, ...] = ()
 
     def to_ours(self, tensor: np.ndarray) -> np.ndarray:
         """Turn the origin's tensor into our leaf, without a copy."""
@@ -70,7 +72,12 @@ def targets_of(rule: Rule, model: Model, leaves: Tree) -> dict[str, Target]:
         position = order[module], kinds.index(kind)
         target = Target(path, leaf.shape, shape, axes, np.dtype(leaf.dtype))
         ordered.append((position, name, target))
-    return {name: target for _, name, target in sorted(ordered)}
+    targets: dict[str, Target] = {}
+    for _, name, target in sorted(ordered):
+        first = targets.setdefault(name, target)
+        if first is not target:
+            targets[name] = first._replace(copies=(*first.copies, target.path))
+    return targets
 
 
 def constants_of(rule: Rule, leaves: Tree) -> dict[str, np.ndarray]:
@@ -85,5 +92,6 @@ def constants_of(rule: Rule, leaves: Tree) -> dict[str, np.ndarray]:
 
 def _constant(rule: Rule, path: str) -> float | None:
     """Return the value of a variable that the origin's network lacks; None for others."""
-    kind = f"{path.partition('/')[0]}/{path.rpartition('/')[2]}"
-    return rule.constants.get(path, rule.constants.get(kind))
+    collection, *_, leaf = parts = path.split("/")
+    kinds = path, "/".join([collection, *parts[-2:]]), f"{collection}/{leaf}"
+    return next((rule.constants[kind] for kind in kinds if kind in rule.constants), None)

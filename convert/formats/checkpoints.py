@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from convert.formats.pickles import Record
+from convert.formats.qtensors import QuantizedTensor, unpack
 from convert.formats.storages import StoredTensor
 from flaxmobile.errors import InputError, shorten, unknown
 
 ACCEPTED = "accepted: a state dict of float32 tensors, alone or in a checkpoint"
 
+Tensor = StoredTensor | QuantizedTensor
 _DEEPEST = 4
 """Levels of mappings in which state dicts are looked for."""
 _MOST_MODULES = 100_000
@@ -27,7 +29,7 @@ class State(NamedTuple):
     """
 
     key: str
-    tensors: dict[str, StoredTensor]
+    tensors: dict[str, Tensor]
     others: Mapping[Any, Any]
     module: str = ""
 
@@ -64,7 +66,7 @@ def choose_state(path: Path, content: Any, key: str | None) -> tuple[State, tupl
         _check_alone(path, state, states)
     strange = {name: value for name, value in state.others.items() if not _is_plain(value)}
     if strange:
-        raise InputError(f"{path} holds {_describe(strange)}{_reason(strange)}; {ACCEPTED}")
+        raise InputError(f"{path} holds {_describe(strange)}; {ACCEPTED}")
     return state, tuple(_notes(content, state, states))
 
 
@@ -95,6 +97,7 @@ def _find_states(content: Any) -> Iterator[State]:
                 yield State(key, dict(_module_state(value)), {}, value.kind)
                 continue
             entries = {name: each for name, each in _entries(value).items() if not _entries(each)}
+            entries = unpack(entries)
             tensors = {k: v for k, v in entries.items() if _is_named_tensor(k, v)}
             if any(tensor.shape for tensor in tensors.values()):
                 others = {name: each for name, each in entries.items() if name not in tensors}
@@ -108,7 +111,7 @@ def _find_states(content: Any) -> Iterator[State]:
 
 
 def _is_named_tensor(name: Any, value: Any) -> bool:
-    return isinstance(name, str) and isinstance(value, StoredTensor)
+    return isinstance(name, str) and isinstance(value, Tensor)
 
 
 def _entries(value: Any) -> Mapping[Any, Any]:
@@ -124,7 +127,7 @@ def _is_module(value: Any) -> bool:
     return scripted or (isinstance(value, Record) and "_parameters" in _entries(value))
 
 
-def _module_state(module: Record) -> Iterator[tuple[str, StoredTensor]]:
+def _module_state(module: Record) -> Iterator[tuple[str, Tensor]]:
     """Yield the names and tensors of a pickled module, or of a TorchScript one."""
     modules = [("", module)]
     for count, (prefix, each) in enumerate(modules):
@@ -137,7 +140,7 @@ def _module_state(module: Record) -> Iterator[tuple[str, StoredTensor]]:
             own = {**attributes["_parameters"], **(attributes.get("_buffers") or {})}
             children = attributes.get("_modules") or {}
         for name, value in own.items():
-            if isinstance(value, StoredTensor) and name not in passing:
+            if isinstance(value, Tensor) and name not in passing:
                 yield f"{prefix}{name}", value
         modules += [(f"{prefix}{k}.", v) for k, v in children.items() if _is_module(v)]
 
@@ -149,7 +152,7 @@ def _is_plain(value: Any) -> bool:
 def _notes(content: Any, state: State, states: list[State]) -> Iterator[str]:
     """Tell the user which state dict was taken, and what stands beside it."""
     taken = {*state.tensors} if not state.key else {state.key.partition(".")[0]}
-    beside = [str(name) for name in _entries(content) if name not in taken]
+    beside = [str(name) for name in unpack(_entries(content)) if name not in taken]
     if state.module:
         yield f"took the tensors of a pickled {state.module}, and ran none of its code"
     elif state.key or beside:
@@ -169,16 +172,12 @@ def _describe(content: Any) -> str:
     return "no tensors" if isinstance(content, dict) else f"a {_kind(content)}"
 
 
-def _reason(strange: Mapping[Any, Any]) -> str:
-    kinds = {_kind(value) for value in strange.values()}
-    quantized = any("_rebuild_qtensor" in kind for kind in kinds)
-    return ": quantized weights, which are not read; convert the float ones" if quantized else ""
-
-
 def _kind(value: Any) -> str:
     match value:
         case Record():
             return value.kind
         case StoredTensor():
             return f"{value.dtype.name} tensor"
+        case QuantizedTensor():
+            return "quantized tensor"
     return type(value).__name__

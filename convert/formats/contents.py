@@ -63,9 +63,10 @@ class Head(NamedTuple):
     obstacle: str = ""
 
 
-Naming = Literal["stated", "folded", "numbered"]
+Naming = Literal["stated", "folded", "numbered", "quantized"]
 """Names of a file's tensors: as in the origin's files; the same, but with normalization folded into
-the convolutions; or with numbers for the layers, in the order in which they run, also folded."""
+the convolutions; with numbers for the layers, in the order in which they run, also folded; or those
+of the origin's quantized networks, see `convert.quantized`."""
 
 FOLDED = "its normalization is folded into the convolutions: the network is for inference"
 """A sentence for the user about a file."""

@@ -44,6 +44,7 @@ _STORAGES = {
     "Byte": "uint8",
     "Bool": "bool",
     "Untyped": "uint8",
+    "QInt8": "int8",
 }
 """Beginning of the name of a storage's class -> torch's name of its type."""
 

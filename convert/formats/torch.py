@@ -24,9 +24,10 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from convert.formats.checkpoints import ACCEPTED, choose_state
-from convert.formats.contents import Contents
+from convert.formats.contents import Contents, Naming
 from convert.formats.pickles import Record, unpickle
-from convert.formats.storages import REBUILD, Place, Storage, check_places, read_tensors, storage_of
+from convert.formats.qtensors import REBUILD, read_numbers, shows_quantization
+from convert.formats.storages import Place, Storage, check_places, storage_of
 from convert.formats.unread import describe_archive
 from flaxmobile.errors import InputError, pip_install
 
@@ -63,7 +64,9 @@ def read_torch(path: Path, key: str | None = None) -> Contents:
             zipped = file.read(len(_ZIP)) == _ZIP
             archive = _open_zip(path, file) if zipped else _open_older(path, file)
         state, notes = choose_state(path, archive.content, key)
-        return Contents(read_tensors(path, state.tensors, archive.places), notes=notes)
+        tensors = read_numbers(path, state.tensors, archive.places)
+        naming: Naming = "quantized" if shows_quantization(tensors) else "stated"
+        return Contents(tensors, notes=notes, naming=naming)
     except InputError:
         raise
     except Exception:  # a damaged file raises whatever its bytes happen to mean

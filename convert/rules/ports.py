@@ -66,6 +66,7 @@ def _v3_rule(theirs: Rule) -> Rule:
         },
         variants=({},),
         published=(),
+        ranges=None,
     )
 
 
@@ -79,5 +80,6 @@ RULES = {
             partial(_modules, head="conv"),
         ),
         published=(),
+        ranges=None,
     ),
 }

@@ -67,6 +67,7 @@ RULES = {
             "linear": True,
             "depth": 1.0,
             "fixed_ends": False,
+            "activation": "relu6",
         },
         widths=mobilenet_v2_widths,
         preprocessing=preset(mean=HALF, std=HALF),

@@ -32,6 +32,13 @@ def listed(ours: str, theirs: str, place: int) -> Names:
     return unit(ours, theirs, f".{place}", f".{place + 1}")
 
 
+def ranges_of_units(modules: Names) -> Names:
+    """Name the range of each unit's output as its convolution, where that cuts off itself."""
+    for ours, theirs in modules:
+        if ours.endswith("/conv"):
+            yield f"{ours.removesuffix('conv')}range", theirs
+
+
 def units_of(layer: Unit | Fork | Mean | Max) -> tuple[Unit, ...]:
     """Return the units of a layer of a branch; pooling has none."""
     match layer:

@@ -1,6 +1,13 @@
 """Flax modules that several papers share."""
 
-from flaxmobile.layers.activations import Activation, hard_sigmoid, hard_swish, relu, relu6
+from flaxmobile.layers.activations import (
+    ACTIVATIONS,
+    Activation,
+    hard_sigmoid,
+    hard_swish,
+    relu,
+    relu6,
+)
 from flaxmobile.layers.attention import SqueezeExcite
 from flaxmobile.layers.backbone import Layer, MakeUnit
 from flaxmobile.layers.conv import Conv, ConvNorm
@@ -20,6 +27,7 @@ from flaxmobile.layers.stages import Block, Place, stage_blocks
 from flaxmobile.layers.taps import Maps
 
 __all__ = [
+    "ACTIVATIONS",
     "AUX_LOGITS",
     "Activation",
     "BatchNorm",

@@ -46,6 +46,8 @@ class Backbone(nn.Module):
       folded: every normalization is folded into a kernel and a bias, see `fold_batch_norm`.
       quantized: compute with the numbers of an int8 file, see `layers.quantization`; the network is
         folded.
+      given_steps: the steps of the kernels of a quantized network are among its variables, as they
+        are in a file that was quantized elsewhere.
       axis_name: the `jax.pmap` axis over which statistics of the batch are averaged.
       dtype: type of the arithmetic; parameters are float32.
       out_strides: strides of the feature maps to return; deeper blocks are not built.
@@ -64,6 +66,7 @@ class Backbone(nn.Module):
     frozen_norm: bool = False
     folded: bool = False
     quantized: bool = False
+    given_steps: bool = False
     axis_name: str | None = None
     dtype: Any = jnp.float32
     out_strides: tuple[int, ...] | None = None

@@ -10,7 +10,12 @@ from jax import Array
 from flaxmobile.errors import InputError
 from flaxmobile.layers.activations import Activation
 from flaxmobile.layers.norm import BatchNorm
-from flaxmobile.layers.quantization import activate, quantize_bias, quantize_kernel
+from flaxmobile.layers.quantization import (
+    activate,
+    kernel_steps,
+    quantize_bias,
+    quantize_kernel,
+)
 from flaxmobile.ops import Padding, dense_conv, depthwise_conv, grouped_conv, pointwise_conv
 from flaxmobile.ops.expanded_norm import Factors
 
@@ -56,11 +61,12 @@ class Conv(nn.Module):
         height, width = (size, size) if isinstance(size, int) else size
         shape = (height, width, x.shape[-1] // self.groups, self.features)
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
-        rounded = jnp.asarray(quantize_kernel(kernel), self.dtype)
+        steps = kernel_steps(self, kernel)
+        rounded = jnp.asarray(quantize_kernel(kernel, steps), self.dtype)
         y = self.convolve(jnp.asarray(x, self.dtype), rounded)
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
-            bias = quantize_bias(bias, x, kernel)
+            bias = quantize_bias(bias, x, steps)
             y += jnp.asarray(bias, self.dtype).reshape(1, 1, 1, -1)
         return y
 

@@ -101,6 +101,8 @@ class Network(Backbone):
         """Raise InputError for a wrong option, other than a stride or a tap."""
         if self.quantized:
             self._check_quantized()
+        elif self.given_steps:
+            raise InputError("given_steps is True; accepted: in a quantized network")
         rate, momentum, epsilon = self.dropout_rate, self.norm_momentum, self.norm_epsilon
         check_value("num_classes", self.num_classes, self.num_classes >= 0, "0 or more")
         check_value("in_channels", self.in_channels, self.in_channels >= 1, "1 or more")
@@ -163,6 +165,7 @@ class Network(Backbone):
                         momentum=self.norm_momentum,
                         marks=self.native and not train,
                         shared=self._joined_ranges(),
+                        given_steps=self.given_steps,
                     )
                 )
             yield

@@ -1,7 +1,7 @@
 """Fake quantization: a float network that computes with the numbers of its int8 file.
 
 Every activation that the file stores is rounded to the steps of a range (`quantize`), every kernel
-to those of its output channels (`quantize_kernel`), every bias to the products of the two
+to those of its output channels (`kernel_steps`), every bias to the products of the two
 (`quantize_bias`). Gradients pass straight through the rounding, and not where a number lies outside
 its range (Jacob et al. 2018, arXiv:1712.05877, section 3).
 """
@@ -20,7 +20,8 @@ from flaxmobile.compat import is_constant
 from flaxmobile.layers.activations import Activation, is_clamp
 
 LEAST, MOST = -128, 127
-"""Integers of an activation. Kernels leave out the least, so that 0 is in the middle."""
+"""Integers of an activation. Kernels leave out the least, so that 0 is in the middle, unless their
+steps are given."""
 FAKE_QUANT = "quant.fake_quant"
 """Name of the composite operation that LiteRT's converter turns into integers."""
 _SMALLEST = 1e-9
@@ -36,12 +37,14 @@ class _Mode(NamedTuple):
       marks: round by an operation that converters turn into integers; needs constant variables.
       shared: path of a module -> the least and the most of its range and of all ranges that the
         file has as one.
+      given_steps: the steps of kernels are among the running statistics.
     """
 
     updates: bool
     momentum: float
     marks: bool
     shared: Mapping[tuple[str, ...], tuple[Any, Any]]
+    given_steps: bool
 
 
 class _State(NamedTuple):
@@ -69,9 +72,11 @@ def quantizing(
     momentum: float,
     marks: bool,
     shared: Mapping[tuple[str, ...], tuple[Any, Any]] | None = None,
+    given_steps: bool = False,
 ) -> Iterator[None]:
     """Round activations and kernels in the layers that are called inside, see `_Mode`."""
-    token = _state.set(_State(_Mode(updates, momentum, marks, shared or {}), {}))
+    mode = _Mode(updates, momentum, marks, shared or {}, given_steps)
+    token = _state.set(_State(mode, {}))
     try:
         yield
     finally:
@@ -130,8 +135,8 @@ def join_ranges(
     return joined
 
 
-def quantize_bias(bias: Any, x: Array, kernel: Any) -> Any:
-    """Round a bias [features] to the steps of x times those of the kernel.
+def quantize_bias(bias: Any, x: Array, kernel_steps: Any) -> Any:
+    """Round a bias [features] to the steps of x times the given ones [features] of the kernel.
 
     An int8 file adds it to the integer products of the two. It stays as it is where the network is
     not quantized, where x is not rounded (behind dropout), and where a converter rounds it.
@@ -140,33 +145,43 @@ def quantize_bias(bias: Any, x: Array, kernel: Any) -> Any:
     steps = state and state.steps_of(x)
     if not state or not steps or (state.mode.marks and is_constant(bias)):
         return bias
-    step = steps.scale * _kernel_steps(kernel).ravel()
+    step = steps.scale * kernel_steps
     return bias + lax.stop_gradient(jnp.round(bias / step) * step - bias)
 
 
-def quantize_kernel(kernel: Any) -> Any:
-    """Round a kernel [..., features] to 255 steps for each feature, where the network is quantized.
+def kernel_steps(layer: nn.Module, kernel: Any) -> Any:
+    """Return the steps [features] of a layer's kernel [..., features].
 
-    The steps are symmetric about 0 and reach to the feature's largest magnitude.
+    They are symmetric about 0 and reach to the feature's largest magnitude, which 127 of them
+    make, unless they are given: then they are the layer's "kernel_steps" among the running
+    statistics. None where the network is not quantized.
     """
     state = _state.get()
     if state is None:
-        return kernel
-    scale = _kernel_steps(kernel)
-    if state.mode.marks and is_constant(kernel):
-        steps = Steps(scale, np.zeros(scale.shape))
-        return _mark(jnp.asarray(kernel), steps, LEAST + 1, quantization_dimension=kernel.ndim - 1)
-    return _round(kernel, Steps(scale, 0), LEAST + 1)
-
-
-def _kernel_steps(kernel: Any) -> Any:
-    """Divide the largest magnitude of each feature [1, …, features] into 127 steps."""
+        return None
+    if state.mode.given_steps:
+        shape = kernel.shape[-1:]
+        given = layer.variable("batch_stats", "kernel_steps", jnp.ones, shape, jnp.float32).value
+        return np.asarray(given) if is_constant(given) else given
     axes = tuple(range(kernel.ndim - 1))
     if is_constant(kernel):  # and so are the steps, as a converter needs them
-        largest = np.abs(np.asarray(kernel)).max(axes, keepdims=True)
-        return np.maximum(largest, _SMALLEST) / MOST
-    largest = jnp.abs(lax.stop_gradient(kernel)).max(axes, keepdims=True)
+        return np.maximum(np.abs(np.asarray(kernel)).max(axes), _SMALLEST) / MOST
+    largest = jnp.abs(lax.stop_gradient(kernel)).max(axes)
     return jnp.maximum(largest, _SMALLEST) / MOST
+
+
+def quantize_kernel(kernel: Any, steps: Any) -> Any:
+    """Round a kernel [..., features] to its steps [features], where the network is quantized."""
+    state = _state.get()
+    if state is None:
+        return kernel
+    least = LEAST if state.mode.given_steps else LEAST + 1
+    scale = steps.reshape(*(1,) * (kernel.ndim - 1), -1)
+    if state.mode.marks and is_constant(kernel):
+        zeros = np.zeros(scale.shape)
+        last = kernel.ndim - 1
+        return _mark(jnp.asarray(kernel), Steps(scale, zeros), least, quantization_dimension=last)
+    return _round(kernel, Steps(scale, 0), least)
 
 
 class Steps(NamedTuple):
@@ -219,10 +234,12 @@ class Dense(nn.Dense):
         """Map [n, c] to [n, features]."""
         shape = inputs.shape[-1], self.features
         kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
-        y = jnp.asarray(inputs, self.dtype) @ jnp.asarray(quantize_kernel(kernel), self.dtype)
+        steps = kernel_steps(self, kernel)
+        rounded = jnp.asarray(quantize_kernel(kernel, steps), self.dtype)
+        y = jnp.asarray(inputs, self.dtype) @ rounded
         if self.use_bias:
             bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype)
-            bias = quantize_bias(bias, inputs, kernel)
+            bias = quantize_bias(bias, inputs, steps)
             y += jnp.asarray(bias, self.dtype).reshape(1, -1)
         return y
 

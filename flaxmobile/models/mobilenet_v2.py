@@ -27,6 +27,7 @@ from jax import Array
 
 from flaxmobile.errors import InputError, check_choice, check_value
 from flaxmobile.layers import (
+    ACTIVATIONS,
     Activation,
     Block,
     ConvNorm,
@@ -65,6 +66,7 @@ STAGES = (
 STEM_CHANNELS = 32
 HEAD_CHANNELS = 1280
 
+ACTIVATED_BY = ("relu6", "relu")
 SHORTCUTS = ("bottleneck", "expansion", "projection", "none")
 
 
@@ -170,6 +172,7 @@ class MobileNetV2(ScaledNetwork):
       depth: multiplier of the number of blocks in every stage but the first and the last, above 0;
         the products are rounded up.
       fixed_ends: the stem has 32 and the last convolution 1280 channels at every alpha.
+      activation: "relu6", or "relu" as in torchvision's quantized networks.
       The others: see `ScaledNetwork`.
     """
 
@@ -178,6 +181,7 @@ class MobileNetV2(ScaledNetwork):
     split: int = 1
     depth: float = 1.0
     fixed_ends: bool = False
+    activation: str = "relu6"
 
     quantizes = True
     stages: ClassVar[tuple[Stage, ...]] = STAGES
@@ -186,6 +190,7 @@ class MobileNetV2(ScaledNetwork):
         """Raise InputError for an option that the network does not offer."""
         super().check_options()
         check_choice("shortcut", self.shortcut, SHORTCUTS)
+        check_choice("activation", self.activation, ACTIVATED_BY)
         check_value("depth", self.depth, 0 < self.depth < math.inf, "any number above 0")
         divisible = math.gcd(
             *(
@@ -218,7 +223,8 @@ class MobileNetV2(ScaledNetwork):
         """List the blocks in order, the stem first."""
         first, *middle, last = self.stages
         deepened = [stage._replace(blocks=math.ceil(self.depth * stage.blocks)) for stage in middle]
-        stem = unit_block("stem", self.stem_channels, 3, stride=2, activation=relu6)
+        activation = ACTIVATIONS[self.activation]
+        stem = unit_block("stem", self.stem_channels, 3, stride=2, activation=activation)
         return [stem, *stage_blocks([first, *deepened, last])]
 
     def build(self, place: Place, unit: MakeUnit) -> Layer:
@@ -233,12 +239,14 @@ class MobileNetV2(ScaledNetwork):
             dilation=place.geometry.dilation,
             shortcut=self.shortcut if place.stride == 1 else "none",
             linear=self.linear,
+            activation=ACTIVATIONS[self.activation],
             unit=unit,
             name=place.name,
         )
 
     def finish(self, maps: Maps, train: bool) -> Array:
         """Widen the last map [n, h/32, w/32, 320] to 1280 channels and classify it."""
-        head = self.unit()(self.head_channels, activation=relu6, name="head")
+        activation = ACTIVATIONS[self.activation]
+        head = self.unit()(self.head_channels, activation=activation, name="head")
         x = self.run(head, maps.last, train)
         return self.classify(x, train)

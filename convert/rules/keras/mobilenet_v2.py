@@ -57,6 +57,7 @@ RULE = Rule(
         "linear": True,
         "depth": 1.0,
         "fixed_ends": False,
+        "activation": "relu6",
     },
     widths=mobilenet_v2_widths,
     preprocessing=preset(224),

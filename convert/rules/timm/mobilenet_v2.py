@@ -20,6 +20,7 @@ RULE = Rule(
         "norm_momentum": 0.9,
         "shortcut": "bottleneck",
         "linear": True,
+        "activation": "relu6",
     },
     variants=(
         {"depth": 1.0, "fixed_ends": False},

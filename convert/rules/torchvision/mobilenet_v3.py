@@ -1,7 +1,7 @@
 """torchvision's MobileNet V3, large and small."""
 
 from convert.layouts import TORCH
-from convert.rule import Published, Rule
+from convert.rule import Published, Ranges, Rule
 from convert.rules.torchvision.files import CLOSER, STANDARD, published
 from convert.rules.units import Names, sequential
 from convert.rules.widths import mobilenet_v3_widths
@@ -27,6 +27,43 @@ def _modules(model: MobileNetV3) -> Names:
     yield from sequential("last", f"features.{len(scaled.blocks) + 1}")
     yield "hidden", "classifier.0"
     yield "classifier", "classifier.3"
+
+
+def _ranges(model: MobileNetV3) -> Names:
+    """Name the ranges; hard-swish has one of its own, behind that of its convolution."""
+    yield "images_range", "quant"
+    swishes = {block.name: block.row.stage.swish for block in model.scaled.blocks}
+    for ours, theirs in _modules(model):
+        unit, _, layer = ours.rpartition("/")
+        block, _, name = unit.partition("/")
+        if layer == "conv" and name != "project" and swishes.get(block, True):
+            yield f"{unit}/linear_range", theirs
+            yield f"{unit}/range", f"{theirs.removesuffix('.0')}.2"
+        elif layer == "conv":
+            yield f"{unit}/range", theirs
+        elif ours.endswith("squeeze/reduce"):
+            yield f"{unit}/reduced_range", theirs
+        elif ours.endswith("squeeze/expand"):
+            yield f"{unit}/linear_gate_range", theirs
+            yield f"{unit}/range", theirs.replace("fc2", "skip_mul")
+    channels = model.scaled.stem
+    for index, block in enumerate(model.scaled.blocks, start=1):
+        name, row = block.name, block.row
+        if row.stage.squeeze:  # the mean has the numbers of what it is of
+            place = int(row.expanded_channels != channels)
+            last = 2 if row.stage.swish else 0
+            yield f"{name}/squeeze/mean_range", f"features.{index}.block.{place}.{last}"
+        if block.stride == 1 and row.channels == channels:
+            yield f"{name}/sum_range", f"features.{index}.skip_add"
+        channels = row.channels
+    yield "pooled_range", f"features.{len(model.scaled.blocks) + 1}.2"
+    yield "linear_hidden_range", "classifier.0"
+    yield "hidden_range", "classifier.1"
+    yield "logits_range", "classifier.3"
+
+
+_GATE = {"batch_stats/gate_range/least": 0.0, "batch_stats/gate_range/most": 255 / 256}
+"""The range of the gates of squeeze-excite, which torch does not choose."""
 
 
 def ssdlite_modules(model: MobileNetV3) -> Names:
@@ -61,6 +98,7 @@ def _rule(network: type[MobileNetV3], *files: Published) -> Rule:
         },
         variants=({"reduced_tail": False}, {"reduced_tail": True}),
         widths=mobilenet_v3_widths,
+        ranges=Ranges(_ranges, constants=_GATE),
         removable={"hidden": "hidden_layer"},
         preprocessing=STANDARD,
         published=files,
