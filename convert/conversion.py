@@ -157,6 +157,10 @@ def convert_file(
     file = read_source(path, selection)
     said = stated.over(file.said)
     chosen = {**said.options, **chosen}
+    if images and file.naming == "quantized":
+        raise InputError(
+            f"--verify compares networks of floating point; {path} is quantized: leave --verify out"
+        )
     if images and file.naming != "stated":
         raise InputError(
             f"--verify runs the origin's own network, which normalizes; {path} has that folded "

@@ -44,8 +44,8 @@ def quantized(rule: Rule) -> Rule:
     folded, ranges = rule.folded()._replace(prepare=prepare), rule.ranges
     if ranges is None:
         note = (
-            "was quantized to int8: read as float, without the ranges of its activations, so that "
-            "the logits are not those of the quantized network"
+            "was quantized to int8: read as float, for inference, without the ranges of its "
+            "activations: the logits are not quite those of the quantized network"
         )
         return folded._replace(layout=WITHOUT_RANGES, note=note)
 

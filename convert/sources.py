@@ -129,6 +129,8 @@ def read_source(path: Path, selection: Selection = FOUND) -> Source:
     kinds = {array.dtype for array in tensors.values() if array.dtype.kind not in "iub"}
     changes = list(_to_float32(tensors, selection.allow_narrowing))
     precision = " and ".join(sorted(kind.name for kind in kinds)) if changes else "float32"
+    if naming == "quantized":
+        precision = "int8"
     return Source(tensors, digest, precision, said, (*notes, *changes), last, naming)
 
 

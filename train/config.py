@@ -182,6 +182,7 @@ class Config(TaskSettings, DataSettings, OptimizationSettings, HostSettings, Pla
             drop_path_rate=self.drop_path_rate,
             folded=quantized,
             quantized=quantized,
+            given_steps=False if quantized else None,
         )
 
     @property

@@ -224,7 +224,9 @@ def initial_state(run: Run) -> TrainState:
         trained = _on_host(weights.load()[1])
         if run.config.quantize:
             # With fresh ranges, which the first steps forget.
-            trained = {**variables, **fold_batch_norm(weights.model, trained)[1]}
+            folded = weights.model.folded
+            params = trained if folded else fold_batch_norm(weights.model, trained)[1]
+            trained = {**variables, "params": params["params"]}
         if weights.model_name != run.config.network:
             variables = transfer_backbone(model, trained, variables)
         elif same_classes(weights, run.dataset):

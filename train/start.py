@@ -9,7 +9,14 @@ from train.config import Config
 from train.data import Dataset
 from train.tasks.settings import task_of_head
 
-_TRAINING_OPTIONS = ("dropout_rate", "drop_path_rate", "norm_momentum", "folded", "quantized")
+_TRAINING_OPTIONS = (
+    "dropout_rate",
+    "drop_path_rate",
+    "norm_momentum",
+    "folded",
+    "quantized",
+    "given_steps",
+)
 """Options that are settings of training, and may differ from those of the weights given."""
 
 _CLASSIFIER_OPTIONS = ("num_classes", "dense_layers", "dropout_rate", "output_stride")
@@ -41,8 +48,11 @@ def open_start(config: Config) -> Weights | None:
         return None
     weights = open_any_weights(config.weights)
     _check_network(weights, config)
-    if weights.model.folded and not config.eval_only:
-        raise InputError(f"{weights.path} has folded normalization and cannot be trained")
+    model = weights.model
+    goes_on = config.eval_only or (config.quantize and model.quantized)
+    if model.folded and not goes_on:
+        again = "; with --quantize int8 it can" if model.quantized else ""
+        raise InputError(f"{weights.path} has folded normalization and cannot be trained{again}")
     return weights
 
 

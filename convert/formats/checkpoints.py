@@ -133,6 +133,11 @@ def _module_state(module: Record) -> Iterator[tuple[str, Tensor]]:
     for count, (prefix, each) in enumerate(modules):
         if count + len(modules) > _MOST_MODULES:
             raise ValueError("a module with too many modules")
+        if ".quantized." in each.kind:
+            raise InputError(
+                "the file's module is quantized, and its kernels are packed: save its state dict "
+                "instead, by torch.save(module.state_dict(), FILE)"
+            )
         attributes = own = children = _entries(each)
         passing: Any = ()
         if "_parameters" in attributes:

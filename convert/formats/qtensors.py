@@ -51,8 +51,8 @@ def _rebuild(
 ) -> QuantizedTensor | Record:
     """Rebuild a quantized tensor, as torch does."""
     scheme, *parameters = how
-    if not isinstance(scheme, Global) or _SCHEMES.get(scheme.name) != len(parameters):
-        return Record("torch._utils._rebuild_qtensor")
+    if _SCHEMES.get(scheme.name) != len(parameters):
+        return Record(scheme.name)
     stored = storages.REBUILD["torch._utils._rebuild_tensor_v2"](
         storage, offset, shape, strides, *more
     )
@@ -93,7 +93,7 @@ def unpack(entries: Mapping[Any, Any]) -> dict[Any, Any]:
 
 
 def shows_quantization(names: Iterable[str]) -> bool:
-    """Tell whether a file's names are those of a quantized network, or of one that trains for it."""
+    """Tell whether names are those of a quantized network, or of one that trains for it."""
     return any(name.endswith(_SIGNS) for name in names)
 
 
@@ -114,26 +114,30 @@ def read_numbers(
     stored: dict[str, StoredTensor] = {}
     for name, tensor in tensors.items():
         parts = tensor._asdict() if isinstance(tensor, QuantizedTensor) else {"": tensor}
-        stored |= {f"{name}/{k}": part for k, part in parts.items() if isinstance(part, StoredTensor)}
+        stored |= {
+            f"{name}/{k}": part for k, part in parts.items() if isinstance(part, StoredTensor)
+        }
     read = read_tensors(path, stored, places)
     arrays: dict[str, np.ndarray] = {}
     for name, tensor in tensors.items():
         if isinstance(tensor, QuantizedTensor):
-            given = {k: read.pop(f"{name}/{k}", part) for k, part in tensor._asdict().items()}
+            parts = tensor._asdict()
+            given: dict[str, Any] = {k: read.pop(f"{name}/{k}", v) for k, v in parts.items()}
             steps = f"{name.rpartition('.')[0]}.{STEPS}"
             if steps in tensors:
                 raise ValueError("a name comes twice")
-            arrays[name], arrays[steps] = _to_floats(QuantizedTensor(**given))
+            arrays[name], arrays[steps] = _to_floats(**given)
         else:
             arrays[name] = read.pop(f"{name}/")
     return arrays
 
 
-def _to_floats(tensor: Any) -> tuple[np.ndarray, np.ndarray]:
+def _to_floats(
+    integers: np.ndarray, scales: Any, zeros: Any, axis: Any
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the numbers [out, …] that integers mean, and the steps of each output channel."""
-    integers: np.ndarray = tensor.integers
-    scales, zeros = (np.asarray(each) for each in (tensor.scales, tensor.zeros))
-    fine = integers.dtype == np.int8 and integers.ndim >= 1 and tensor.axis == 0
+    scales, zeros = np.asarray(scales), np.asarray(zeros)
+    fine = integers.dtype == np.int8 and integers.ndim >= 1 and axis == 0
     shapes = {scales.shape, zeros.shape}
     if not fine or len(shapes) > 1 or not shapes <= {(), integers.shape[:1]}:
         raise ValueError("a quantized tensor that is no kernel")

@@ -10,10 +10,11 @@ import torch
 
 
 class Storage(NamedTuple):
-    """A storage of float32 that a pickle names."""
+    """A storage that a pickle names."""
 
     key: str = "0"
     count: int = 6
+    kind: type = torch.FloatStorage
 
 
 class Tensor:
@@ -27,10 +28,21 @@ class Tensor:
         return torch._utils._rebuild_tensor_v2, self.args
 
 
+class Quantized(Tensor):
+    """A quantized tensor in a pickle: int8 integers, and what they mean."""
+
+    def __init__(self, *how, storage=None, **place):
+        super().__init__(storage or Storage(kind=torch.QInt8Storage), **place)
+        self.args = *self.args[:4], how, *self.args[4:]
+
+    def __reduce__(self):
+        return torch._utils._rebuild_qtensor, self.args
+
+
 class _Pickler(pickle.Pickler):
     def persistent_id(self, thing):
         if isinstance(thing, Storage):
-            return "storage", torch.FloatStorage, thing.key, "cpu", thing.count
+            return "storage", thing.kind, thing.key, "cpu", thing.count
         return None
 
 

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import onnx
 import pytest
+from flax import traverse_util
 
 from flaxmobile import Metadata, Preprocessing, export, list_models
 from flaxmobile.exporters.litert.writing import operators
@@ -19,14 +20,30 @@ from tests.networks import random_variables, short_model, small_size
 QUANTIZED = [name for name in list_models() if get_spec(name).network.quantizes]
 
 
-@pytest.fixture(scope="module", params=QUANTIZED)
+def coarse_steps(variables):
+    """A step for all channels of a kernel, which has 41 of them, at the place of the given ones."""
+    params = traverse_util.flatten_dict(variables["params"])
+    found = traverse_util.flatten_dict(variables["batch_stats"])
+    for path in found:
+        if path[-1] == "kernel_steps":
+            most = np.abs(params[*path[:-1], "kernel"]).max()
+            found[path] = np.full(found[path].shape, most / 20, np.float32)
+    return variables | {"batch_stats": traverse_util.unflatten_dict(found)}
+
+
+@pytest.fixture(
+    scope="module",
+    params=[*((name, False) for name in QUANTIZED), ("mobilenet_v2", True)],
+    ids=[*QUANTIZED, "given steps"],
+)
 def trained(request):
     """A network with the ranges of a batch, its images, and their logits; the logits' step."""
-    name, size = request.param, small_size(request.param)
+    name, given = request.param
+    size = small_size(name)
     options = {"folded": True, "quantized": True, "dropout_rate": 0.0, "norm_momentum": 0.0}
-    model = short_model(name, **options)
+    model = short_model(name, given_steps=given, **options)
     images = np.random.default_rng(0).normal(size=(8, size, size, 3)).astype(np.float32)
-    variables = random_variables(model)
+    variables = coarse_steps(random_variables(model))
     learn = jax.jit(lambda v, x: model.apply(v, x, train=True, mutable=["batch_stats"]))
     variables |= learn(variables, images)[1]
     seen = variables["batch_stats"]["logits_range"]

@@ -5,7 +5,13 @@ import pytest
 from flax import linen as nn
 
 import flaxmobile
-from flaxmobile.layers.quantization import join_ranges, quantize, quantize_kernel, quantizing
+from flaxmobile.layers.quantization import (
+    join_ranges,
+    kernel_steps,
+    quantize,
+    quantize_kernel,
+    quantizing,
+)
 from tests.networks import random_variables, short_model
 
 
@@ -79,10 +85,25 @@ def test_blocks_of_a_group_are_rounded_by_the_union_of_their_ranges():
 def test_each_feature_of_a_kernel_has_its_own_255_steps():
     kernel = jnp.asarray(np.random.default_rng(0).normal(size=(3, 3, 4, 2)) * [1, 50])
     with quantizing(updates=False, momentum=0, marks=False):
-        found = quantize_kernel(kernel)
+        found = quantize_kernel(kernel, kernel_steps(nn.Module(), kernel))
     kernel, found = np.asarray(kernel), np.asarray(found)
     steps = np.abs(kernel).max((0, 1, 2)) / 127
     np.testing.assert_allclose(found / steps, np.rint(kernel / steps), atol=1e-4)
+
+
+def test_given_steps_are_a_kernels_own():
+    """All 256 of them: -128 too, which torch's kernels have."""
+
+    class Kernel(nn.Module):
+        @nn.compact
+        def __call__(self, kernel):
+            with quantizing(updates=False, momentum=0, marks=False, given_steps=True):
+                return quantize_kernel(kernel, kernel_steps(self, kernel))
+
+    kernel = jnp.asarray([[-20.0, 1.0], [-12.8, 0.26], [0.06, -0.24], [12.71, 70]])
+    steps = {"batch_stats": {"kernel_steps": jnp.asarray([0.1, 0.5])}}
+    expected = [[-12.8, 1.0], [-12.8, 0.5], [0.1, 0.0], [12.7, 63.5]]
+    np.testing.assert_allclose(Kernel().apply(steps, kernel), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -107,6 +128,11 @@ def test_weights_with_ranges_are_exported_in_int8_without_calibration(settings, 
     settings = {"quantize": "int8"} | settings if "calibration" in settings else settings
     with pytest.raises(flaxmobile.InputError, match="without calibration"):
         flaxmobile.export(model, {}, tmp_path / "file", **settings)
+
+
+def test_steps_are_given_to_a_quantized_network_alone():
+    with pytest.raises(flaxmobile.InputError, match="given_steps is True; accepted: in a quant"):
+        flaxmobile.create_model("mobilenet_v2", folded=True, given_steps=True)
 
 
 def test_ranges_are_shared_inside_a_larger_module_too():

@@ -57,3 +57,23 @@ def test_it_is_evaluated_as_it_was_trained(trained, capsys):
     metrics = (trained / "run/metrics.jsonl").read_text().splitlines()[-1]
     accuracy = capsys.readouterr().out.split("accuracy ")[1].split(",")[0]
     assert f'"accuracy": {accuracy}'.rstrip("0")[:19] in metrics
+
+
+def test_a_network_that_was_quantized_elsewhere_trains_with_steps_of_its_own(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setitem(registry.SPECS, "tiny", SPEC)
+    options = {"num_classes": 10, "folded": True, "quantized": True, "given_steps": True}
+    variables = randomised(abstract_variables(Tiny(**options)))
+    save_weights(tmp_path / "given", "tiny", options, variables, Metadata(PREPROCESSING))
+    flags = ["--init-from", f"{tmp_path}/given", "--steps", "1", "--image-size", "32"]
+    flags += ["--workers", "0", "--output", f"{tmp_path}/run"]
+    assert main(flags) == 1
+    assert "cannot be trained; with --quantize int8 it can" in capsys.readouterr().err
+    assert main([*flags, "--quantize", "int8", "--learning-rate", "1e-9"]) == 0
+    model, trained = load_weights(tmp_path / "run/best")
+    assert model.quantized and not model.given_steps
+    for found, given in zip(
+        *map(jax.tree.leaves, (trained["params"], variables["params"])), strict=True
+    ):
+        np.testing.assert_allclose(found, given, atol=1e-6)

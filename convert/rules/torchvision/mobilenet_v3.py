@@ -35,8 +35,8 @@ def _ranges(model: MobileNetV3) -> Names:
     swishes = {block.name: block.row.stage.swish for block in model.scaled.blocks}
     for ours, theirs in _modules(model):
         unit, _, layer = ours.rpartition("/")
-        block, _, name = unit.partition("/")
-        if layer == "conv" and name != "project" and swishes.get(block, True):
+        inside, _, name = unit.partition("/")
+        if layer == "conv" and name != "project" and swishes.get(inside, True):
             yield f"{unit}/linear_range", theirs
             yield f"{unit}/range", f"{theirs.removesuffix('.0')}.2"
         elif layer == "conv":
