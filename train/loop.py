@@ -71,7 +71,8 @@ def train(config: Config) -> int:
                 trainer.fit()
             reporter.end_steps()
             if trainer.stopped:
-                reporter.say(advice)
+                if not signals.leaving:
+                    reporter.say(advice)
                 return signals.exit_status
             signals.nothing_to_lose = True
             hosts.wait_for_all()

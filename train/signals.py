@@ -39,12 +39,14 @@ class StopSignals:
       received: the signal's number, once there was one.
       nothing_to_lose: everything is on disk, so that a signal ends the process at once. Python's
         own handlers wait for compilation, which takes half a minute.
+      leaving: a signal is about to end the process, and says so.
     """
 
     def __init__(self, advice: str, before_leaving: Callable[[], None] = lambda: None) -> None:
         """Print `advice` where a signal ends the process, after a last call."""
         self.received: int | None = None
         self.nothing_to_lose = True
+        self.leaving = False
         self.advice, self.before_leaving = advice, before_leaving
         self._previous: dict[int, object] = {}
 
@@ -78,6 +80,7 @@ class StopSignals:
         self.received = number
 
     def _leave(self, status: int) -> None:
+        self.leaving = True
         try:
             self.before_leaving()
         except InputError as error:
