@@ -33,7 +33,7 @@ def test_notebook_has_the_outputs_of_one_run_and_is_listed(name):
 def test_notebook_trains_resumes_and_predicts(run, tmp_path):
     text, pictures = run("train_tpu")
     assert "ended with -9" in text
-    assert re.search(r"continues after step \d+ of 80 steps", text)
+    assert re.search(r"continues after step \d+ of 120 steps", text)
     assert "'split': 'test'" in text
     assert "seven.png" in text
     assert "(1, 10)" in text
