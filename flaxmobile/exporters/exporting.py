@@ -13,7 +13,7 @@ from flaxmobile.exporters.litert import writing as litert
 from flaxmobile.exporters.onnx import writing as onnx
 from flaxmobile.exporters.program import QUANTIZE, Program, build_program
 from flaxmobile.files import written_at_once
-from flaxmobile.layers import Model, Network
+from flaxmobile.layers import Model
 from flaxmobile.trees import Tree
 from flaxmobile.weights import Metadata
 
@@ -94,11 +94,6 @@ def export(
     """
     output = Path(output)
     kind = check_request(output, format, batch_size, quantize)
-    if format == "onnx" and isinstance(model, Network) and model.given_steps:
-        raise InputError(
-            "the steps of the network's kernels are given, which litert files keep and onnx files "
-            "do not: export to litert, or train on with --quantize int8, which chooses its own"
-        )
     program = build_program(
         model,
         variables,

@@ -3,12 +3,14 @@
 import sys
 from collections import Counter
 
+import jax
 import numpy as np
 import onnx
 import pytest
 
-from flaxmobile import InputError, export
+from flaxmobile import InputError, Metadata, Preprocessing, export, list_models
 from tests.exporters.runtimes import run_onnx
+from tests.networks import random_variables, short_model, small_size
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +39,17 @@ def test_int8_logits_are_near_those_of_float(batch_size, network, metadata, prep
     for node in after.graph.node:
         if node.op_type == "Conv":
             assert {made[name].op_type for name in node.input[:2]} == {"DequantizeLinear"}
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_every_network_is_calibrated(name, tmp_path):
+    model, size = short_model(name), small_size(name)
+    shown = np.random.default_rng(0).normal(size=(2, size, size, 3)).astype(np.float32)
+    settings = {"metadata": Metadata(Preprocessing(size)), "quantize": "int8", "calibration": shown}
+    export(model, variables := random_variables(model), tmp_path / "file", "onnx", **settings)
+    found = run_onnx(tmp_path / "file", shown[:1])["logits"]
+    expected = np.asarray(jax.jit(model.apply)(variables, shown[:1]))
+    assert np.abs(found - expected).max() < 0.25 * np.ptp(expected)
 
 
 def test_int8_takes_raw_images(network, metadata, images, tmp_path):

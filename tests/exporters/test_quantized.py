@@ -11,7 +11,7 @@ import onnx
 import pytest
 from flax import traverse_util
 
-from flaxmobile import InputError, Metadata, Preprocessing, export, list_models
+from flaxmobile import Metadata, Preprocessing, export, list_models
 from flaxmobile.exporters.litert.writing import operators
 from flaxmobile.registry import get_spec
 from tests.exporters.runtimes import run_litert, run_onnx
@@ -69,10 +69,6 @@ def test_the_onnx_file_has_them_too(trained, tmp_path):
     _, model, variables, images, expected, step = trained
     metadata = Metadata(Preprocessing(images.shape[1]))
     settings = {"metadata": metadata, "quantize": "int8", "batch_size": None}
-    if model.given_steps:
-        with pytest.raises(InputError, match="which litert files keep and onnx files do not"):
-            export(model, variables, tmp_path / "file", "onnx", **settings)
-        return
     export(model, variables, tmp_path / "file", "onnx", **settings)
     steps = np.abs(run_onnx(tmp_path / "file", images)["logits"] - expected) / step
     assert steps.mean() < 1

@@ -18,8 +18,12 @@ from flaxmobile.tasks import DETECTORS
 _OUTPUT = "logits"
 
 
-_LOST = 0.25
-"""What 8 bits lose in networks of random weights, of the largest logit."""
+_LOST = 0.6
+"""What 8 bits may lose in networks of random weights, of the largest logit.
+
+MobileNet V3 large loses 0.34 in ONNX Runtime and 0.48 in LiteRT, others some hundredths; what
+another network computes is 1 or more away.
+"""
 
 
 class Exported(Candidate):

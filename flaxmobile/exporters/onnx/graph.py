@@ -16,6 +16,20 @@ Rule = Callable[..., Value | list[Value]]
 """What an operation of JAX appends: (graph, equation, *inputs) -> its output or outputs."""
 
 
+class Rounded(np.ndarray):
+    """A kernel whose numbers are integers times the steps of each output channel.
+
+    Attributes:
+      steps: float32 [features]; of views, such as transposed kernels, too.
+    """
+
+    steps: np.ndarray
+
+    def __array_finalize__(self, source: Any) -> None:
+        """Keep the steps."""
+        self.steps = getattr(source, "steps", np.zeros(0, np.float32))
+
+
 def channels_first(rank: int) -> tuple[int, ...]:
     """Return the permutation to channels first: (0, 3, 1, 2) for images; none below four axes."""
     return (0, *range(3, rank), 1, 2) if rank > 3 else tuple(range(rank))

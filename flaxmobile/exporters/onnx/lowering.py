@@ -5,10 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from flaxmobile.compat import composite_attributes
 from flaxmobile.errors import InputError
-from flaxmobile.exporters.onnx.graph import Graph, Value, channels_first
+from flaxmobile.exporters.onnx.graph import Graph, Rounded, Value, channels_first
 from flaxmobile.exporters.onnx.merging import merge
 from flaxmobile.exporters.onnx.operators import RULES
+from flaxmobile.layers.quantization import FAKE_QUANT
 
 _ELEMENTWISE = {
     "abs": "Abs", "add": "Add", "div": "Div", "eq": "Equal", "erf": "Erf", "exp": "Exp",
@@ -44,10 +46,9 @@ def _lower_one(graph: Graph, equation: Any, inputs: list[Value]) -> Sequence[Val
     constant = all(isinstance(value, np.ndarray) for value in inputs)
     rule = RULES.get(params["name"] if name == "composite" else name)
     inner = params.get("jaxpr", params.get("call_jaxpr"))
-    if inner is not None and (
-        rule is None or constant
-    ):  # of jit, of a composite, or of a function with its own gradient
-        return lower(graph, inner.jaxpr, inner.consts, inputs)
+    if inner is not None and (rule is None or constant):  # of a function, or of a composite
+        results = lower(graph, inner.jaxpr, inner.consts, inputs)
+        return [_with_steps(equation, *results)] if params.get("name") == FAKE_QUANT else results
     if constant:
         return _compute(equation, inputs)
     if name in _ELEMENTWISE:
@@ -56,6 +57,13 @@ def _lower_one(graph: Graph, equation: Any, inputs: list[Value]) -> Sequence[Val
         raise InputError(f"ONNX export does not know the operation {name} of the network")
     result = rule(graph, equation, *inputs)
     return result if isinstance(result, list) else [result]
+
+
+def _with_steps(equation: Any, kernel: Any) -> Value:
+    """Return a kernel that a composite has rounded, with its steps."""
+    rounded = kernel.view(Rounded)
+    rounded.steps = composite_attributes(equation)["scale"].astype(np.float32)
+    return rounded
 
 
 def _compute(equation: Any, inputs: Sequence[Any]) -> list[np.ndarray]:

@@ -41,14 +41,16 @@ def _pool(operator: str, factor: bool) -> Rule:
         size = p["window_dimensions"]
         if len(size) != 4 or {size[0], size[3]} != {1} or set(p["base_dilation"]) != {1}:
             raise InputError("ONNX export knows pooling over the height and width of images alone")
+        options: dict[str, Any] = {"count_include_pad": 1} if factor else {}
+        if set(dilations := p["window_dilation"][1:3]) != {1}:  # int8 pooling knows none
+            options["dilations"] = dilations
         pooled = graph.add(
             operator,
             x,
             kernel_shape=size[1:3],
             strides=p["window_strides"][1:3],
             pads=pads(p["padding"][1:3]),
-            dilations=p["window_dilation"][1:3],
-            **({"count_include_pad": 1} if factor else {}),
+            **options,
         )
         area = np.asarray(math.prod(size), equation.outvars[0].aval.dtype)
         return graph.add("Mul", pooled, area) if factor else pooled

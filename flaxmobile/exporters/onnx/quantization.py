@@ -10,11 +10,8 @@ from typing import Any
 import numpy as np
 
 from flaxmobile.errors import InputError, first_line, pip_install
-from flaxmobile.exporters.onnx.graph import Graph
+from flaxmobile.exporters.onnx.graph import Graph, Rounded
 from flaxmobile.exporters.program import IMAGES
-
-_MOST = 127
-"""Largest integer of a kernel; the least is left out, so that 0 is in the middle."""
 
 
 def calibrate(model: Any, images: np.ndarray, batch_size: int, percentile: float) -> Any:
@@ -74,19 +71,17 @@ def store_integers(graph: Graph) -> list[Any]:
       The nodes that turn them into numbers; runtimes compute in integers instead.
     """
     nodes: list[Any] = []
-    for node in list(graph.nodes.values()):
-        if node.op_type not in ("Conv", "Gemm", "MatMul"):
+    for node in graph.nodes.values():
+        kernel = graph.constants.get(node.input[1]) if len(node.input) > 1 else None
+        if not isinstance(kernel, Rounded):
             continue
-        kernel = graph.constants[node.input[1]]
         axis = 0 if node.op_type == "Conv" else 1
-        others = tuple(each for each in range(kernel.ndim) if each != axis)
-        largest = np.abs(kernel).max(others)
-        steps = np.where(largest > 0, largest, 1).astype(np.float32) / np.float32(_MOST)
-        wide = np.expand_dims(steps, others)
-        nodes += _stored(graph, node, 1, np.rint(kernel / wide).astype(np.int8), steps, axis)
+        wide = np.expand_dims(kernel.steps, [each for each in range(kernel.ndim) if each != axis])
+        integers = np.rint(np.asarray(kernel) / wide).astype(np.int8)
+        nodes += _stored(graph, node, 1, integers, kernel.steps, axis)
         before = graph.made_by(node.input[0], "DequantizeLinear")
         if len(node.input) > 2 and before:
-            products = np.asarray(before[0][1], np.float32) * steps
+            products = np.asarray(before[0][1], np.float32) * kernel.steps
             integers = np.rint(graph.constants[node.input[2]] / products).astype(np.int32)
             nodes += _stored(graph, node, 2, integers, products, 0)
     used = {name for node in (*nodes, *graph.nodes.values()) for name in node.input}
