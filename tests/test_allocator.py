@@ -62,7 +62,7 @@ import train.loop
 def stop(config):
     raise InterruptedError
 
-train.loop.prepare = stop
+train.loop.open_mirror = stop
 try:
     train.loop.train(None)
 except InterruptedError:
