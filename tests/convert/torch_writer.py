@@ -1,12 +1,23 @@
 """Torch files with any content, also such as torch would not write."""
 
 import io
+import os
 import pickle
 import zipfile
 from collections import OrderedDict
 from typing import NamedTuple
 
 import torch
+
+
+class Malicious:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, path, function=os.mkdir):
+        self.path, self.function = path, function
+
+    def __reduce__(self):
+        return self.function, (str(self.path),)
 
 
 class Storage(NamedTuple):

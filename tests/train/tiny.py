@@ -1,8 +1,7 @@
 """A network of two layers under the name `tiny`, so that tests of the loop compile in a second.
 
 `python -m tests.train.tiny FLAGS` is `python -m train FLAGS` with that network registered. With
-SIGNAL_AT="STEP NUMBER" in the environment it sends itself a signal once that step is reported; with
-COPY_EVERY it copies a run to its bucket after so many seconds.
+SIGNAL_AT="STEP NUMBER" in the environment it sends itself a signal once that step is reported.
 """
 
 import os
@@ -12,7 +11,6 @@ from typing import ClassVar
 from flaxmobile import registry
 from flaxmobile.layers import Block, Network, relu6
 from flaxmobile.models.mobilenet_v2 import InvertedResidual
-from train import mirror
 from train.reporting import StepLines
 
 
@@ -52,7 +50,5 @@ if __name__ == "__main__":
 
     if "SIGNAL_AT" in os.environ:
         _send_signal_at(*map(int, os.environ["SIGNAL_AT"].split()))
-    if "COPY_EVERY" in os.environ:
-        mirror.SECONDS = float(os.environ["COPY_EVERY"])
     registry.SPECS["tiny"] = SPEC
     sys.exit(main())

@@ -48,7 +48,7 @@ def open_dataset(
         _refuse(selection, name, "labels")
         return open_hub(name, data_dir, selection)
     if name.startswith((".", "/", "~")):
-        raise InputError(f"--dataset is {name}; for a folder write folder:{name}")
+        raise InputError(f"{name} is the name of no data set; for a folder write folder:{name}")
     if name == "digits":
         _refuse(selection, name, "val_split", "splits", "labels")
         return open_digits()
