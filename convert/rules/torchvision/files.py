@@ -1,5 +1,7 @@
 """Files of weights that torchvision publishes: its weights enums as plain data.
 
+Quantized ones are named as `torchvision.models.list_models` names their networks.
+
 The presets include `transform_input`: torchvision's published Inception networks are given images
 normalized by ImageNet's statistics and first map them to mean and standard deviation 0.5. Networks
 that its users train do not, unless asked to, and no tensor shows which of the two a file is.
@@ -42,7 +44,8 @@ def published(
 
     Args:
       name: torchvision's name of the network, and the weights' name in its enum.
-      file: its name without ".pth", which ends with the start of its SHA-256.
+      file: its name without ".pth", which ends with "-" and the start of its SHA-256, if torch
+        verifies it.
       params: number of the network's parameters.
       top1: ImageNet accuracy in percent, of a classifier.
       preset: for evaluation.
@@ -54,7 +57,7 @@ def published(
         licence="BSD-3-Clause",
         params=params,
         url=f"{ADDRESS}{file}.pth",
-        sha256=file.rpartition("-")[2],
+        sha256=file.rpartition("-")[2] if "-" in file else "",
         alpha=alpha,
         top1=top1,
         top1_source="" if top1 is None else "torchvision's weights enum",

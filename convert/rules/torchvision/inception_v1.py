@@ -45,5 +45,12 @@ RULE = Rule(
             69.778,
             transformed(STANDARD),
         ),
+        published(
+            "quantized_googlenet.IMAGENET1K_FBGEMM_V1",
+            "quantized/googlenet_fbgemm-c81f6644",
+            6_624_904,
+            69.826,
+            transformed(STANDARD),
+        ),
     ),
 )

@@ -106,5 +106,12 @@ RULE = Rule(
             77.294,
             transformed(INCEPTION),
         ),
+        published(
+            "quantized_inception_v3.IMAGENET1K_FBGEMM_V1",
+            "quantized/inception_v3_google_fbgemm-a2837893",
+            27_161_264,
+            77.176,
+            transformed(INCEPTION),
+        ),
     ),
 )

@@ -53,5 +53,11 @@ RULE = Rule(
     published=(
         published("mobilenet_v2.IMAGENET1K_V2", "mobilenet_v2-7ebf99e0", 3_504_872, 72.154, CLOSER),
         published("mobilenet_v2.IMAGENET1K_V1", "mobilenet_v2-b0353104", 3_504_872, 71.878),
+        published(
+            "quantized_mobilenet_v2.IMAGENET1K_QNNPACK_V1",
+            "quantized/mobilenet_v2_qnnpack_37f702c5",
+            3_504_872,
+            71.658,
+        ),
     ),
 )

@@ -111,6 +111,12 @@ LARGE = _rule(
         "mobilenet_v3_large.IMAGENET1K_V2", "mobilenet_v3_large-5c1a4163", 5_483_032, 75.274, CLOSER
     ),
     published("mobilenet_v3_large.IMAGENET1K_V1", "mobilenet_v3_large-8738ca79", 5_483_032, 74.042),
+    published(
+        "quantized_mobilenet_v3_large.IMAGENET1K_QNNPACK_V1",
+        "quantized/mobilenet_v3_large_qnnpack-5bcacf28",
+        5_483_032,
+        73.004,
+    ),
 )
 SMALL = _rule(
     MobileNetV3Small,

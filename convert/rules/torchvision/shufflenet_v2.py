@@ -34,6 +34,11 @@ def _published(width: str, *facts: Any, **more: Any) -> Published:
     return published(f"shufflenet_v2_{width}.IMAGENET1K_V1", *facts, **more)
 
 
+def _quantized(width: str, file: str, *facts: Any, **more: Any) -> Published:
+    name = f"quantized_shufflenet_v2_{width}.IMAGENET1K_FBGEMM_V1"
+    return published(name, f"quantized/shufflenetv2_{file}", *facts, **more)
+
+
 RULE = Rule(
     network=ShuffleNetV2,
     layout=TORCH,
@@ -47,5 +52,9 @@ RULE = Rule(
         _published("x0_5", "shufflenetv2_x0.5-f707e7126e", 1_366_792, 60.552, alpha=0.5),
         _published("x1_5", "shufflenetv2_x1_5-3c479a10", 3_503_624, 72.996, CLOSER, 1.5),
         _published("x2_0", "shufflenetv2_x2_0-8be3c8ee", 7_393_996, 76.23, CLOSER, 2.0),
+        _quantized("x0_5", "x0.5_fbgemm-00845098", 1_366_792, 57.972, alpha=0.5),
+        _quantized("x1_0", "x1_fbgemm-1e62bb32", 2_278_604, 68.36),
+        _quantized("x1_5", "x1_5_fbgemm-d7401f05", 3_503_624, 72.052, CLOSER, 1.5),
+        _quantized("x2_0", "x2_0_fbgemm-5cac526c", 7_393_996, 75.354, CLOSER, 2.0),
     ),
 )

@@ -17,7 +17,7 @@ import torch
 from huggingface_hub import constants
 from huggingface_hub.errors import LocalEntryNotFoundError
 from timm.models import adapt_input_conv, save_for_hf
-from torchvision.models import shufflenet_v2_x0_5
+from torchvision.models import quantization, shufflenet_v2_x0_5
 
 from convert.__main__ import main as convert
 from convert.published.catalogue import CATALOGUE
@@ -26,10 +26,12 @@ from convert.published.loading import open_any_weights
 from flaxmobile import InputError, cli, load_metadata, load_pretrained, load_weights
 from tests.convert.full_range import encode, random_network
 from tests.convert.keras_models import random_model, save
+from tests.convert.quantized_networks import CLASSES, calibrated
 from train.flags import read_config
 from train.setup import prepare
 
 TORCHVISION = "torchvision:shufflenet_v2_x0_5.IMAGENET1K_V1"
+QUANTIZED = "torchvision:quantized_shufflenet_v2_x0_5.IMAGENET1K_FBGEMM_V1"
 TIMM = "timm:mobilenetv3_small_050.lamb_in1k"
 KERAS = "keras:MobileNet_0.25_128"
 MEDIAPIPE = "mediapipe:face_detection_full_range_sparse"
@@ -44,14 +46,21 @@ def shufflenet():
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory, shufflenet):
+def quantized_network():
+    return calibrated(quantization.shufflenet_v2_x0_5)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory, shufflenet, quantized_network):
     """What torchvision, Keras and MediaPipe publish at an address."""
     folder = tmp_path_factory.mktemp("files")
     torch.save(shufflenet, folder / "shufflenet.pth")
+    torch.save(quantized_network.state_dict(), folder / "quantized.pth")
     keras = save(random_model("mobilenet_v1", 32, alpha=0.25), folder, "weights.h5")
     (folder / "faces.tflite").write_bytes(encode(random_network(sparse=True)))
     return {
         TORCHVISION: folder / "shufflenet.pth",
+        QUANTIZED: folder / "quantized.pth",
         KERAS: keras,
         MEDIAPIPE: folder / "faces.tflite",
     }
@@ -81,7 +90,7 @@ def published(server, hub, files, repositories, monkeypatch):
         url, sha256 = server.publish(f"files/{path.name}", content)
         entry = CATALOGUE[name]
         facts = entry.published._replace(url=url)
-        if name == TORCHVISION:
+        if name in (TORCHVISION, QUANTIZED):
             facts = facts._replace(sha256=sha256[:8])
         else:
             facts = facts._replace(md5=hashlib.md5(content).hexdigest())
@@ -103,6 +112,15 @@ def test_torchvisions_weights_and_the_cache_of_torch(published, shufflenet, cach
     assert np.array_equal(kernel.T, shufflenet["fc.weight"].numpy())
     assert isinstance(variables["params"]["classifier"]["kernel"], jax.Array)
     assert (caches / "TORCH_HOME" / "hub" / "checkpoints" / "shufflenet.pth").is_file()
+
+
+def test_torchvisions_quantized_weights_of_a_network_that_rounds_otherwise_are_floats(
+    published, quantized_network
+):
+    model, variables = load_pretrained("torchvision:quantized_shufflenet_v2_x0_5")
+    assert (model.alpha, model.num_classes, model.quantized) == (0.5, CLASSES, False)
+    kernel = leaf(variables, "params/classifier/kernel")
+    assert np.array_equal(kernel.T, quantized_network.fc.weight().dequantize().numpy())
 
 
 def test_kerass_weights_and_the_cache_of_keras(published, caches, monkeypatch):
