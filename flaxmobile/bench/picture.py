@@ -1,6 +1,7 @@
 """Latency against multiply-adds, as a picture."""
 
 import itertools
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,6 +10,8 @@ from flaxmobile.files import written_at_once
 
 _MARKERS = "os^Dv*"
 """Of the batch sizes, in their order."""
+_GAP = 0.035
+"""Least distance of two names, as a share of the picture's width."""
 
 
 class Point(NamedTuple):
@@ -50,37 +53,53 @@ def draw(points: Sequence[Point]) -> Any:
                 marker=_MARKERS[sizes.index(size) % len(_MARKERS)],
                 label=f"{candidate}, batch {size}",
             )
-    _name_networks(axes, points)
     axes.set(
         xscale="log",
         yscale="log",
         xlabel="multiply-adds per image (millions)",
         ylabel="milliseconds per image",
     )
-    axes.margins(0.15, 0.2)
+    axes.margins(0.08)
     for axis in (axes.xaxis, axes.yaxis):
         _number(axis)
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
+    _name_networks(axes, points)
     return figure
 
 
 def _name_networks(axes: Any, points: Iterable[Point]) -> None:
-    """Write names alternately above and below their points: a family lies side by side."""
+    """Write names above the picture, with a line to the highest point of each."""
     ordered = sorted(points, key=lambda point: point.macs)
-    for number, name in enumerate(dict.fromkeys(point.name for point in ordered)):
-        ends = sorted(p.milliseconds for p in ordered if p.name == name)
-        macs = max(p.macs for p in ordered if p.name == name)
-        above = number % 2 == 0
+    highest = {
+        p.name: max(ordered, key=lambda q: (q.name == p.name, q.milliseconds)) for p in ordered
+    }
+    ends = [(each.macs / 1e6, each.milliseconds) for each in highest.values()]
+    low, high = (math.log(bound) for bound in axes.get_xlim())
+    places = _spread([(math.log(x) - low) / (high - low) for x, _ in ends])
+    line = {"arrowstyle": "-", "color": "0.7", "linewidth": 0.7, "shrinkB": 3, "relpos": (0, 0)}
+    for name, end, place in zip(highest, ends, places, strict=True):
         axes.annotate(
             name,
-            (macs / 1e6, ends[-1 if above else 0]),
-            (3, 5) if above else (-3, -5),
-            textcoords="offset points",
-            rotation=35,
-            horizontalalignment="left" if above else "right",
-            verticalalignment="bottom" if above else "top",
+            end,
+            (place, 1.02),
+            textcoords="axes fraction",
+            rotation=50,
+            rotation_mode="anchor",
+            arrowprops=line,
         )
+
+
+def _spread(places: Sequence[float]) -> list[float]:
+    """Move ascending places apart where names would lie on each other, within 0 to 1."""
+    moved: list[float] = []
+    for place in places:
+        moved.append(max(place, moved[-1] + _GAP) if moved else place)
+    limit = 1.0
+    for number in reversed(range(len(moved))):
+        moved[number] = min(moved[number], limit)
+        limit = moved[number] - _GAP
+    return moved
 
 
 def _number(axis: Any) -> None:

@@ -15,6 +15,7 @@ from jax import Array
 from flaxmobile.detection import SSDLite, decode, make_anchors
 from flaxmobile.detection.boxes import clip_boxes, decode_boxes
 from flaxmobile.errors import InputError, check_value
+from flaxmobile.exporters.equalization import Looks, correct_biases, equalize
 from flaxmobile.folding import fold_batch_norm
 from flaxmobile.layers import Model
 from flaxmobile.layers.resizing import composite_resizing
@@ -143,17 +144,23 @@ def build_program(
     if quantize == "float16":
         _check_float16(variables)
 
-    def function(images: Array) -> dict[str, Array]:
-        x = preprocessing.normalize(images) if raw_images else images
-        with composite_resizing(model.native):
-            outputs = model.apply(variables, x)
-        return _named(model, outputs, size, answer)
+    def apply(variables: Tree, images: Array) -> Any:
+        return model.apply(variables, preprocessing.normalize(images) if raw_images else images)
 
     (n,) = jax.export.symbolic_shape("n") if batch_size is None else (batch_size,)
     dtype = jnp.uint8 if raw_images else jnp.float32
     images = jax.ShapeDtypeStruct((n, *size, 3 if raw_images else model.in_channels), dtype)
     calibrates = quantize == "int8" and not rounds
     shown = _check_calibration(calibration, images) if calibrates else None
+    if shown is not None:
+        looks = Looks(apply, shown)
+        variables = correct_biases(looks, equalize(looks, variables))
+
+    def function(images: Array) -> dict[str, Array]:
+        with composite_resizing(model.native):
+            outputs = apply(variables, images)
+        return _named(model, outputs, size, answer)
+
     network = type(model).__name__
     return Program(function, images, network, metadata, answer, quantize, shown, rounds, held)
 
