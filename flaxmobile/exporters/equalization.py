@@ -104,8 +104,9 @@ def equalize(looks: Looks, variables: Tree) -> Tree:
         if before and max(used[leaf] for leaf in (layer.kernel, before.kernel, before.bias)) == 1:
             kernel = leaves[layer.kernel]
             factors = _factors(kernel, layer, seen)
-            for leaf in {before.kernel, before.bias} - {None}:
-                leaves[leaf] = leaves[leaf] * factors
+            for leaf in (before.kernel, before.bias):
+                if leaf is not None:
+                    leaves[leaf] = leaves[leaf] * factors
             leaves[layer.kernel] = kernel / _by_group(factors, kernel.shape, layer.groups)
     return jax.tree.unflatten(structure, leaves)
 
