@@ -122,7 +122,7 @@ _LAYERS = {
     "conv_general_dilated": ((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2)),
     "dot_general": (((1,), (0,)), ((), ())),
 }
-"""Operation -> its dimension numbers: [n, h, w, in] with [kh, kw, in, out], [n, in] with [in, out]."""
+"""Operation -> its dimension numbers: a kernel is [kh, kw, in, out] or [in, out]."""
 
 
 def _meet(equation: Any, result: Array, inputs: list[Value], visit: Visit) -> Value:
