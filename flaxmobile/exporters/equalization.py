@@ -21,6 +21,7 @@ _MOST = 127
 """Largest integer of a kernel."""
 _LARGEST_FACTOR = 1000.0
 """Of a channel, so that one that is almost dead stays a small one."""
+_TINY = float(np.finfo(np.float32).tiny)
 
 
 class _Seen(NamedTuple):
@@ -81,11 +82,13 @@ class Looks:
 
 
 def equalize(looks: Looks, variables: Tree) -> Tree:
-    """Give the channels between two layers equal ranges (section 4.1).
+    """Bring the ranges of the channels between two layers nearer to each other (section 4.1).
 
     Where a layer alone reads another, a channel between the two may be multiplied by a number by
-    which the kernel behind is divided. With equal ranges all channels use the 256 steps of the
-    activation. A channel that ReLU6 cuts off stays as it is.
+    which the kernel behind is divided. A channel of small range then uses more of the 256 steps of
+    the activation. The factor is the root of what would give all channels the range of the widest
+    with equal weight in the kernel behind: the other half of the way is room for images that reach
+    farther than these. A channel that ReLU6 cuts off stays as it is.
 
     Args:
       looks: at the network.
@@ -97,13 +100,15 @@ def equalize(looks: Looks, variables: Tree) -> Tree:
     """
     leaves, structure = jax.tree.flatten(jax.tree.map(np.asarray, variables))
     layers = looks.at(variables)
+    seen_by = {id(layer): seen for layer, seen in layers}
     used = Counter(leaf for layer, _ in layers for leaf in (layer.kernel, layer.bias))
     used[None] = 0
     for layer, seen in layers:
         before = layer.before
         if before and max(used[leaf] for leaf in (layer.kernel, before.kernel, before.bias)) == 1:
             kernel = leaves[layer.kernel]
-            factors = _factors(kernel, layer, seen)
+            finest = _finest(leaves[before.kernel], seen_by[id(before)].reads)
+            factors = _factors(kernel, layer, seen, finest)
             for leaf in (before.kernel, before.bias):
                 if leaf is not None:
                     leaves[leaf] = leaves[leaf] * factors
@@ -144,7 +149,15 @@ def _round(kernel: Array) -> Array:
     return jnp.round(kernel / steps) * steps
 
 
-def _factors(kernel: np.ndarray, layer: Layer, seen: _Seen) -> np.ndarray:
+def _finest(kernel: np.ndarray, reads: np.ndarray) -> np.ndarray:
+    """Return the smallest range that is of use to each output channel of a layer [out].
+
+    Its steps are those of a product of a step of the input and one of the kernel.
+    """
+    return np.abs(kernel).max(tuple(range(kernel.ndim - 1))) / _MOST * reads.max()
+
+
+def _factors(kernel: np.ndarray, layer: Layer, seen: _Seen, finest: np.ndarray) -> np.ndarray:
     """Choose the factor of each channel [c] between a layer and the one before it."""
     ranges = np.abs(kernel).max(tuple(range(kernel.ndim - 1)))
     shares = np.abs(kernel) / np.where(ranges > 0, ranges, 1)
@@ -152,9 +165,9 @@ def _factors(kernel: np.ndarray, layer: Layer, seen: _Seen) -> np.ndarray:
     groups = shares.reshape(len(shares), layer.groups, -1).max(-1)  # [in of a group, group]
     needs = groups.T.reshape(-1)  # of each channel: the precision with which the kernel has it
     room = np.divide(seen.reads.max(), seen.reads, where=seen.reads > 0, out=np.ones(len(needs)))
-    if len(shares) > 1:  # an output reads several channels, whose numbers share its steps
-        room = np.sqrt(room * np.where(needs > 0, needs, 1))
-    room = np.clip(room, 1 / _LARGEST_FACTOR, _LARGEST_FACTOR)
+    room = np.sqrt(room * np.where(needs > 0, needs, 1))
+    of_use = np.maximum(seen.reads.max() / np.maximum(finest, _TINY), 1)
+    room = np.clip(room, 1 / _LARGEST_FACTOR, np.minimum(of_use, _LARGEST_FACTOR))
     if np.isfinite(layer.limit):
         beyond = room * seen.peak > layer.limit
         room = np.where(beyond, layer.limit / np.where(beyond, seen.peak, 1), room)

@@ -55,23 +55,36 @@ ONES = np.ones((2, 3, 3, 1), np.float32)
 
 
 @pytest.mark.parametrize(
-    ("between", "second", "expected"),
+    ("between", "second", "squares"),
     [
-        (lambda x: x, 2, [2, 2, 2, 2]),
-        (relu, 2, [2, 2, 2, 2]),
-        (relu6, 2, [2, 2, 2, 2]),
-        (relu6, 20, [6, 20, 6, 6]),  # what is cut off keeps its range
+        (lambda x: x, 2, [2, 4, 0.4, 0.02]),
+        (relu, 2, [2, 4, 0.4, 0.02]),
+        (relu6, 2, [2, 4, 0.4, 0.02]),
+        (relu6, 20, [6, 400, 1.2, 0.06]),  # what is cut off keeps its range
     ],
 )
-def test_channels_have_the_range_of_the_widest(between, second, expected):
+def test_channels_go_half_the_way_to_the_range_of_the_widest(between, second, squares):
     def network(variables, x):
         x = between(convolve(x, variables["first"]) + variables["bias"])
         return convolve(x, variables["second"], 4)
 
     given = {**KERNELS, "first": np.float32([[[[1, second, 0.1, 0.01]]]])}
     equal = equalize(Looks(network, ONES), given)
-    np.testing.assert_allclose((equal["first"] + equal["bias"]).ravel(), expected, rtol=1e-6)
+    found = (equal["first"] + equal["bias"]).ravel()
+    np.testing.assert_allclose(found**2, squares, rtol=1e-5)
     np.testing.assert_allclose(network(equal, ONES), network(given, ONES), rtol=1e-6)
+
+
+def test_a_channel_that_reads_nothing_keeps_steps_as_coarse_as_its_products():
+    """XNNPACK refuses a convolution whose product of two steps has 256 steps of its output."""
+    images = ONES * np.float32([1, 1e-5])
+    given = {"first": np.float32([[[[1, 100]]]]), "second": np.ones((1, 1, 1, 2), np.float32)}
+
+    def network(variables, x):
+        return convolve(convolve(x, variables["first"], 2), variables["second"], 2)
+
+    equal = equalize(Looks(network, images), given)
+    np.testing.assert_allclose(equal["first"].ravel(), [1, 127], rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +154,7 @@ def test_a_bias_takes_the_mean_of_the_kernels_rounding_back():
 
 
 def test_int8_of_unequal_channels_is_as_near_as_of_equal_ones(tmp_path):
-    """Channels that differ by 64 have 4 of 256 steps otherwise: published weights are so."""
+    """Channels that differ by 64 have 4 of 256 steps otherwise."""
     model = create_model("v2", num_classes=10, alpha=0.35, activation="relu")
     model, variables = folded(model)
     images, errors = images_for(model, 8, 64), []
