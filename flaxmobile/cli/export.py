@@ -46,7 +46,7 @@ class Config:
     """How many of them, evenly spaced. A range is the least and the largest number that occurs."""
     calibration_percentile: float = 100.0
     """Percent of them whose least number, and whose largest, is in a range; 99.5 cuts off what 1 of
-    200 images reaches. For litert."""
+    200 images reaches."""
     image_size: int | None = None
     """Side of the images in pixels; by default that of the weights."""
     batch_size: Annotated[str, tyro.conf.arg(metavar="N|dynamic")] = "1"

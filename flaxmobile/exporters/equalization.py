@@ -149,12 +149,12 @@ def _round(kernel: Array) -> Array:
     return jnp.round(kernel / steps) * steps
 
 
-def _finest(kernel: np.ndarray, reads: np.ndarray) -> np.ndarray:
+def _finest(kernel: np.ndarray, reads: Array) -> np.ndarray:
     """Return the smallest range that is of use to each output channel of a layer [out].
 
     Its steps are those of a product of a step of the input and one of the kernel.
     """
-    return np.abs(kernel).max(tuple(range(kernel.ndim - 1))) / _MOST * reads.max()
+    return np.abs(kernel).max(tuple(range(kernel.ndim - 1))) / _MOST * np.max(reads)
 
 
 def _factors(kernel: np.ndarray, layer: Layer, seen: _Seen, finest: np.ndarray) -> np.ndarray:

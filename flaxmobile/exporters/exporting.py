@@ -86,7 +86,7 @@ def export(
         otherwise normalized. A hundred of those that the network was trained on are enough. Each
         activation's range is the least and the largest number that they give.
       calibration_percentile: percent of these images whose least number, and whose largest, is in
-        the range; below 100, what few images reach is cut off. For LiteRT.
+        the range; below 100, what few images reach is cut off.
 
     Raises:
       InputError: the output exists, a library is missing, or the network or the format does not

@@ -67,8 +67,23 @@ def test_a_missing_runtime_is_named(network, metadata, prepared, tmp_path, monke
     assert not list(tmp_path.iterdir())
 
 
-def test_a_percentile_is_litert_s(network, metadata, prepared, tmp_path):
-    settings = {"quantize": "int8", "calibration": prepared, "calibration_percentile": 99}
-    with pytest.raises(InputError, match="percentile is 99; accepted for onnx: 100"):
-        export(*network, tmp_path / "f", "onnx", metadata=metadata, **settings)
-    assert not list(tmp_path.iterdir())
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_a_range_holds_the_ends_of_a_percentage_of_the_images(
+    network, metadata, prepared, batch_size, tmp_path
+):
+    shown = np.concatenate([prepared[:5], 20 * prepared[5:6]])
+    settings = {"metadata": metadata, "batch_size": batch_size, "quantize": "int8"}
+    steps = []
+    for percentile in (80, 100):
+        path = tmp_path / f"{percentile}"
+        settings |= {"calibration": shown, "calibration_percentile": percentile}
+        export(*network, path, "onnx", **settings)
+        graph = onnx.load(path).graph
+        constants = {each.name: onnx.numpy_helper.to_array(each) for each in graph.initializer}
+        rounded = [node for node in graph.node if node.op_type == "QuantizeLinear"]
+        steps.append(np.array([constants[node.input[1]].item() for node in rounded]))
+        low = np.percentile(shown.min((1, 2, 3)), 100 - percentile)
+        high = np.percentile(shown.max((1, 2, 3)), percentile)
+        assert steps[-1][0] == pytest.approx((high - low) / 255, rel=1e-5)
+    assert (steps[0] <= steps[1] * 1.0001).all()
+    assert (steps[0] < steps[1] * 0.9).sum() > 2  # those of others are of ReLU6

@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +17,18 @@ from flaxmobile.exporters.program import IMAGES
 def calibrate(model: Any, images: np.ndarray, batch_size: int, percentile: float) -> Any:
     """Round kernels and activations to int8 by ONNX Runtime: a scale for each output channel.
 
-    The range of every activation is the least and the largest number that the images give. Input
-    and output stay as they are.
+    The range of every activation is the least and the largest number that the images give, or that
+    a percentage of them does. Input and output stay as they are.
 
     Args:
       model: an ONNX model, a ModelProto.
       images: [k, h, w, c], as the model takes them.
       batch_size: number of images that it takes at once.
-      percentile: 100, see `flaxmobile.export`.
+      percentile: see `flaxmobile.export`.
 
     Raises:
-      InputError: onnxruntime is not installed, or cannot quantize the network; another percentile.
+      InputError: onnxruntime is not installed, or cannot quantize the network.
     """
-    if percentile != 100:
-        raise InputError(f"calibration_percentile is {percentile:g}; accepted for onnx: 100")
     try:
         from onnxruntime import quantization
     except ImportError:
@@ -38,11 +36,12 @@ def calibrate(model: Any, images: np.ndarray, batch_size: int, percentile: float
     import onnx
 
     padded = np.resize(images, (-(-len(images) // batch_size) * batch_size, *images.shape[1:]))
-    batches = iter(np.split(padded, len(padded) // batch_size))
+    batches = np.split(padded, len(padded) // batch_size)
+    rest = iter(batches)
 
     class Reader(quantization.CalibrationDataReader):
         def get_next(self) -> dict[str, np.ndarray] | None:
-            batch = next(batches, None)
+            batch = next(rest, None)
             return None if batch is None else {IMAGES: batch}
 
     with tempfile.TemporaryDirectory() as folder, _silence():
@@ -55,6 +54,7 @@ def calibrate(model: Any, images: np.ndarray, batch_size: int, percentile: float
                 per_channel=True,
                 activation_type=quantization.QuantType.QInt8,
                 weight_type=quantization.QuantType.QInt8,
+                extra_options=_given_ranges(model, batches, percentile),
             )
         except (ValueError, RuntimeError) as error:
             reason = first_line(error)
@@ -62,6 +62,34 @@ def calibrate(model: Any, images: np.ndarray, batch_size: int, percentile: float
         result = onnx.load(rounded)
     onnx.helper.set_model_props(result, {each.key: each.value for each in model.metadata_props})
     return result
+
+
+def _given_ranges(model: Any, batches: Sequence[np.ndarray], percentile: float) -> dict[str, Any]:
+    """Return options with the ranges that hold the ends of a percentage of the images."""
+    if percentile == 100:
+        return {}
+    import onnx
+    import onnxruntime
+
+    whole = onnx.ModelProto()
+    whole.CopyFrom(model)
+    known = {each.name for each in whole.graph.output}
+    names = [name for node in whole.graph.node for name in node.output if name not in known]
+    whole.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    session = onnxruntime.InferenceSession(whole.SerializeToString())
+    seen: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+    for batch in batches:
+        maps = [batch, *session.run(names, {IMAGES: batch})]
+        for name, numbers in zip((IMAGES, *names), maps, strict=True):
+            if numbers.dtype == np.float32 and numbers.shape[0] == len(batch):
+                of_images = numbers.reshape(len(batch), -1)
+                seen.setdefault(name, []).append((of_images.min(1), of_images.max(1)))
+    ranges = {}
+    for name, ends in seen.items():
+        low, high = map(np.concatenate, zip(*ends, strict=True))
+        low, high = np.percentile(low, 100 - percentile), np.percentile(high, percentile)
+        ranges[name] = [{"rmin": np.float32(low), "rmax": np.float32(high)}]
+    return {"TensorQuantOverrides": ranges}
 
 
 def store_integers(graph: Graph) -> list[Any]:
