@@ -86,9 +86,9 @@ def equalize(looks: Looks, variables: Tree) -> Tree:
 
     Where a layer alone reads another, a channel between the two may be multiplied by a number by
     which the kernel behind is divided. A channel of small range then uses more of the 256 steps of
-    the activation. The factor is the root of what would give all channels the range of the widest
-    with equal weight in the kernel behind: the other half of the way is room for images that reach
-    farther than these. A channel that ReLU6 cuts off stays as it is.
+    the activation. The factor is the root of what would give it the range of the widest, and less
+    where the kernel behind hardly reads it: the other half of the way is room for images that reach
+    farther than these. No channel is narrowed, and one that ReLU6 cuts off stays as it is.
 
     Args:
       looks: at the network.
@@ -164,15 +164,16 @@ def _factors(kernel: np.ndarray, layer: Layer, seen: _Seen, finest: np.ndarray) 
     shares = shares.max(tuple(range(kernel.ndim - 2)))  # [in of a group, out]
     groups = shares.reshape(len(shares), layer.groups, -1).max(-1)  # [in of a group, group]
     needs = groups.T.reshape(-1)  # of each channel: the precision with which the kernel has it
-    room = np.divide(seen.reads.max(), seen.reads, where=seen.reads > 0, out=np.ones(len(needs)))
-    room = np.sqrt(room * np.where(needs > 0, needs, 1))
+    alive = seen.reads > 0
+    room = np.where(alive, seen.reads.max() / np.where(alive, seen.reads, 1), 1)
+    room = np.sqrt(room * needs)
     of_use = np.maximum(seen.reads.max() / np.maximum(finest, _TINY), 1)
-    room = np.clip(room, 1 / _LARGEST_FACTOR, np.minimum(of_use, _LARGEST_FACTOR))
+    room = np.clip(room, 1, np.minimum(of_use, _LARGEST_FACTOR))
     if np.isfinite(layer.limit):
         beyond = room * seen.peak > layer.limit
         room = np.where(beyond, layer.limit / np.where(beyond, seen.peak, 1), room)
         room = np.where(seen.peak < layer.limit, room, 1)
-    return np.where(seen.reads > 0, room, 1).astype(np.float32)
+    return room.astype(np.float32)
 
 
 def _by_group(factors: np.ndarray, shape: tuple[int, ...], groups: int) -> np.ndarray:
