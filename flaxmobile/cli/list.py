@@ -85,21 +85,27 @@ def _describe_weights(entry: Entry) -> dict[str, Any]:
 
 
 def _table_of_weights(weights: Sequence[dict[str, Any]]) -> str:
-    header = ("name", "params", "top-1")
+    header = ("name", "M", "%", "px")
     rows = [
         (
             each["name"],
-            f"{each['params'] / 1e6:.2f} M",
-            "" if each["top1"] is None else f"{each['top1']:.1f}%",
+            _millions(each["params"]),
+            "" if each["top1"] is None else f"{each['top1']:.1f}",
+            str(each["preprocessing"]["image_size"]),
         )
         for each in weights
     ]
     sources = ", ".join(dict.fromkeys(each["top1_source"] for each in weights if each["top1"]))
-    table = format_table([header, RULE, *rows], right=(1, 2))
+    table = format_table([header, RULE, *rows], right=(1, 2, 3))
     origins = {each["name"].partition(":")[0]: each["licence"] for each in weights}
     licences = ", ".join(f"{origin} {licence}" for origin, licence in origins.items())
     notes = (
+        "M: millions of parameters; %: top-1; px: side of the images\n"
         f"top-1 from: {sources}\nlicences: {licences}\n"
-        "--json also has network, preprocessing and address"
+        "--json also has the network, the whole preset, and the address"
     )
     return f"{table}\n\n{notes}"
+
+
+def _millions(count: int) -> str:
+    return f"{count / 1e6:.1f}" if count < 9.95e6 else f"{count / 1e6:.0f}"

@@ -39,17 +39,18 @@ def test_json_has_an_object_per_network(capsys):
 
 def test_published_weights_have_a_row_each(capsys):
     assert cli.main(["list", "--pretrained"]) == 0
-    header, rule, *rows, _, footer, licences, _ = capsys.readouterr().out.splitlines()
+    header, rule, *rows, _, units, footer, licences, _ = capsys.readouterr().out.splitlines()
     assert len(rule) <= 80
     assert footer.startswith("top-1 from: torchvision's weights enum, Keras's documentation")
-    assert header.split() == ["name", "params", "top-1"]
+    assert header.split() == ["name", "M", "%", "px"]
+    assert units.startswith("M: millions of parameters; %: top-1; px: side of the images")
     assert licences == (
         "licences: torchvision BSD-3-Clause, timm Apache-2.0, mediapipe Apache-2.0, "
         "keras Apache-2.0"
     )
     assert [row.split()[0] for row in rows] == list(CATALOGUE)
     row = next(row for row in rows if row.startswith("torchvision:mobilenet_v2.IMAGENET1K_V2"))
-    assert row.split()[1:] == ["3.50", "M", "72.2%"]
+    assert row.split()[1:] == ["3.5", "72.2", "224"]
 
 
 def test_published_weights_as_json(capsys):
