@@ -250,12 +250,13 @@ def _preprocessing(
 ) -> Preprocessing:
     """Take size and crop from the data set, and the other numbers from the weights.
 
-    A size that the user does not set is raised to the network's minimum.
+    Weights that only learn to be rounded keep their size. A size that the user does not set is
+    raised to the network's minimum.
     """
     base = dataset.preset or Preprocessing(get_spec(config.model).image_size)
     if weights:
         base = weights.metadata.preprocessing
-    sizes = dataset.preset or base
+    sizes = base if config.quantize else dataset.preset or base
     size = config.image_size or max(least, sizes.side)
     resize = sizes.resize_size and math.ceil(size * sizes.resize_size / sizes.side)
     if config.resize_size is not None:

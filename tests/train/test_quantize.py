@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from flaxmobile import Metadata, Preprocessing, load_weights, registry, save_weights
+from flaxmobile import Metadata, Preprocessing, load_metadata, load_weights, registry, save_weights
 from flaxmobile.cli.export import main as export
 from flaxmobile.exporters.litert.writing import operators
 from flaxmobile.variables import abstract_variables
@@ -14,7 +14,7 @@ from tests.train.tiny import SPEC, Tiny
 from train.__main__ import main
 from train.data.samples import sample_images
 
-PREPROCESSING = Preprocessing(32)
+PREPROCESSING = Preprocessing(40)
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def trained(tmp_path_factory):
         variables = randomised(abstract_variables(Tiny(**options)))
         save_weights(folder / "float", "tiny", options, variables, Metadata(PREPROCESSING))
         flags = ["--init-from", f"{folder}/float", "--quantize", "int8", "--steps", "15"]
-        main([*flags, "--image-size", "32", "--workers", "0", "--output", f"{folder}/run"])
+        main([*flags, "--workers", "0", "--output", f"{folder}/run"])
         flags = ["--format", "litert", "--quantize", "int8", "--output", f"{folder}/file"]
         export("flaxmobile export", ["--weights", f"{folder}/run/best", *flags])
         yield folder
@@ -39,6 +39,7 @@ def test_the_file_is_in_integers_and_gives_the_logits_it_was_trained_for(trained
         "QUANTIZE", "PAD", "CONV_2D", "CONV_2D", "DEPTHWISE_CONV_2D", "CONV_2D", "ADD", "MEAN",
         "FULLY_CONNECTED", "DEQUANTIZE",
     ]  # fmt: skip
+    assert load_metadata(trained / "run/best").preprocessing.image_size == 40  # the digits have 64
     model, variables = load_weights(trained / "run/best")
     images = np.asarray(PREPROCESSING.normalize(sample_images("digits", PREPROCESSING, 50)))
     expected = jax.jit(model.apply)(variables, images)
@@ -66,7 +67,7 @@ def test_a_network_that_was_quantized_elsewhere_trains_with_steps_of_its_own(
     options = {"num_classes": 10, "folded": True, "quantized": True, "given_steps": True}
     variables = randomised(abstract_variables(Tiny(**options)))
     save_weights(tmp_path / "given", "tiny", options, variables, Metadata(PREPROCESSING))
-    flags = ["--init-from", f"{tmp_path}/given", "--steps", "1", "--image-size", "32"]
+    flags = ["--init-from", f"{tmp_path}/given", "--steps", "1"]
     flags += ["--workers", "0", "--output", f"{tmp_path}/run"]
     assert main(flags) == 1
     assert "cannot be trained; with --quantize int8 it can" in capsys.readouterr().err
