@@ -34,6 +34,26 @@ def test_segmenters_give_the_logits_of_every_pixel(format, segmenter, tmp_path):
     assert_close(export_and_run(model, variables, format, tmp_path), {"logits": expected})
 
 
+def test_segmenters_are_calibrated(segmenter, tmp_path):
+    """ONNX Runtime has to accept the resizing between integers."""
+    model, variables, expected = segmenter
+    settings = {"metadata": METADATA, "quantize": "int8", "calibration": IMAGES}
+    export(model, variables, tmp_path / "file", "onnx", **settings)
+    found = run_onnx(tmp_path / "file", IMAGES)["logits"]
+    assert np.abs(found - expected).max() < 0.3 * np.ptp(expected)
+
+
+@pytest.mark.parametrize("side", [33, 48, 65, 97])  # whose factors are no numbers of float32
+def test_any_number_of_images_is_resized_to_the_exact_size(side, tmp_path):
+    model = create_segmenter("lraspp", "v2", alpha=0.35, num_classes=3)
+    variables = random_variables(model)
+    images = np.random.default_rng(0).normal(size=(2, side, side, 3)).astype(np.float32)
+    settings = {"metadata": Metadata(Preprocessing(side)), "batch_size": None}
+    export(model, variables, tmp_path / "file", "onnx", **settings)
+    expected = np.asarray(jax.jit(model.apply)(variables, images))
+    assert_close(run_onnx(tmp_path / "file", images), {"logits": expected})
+
+
 @pytest.mark.parametrize("format", RUNTIMES)
 def test_detectors_give_decoded_boxes_and_the_scores_of_every_class(format, tmp_path):
     model = create_detector("ssdlite", "v2", alpha=0.35, num_classes=3)

@@ -98,12 +98,23 @@ def _stored(axes: list[str]) -> list[str]:
 
 
 def _interpolate(graph: Graph, equation: Any, x: Value) -> Value:
-    """Resize images by bilinear interpolation; centres of pixels lie between their edges."""
-    size = equation.outvars[0].aval.shape[1:3]
+    """Resize images by bilinear interpolation; centres of pixels lie between their edges.
+
+    By factors of all axes, not by the sizes of two: ONNX Runtime 1.32 moves transpositions behind
+    such a node in int8, and then refuses it.
+    """
+    before, after = (v.aval.shape[1:3] for v in (equation.invars[0], equation.outvars[0]))
+    factors = [1, 1, *(_factor(*sizes) for sizes in zip(before, after, strict=True))]
     return graph.add(
-        "Resize", x, "", "", np.asarray(size), axes=[2, 3], mode="linear",
+        "Resize", x, "", np.asarray(factors, np.float32), mode="linear",
         coordinate_transformation_mode="half_pixel",
     )  # fmt: skip
+
+
+def _factor(before: int, after: int) -> np.float32:
+    """Return the factor by which a size becomes another, rounded down in either float type."""
+    factor = np.float32(after / before)
+    return factor if before * float(factor) >= after else np.nextafter(factor, np.float32(np.inf))
 
 
 def _round(graph: Graph, equation: Any, x: Value) -> Value:
