@@ -15,7 +15,7 @@ from jax import Array
 from flaxmobile.detection import SSDLite, decode, make_anchors
 from flaxmobile.detection.boxes import clip_boxes, decode_boxes
 from flaxmobile.errors import InputError, check_value
-from flaxmobile.exporters.equalization import Looks, correct_biases, equalize
+from flaxmobile.exporters.equalization import correct_biases, equalize
 from flaxmobile.folding import fold_batch_norm
 from flaxmobile.layers import Model
 from flaxmobile.layers.resizing import composite_resizing
@@ -153,8 +153,7 @@ def build_program(
     calibrates = quantize == "int8" and not rounds
     shown = _check_calibration(calibration, images) if calibrates else None
     if shown is not None:
-        looks = Looks(apply, shown)
-        variables = correct_biases(looks, equalize(looks, variables))
+        variables = correct_biases(apply, equalize(apply, variables, shown), shown)
 
     def function(images: Array) -> dict[str, Array]:
         with composite_resizing(model.native):

@@ -7,7 +7,7 @@ import pytest
 from jax import lax
 
 from flaxmobile import Metadata, Preprocessing, create_model, export, fold_batch_norm, list_models
-from flaxmobile.exporters.equalization import Looks, correct_biases, equalize
+from flaxmobile.exporters.equalization import correct_biases, equalize
 from flaxmobile.layers.activations import relu, relu6
 from tests.exporters.runtimes import run_onnx
 from tests.networks import random_variables, short_model, small_size
@@ -30,7 +30,7 @@ def images_for(model, count, size):
 def test_equal_channels_leave_the_function_as_it_is(name):
     model, variables = folded(short_model(name))
     images = images_for(model, 3, small_size(name))
-    equal = equalize(Looks(model.apply, images), variables)
+    equal = equalize(model.apply, variables, images)
     pairs = zip(jax.tree.leaves(variables), jax.tree.leaves(equal), strict=True)
     changed = sum(a.ndim > 1 and not np.array_equal(a, b) for a, b in pairs)
     assert changed >= ROWS.get(name, 3)
@@ -69,7 +69,7 @@ def test_channels_go_half_the_way_to_the_range_of_the_widest(between, second, sq
         return convolve(x, variables["second"], 4)
 
     given = {**KERNELS, "first": np.float32([[[[1, second, 0.1, 0.01]]]])}
-    equal = equalize(Looks(network, ONES), given)
+    equal = equalize(network, given, ONES)
     found = (equal["first"] + equal["bias"]).ravel()
     np.testing.assert_allclose(found**2, squares, rtol=1e-5)
     np.testing.assert_allclose(network(equal, ONES), network(given, ONES), rtol=1e-6)
@@ -83,7 +83,7 @@ def test_a_channel_that_reads_nothing_keeps_steps_as_coarse_as_its_products():
     def network(variables, x):
         return convolve(convolve(x, variables["first"], 2), variables["second"], 2)
 
-    equal = equalize(Looks(network, images), given)
+    equal = equalize(network, given, images)
     np.testing.assert_allclose(equal["first"].ravel(), [1, 127], rtol=1e-6)
 
 
@@ -100,7 +100,7 @@ def test_what_others_read_keeps_its_channels(read):
         x = convolve(x, variables["first"]) + variables["bias"]
         return read(x, convolve(x, variables["second"], 4))
 
-    equal = equalize(Looks(network, ONES), KERNELS)
+    equal = equalize(network, KERNELS, ONES)
     assert all(np.array_equal(equal[name], KERNELS[name]) for name in KERNELS)
 
 
@@ -109,7 +109,7 @@ def test_a_kernel_that_two_layers_share_keeps_its_channels():
         x = convolve(convolve(x, variables["first"]) + variables["bias"], variables["second"], 4)
         return convolve(x, variables["second"], 4)
 
-    equal = equalize(Looks(network, ONES), KERNELS)
+    equal = equalize(network, KERNELS, ONES)
     assert all(np.array_equal(equal[name], KERNELS[name]) for name in KERNELS)
 
 
@@ -125,7 +125,7 @@ def test_a_kernel_of_groups_gets_the_factors_of_its_own_channels():
     def network(variables, x):
         return convolve(relu(convolve(x, variables["first"])), variables["second"], 2)
 
-    equal = equalize(Looks(network, images), variables)
+    equal = equalize(network, variables, images)
     assert not np.array_equal(equal["second"], variables["second"])
     np.testing.assert_allclose(network(equal, images), network(variables, images), atol=1e-4)
 
@@ -141,7 +141,7 @@ def test_a_bias_takes_the_mean_of_the_kernels_rounding_back():
     def network(variables, x):
         return convolve(x, variables["kernel"]) + variables["bias"]
 
-    corrected = correct_biases(Looks(network, images), variables)
+    corrected = correct_biases(network, variables, images)
     assert corrected["kernel"] is variables["kernel"]
     steps = np.abs(variables["kernel"]).max((0, 1, 2)) / 127
     rounded = {**variables, "kernel": np.round(variables["kernel"] / steps) * steps}
