@@ -44,7 +44,14 @@ FLOORS = (
 LEVELS = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 FACES = {"cli", "__init__", "__main__"}
 HEAVY = {"torch", "torchvision", "timm", "tensorflow", "keras", "libtpu"}
-HEAVY |= {"onnx", "onnxruntime", "ai_edge_litert", "ai_edge_quantizer", "litert_converter"}
+HEAVY |= {
+    "onnx",
+    "onnxruntime",
+    "ai_edge_litert",
+    "ai_edge_quantizer",
+    "litert_converter",
+    "openvino",
+}
 PRIVATE = re.compile(
     r"\bjax\.(_src|core|extend|interpreters|lib)\b|\b(flax\.linen|nn)\.module\b|\btype_handlers\b"
     r"|\b(flax|optax|orbax|grain)[\w.]*\._"

@@ -30,7 +30,7 @@ from flaxmobile.tasks import HEADS, build, default_image_size, published_options
 
 PEERS = (
     "flax", "keras", "torch", "torch-compiled", "onnxruntime", "onnx", "onnx-int8", "litert",
-    "litert-int8",
+    "litert-int8", "openvino", "openvino-int8",
 )  # fmt: skip
 
 
@@ -60,7 +60,8 @@ class Config:
     against: str = "flax,torch,onnxruntime"
     """Peers, separated by commas: flax (plain Flax layers), keras (on JAX), torch (torchvision or
     timm, eager, channels_last), torch-compiled, onnxruntime (torch's graph); our own exports onnx
-    and onnx-int8 (in ONNX Runtime), litert and litert-int8; or none."""
+    and onnx-int8 (in ONNX Runtime), openvino and openvino-int8 (the same files), litert and
+    litert-int8; or none."""
     options: tuple[str, ...] = ()
     """Options of the networks, such as alpha=0.5."""
     rounds: int = 10

@@ -12,7 +12,17 @@ from flaxmobile.bench.measure import Compilation, Job, Result
 from flaxmobile.table import RULE, format_table
 from flaxmobile.versions import installed_versions
 
-_PACKAGES = ("jax", "jaxlib", "flax", "torch", "torchvision", "timm", "onnxruntime", "keras")
+_PACKAGES = (
+    "jax",
+    "jaxlib",
+    "flax",
+    "torch",
+    "torchvision",
+    "timm",
+    "onnxruntime",
+    "openvino",
+    "keras",
+)
 
 
 def surroundings(threads: int) -> dict[str, Any]:

@@ -6,6 +6,7 @@ No test looks at how long anything took.
 import json
 import os
 import signal
+import sys
 
 import jax
 import numpy as np
@@ -68,7 +69,10 @@ def test_candidates_run_in_turn_and_compute_the_same(monkeypatch):
         assert result.median > 0
 
 
-@pytest.mark.parametrize("name", ["onnx", "onnx-int8", "litert", "litert-int8"])
+RUNTIMES = [f"{name}{kind}" for name in ("onnx", "litert", "openvino") for kind in ("", "-int8")]
+
+
+@pytest.mark.parametrize("name", RUNTIMES)
 def test_exported_files_compute_the_same(name):
     own, other = CANDIDATES["flaxmobile"](job()), CANDIDATES[name](job(name))
     own.prepare()
@@ -109,6 +113,12 @@ def test_heads_are_measured_as_torchvision_publishes_them():
     jobs = Config(models=("lraspp", "ssdlite"), options=("num_classes=7",)).jobs("torch")
     assert [job.image_size for job in jobs] == [520, 320]
     assert jobs[0].options == {"backbone": "mobilenet_v3_large", "num_classes": 7}
+
+
+def test_a_missing_runtime_is_named_with_its_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(Missing, match=r"pip install .*\[openvino\]"):
+        CANDIDATES["openvino"](job())
 
 
 def test_exported_files_do_not_train():

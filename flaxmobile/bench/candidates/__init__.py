@@ -4,7 +4,14 @@ from collections.abc import Callable, Mapping
 
 from flaxmobile.bench.candidates import pipelines
 from flaxmobile.bench.candidates.base import Candidate, Missing
-from flaxmobile.bench.candidates.exported import Litert, LitertInt8, Onnx, OnnxInt8
+from flaxmobile.bench.candidates.exported import (
+    Litert,
+    LitertInt8,
+    Onnx,
+    OnnxInt8,
+    OpenVino,
+    OpenVinoInt8,
+)
 from flaxmobile.bench.candidates.in_jax import flax, ours
 from flaxmobile.bench.candidates.in_keras import KerasNetwork
 from flaxmobile.bench.candidates.in_torch import OnnxRuntime, TorchNetwork, torch_compiled
@@ -25,6 +32,8 @@ CANDIDATES: Mapping[str, Build] = {
     "onnx-int8": OnnxInt8,
     "litert": Litert,
     "litert-int8": LitertInt8,
+    "openvino": OpenVino,
+    "openvino-int8": OpenVinoInt8,
 }
 
 _PIPELINES: Mapping[str, Build] = {

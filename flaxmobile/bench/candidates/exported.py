@@ -1,6 +1,7 @@
 """Our own exports, in the runtimes that they are for."""
 
 import importlib
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 
 from flaxmobile.bench.candidates.base import Candidate, Missing, data, dtype, network
 from flaxmobile.bench.measure import Job
-from flaxmobile.errors import InputError
+from flaxmobile.errors import InputError, pip_install
 from flaxmobile.exporters.exporting import export
 from flaxmobile.tasks import DETECTORS
 
@@ -32,6 +33,8 @@ class Exported(Candidate):
     format: str
     runtime: str
     """Module of the runtime's library."""
+    extra = "export"
+    """Name of the extra that installs it."""
     quantize: str | None = None
 
     def __init__(self, job: Job) -> None:
@@ -45,7 +48,7 @@ class Exported(Candidate):
         model, variables = network(job)
         path = Path(tempfile.mkdtemp()) / "exported"  # in the benchmark's own folder
         try:
-            library = importlib.import_module(self.runtime)
+            library = self.open_library()
             export(
                 model,
                 variables,
@@ -56,10 +59,16 @@ class Exported(Candidate):
                 quantize=self.quantize,
                 calibration=self._images if self.quantize == "int8" else None,
             )
-        except (ImportError, InputError) as error:
+        except ImportError as error:
+            raise Missing(f"{pip_install(self.extra)}: {error}") from None
+        except InputError as error:
             raise Missing(str(error)) from None
         self._size = path.stat().st_size
         self.load(library, path, job)
+
+    def open_library(self) -> Any:
+        """Import the runtime's library."""
+        return importlib.import_module(self.runtime)
 
     def load(self, library: Any, path: Path, job: Job) -> None:
         """Open the file in its runtime."""
@@ -130,6 +139,43 @@ class Onnx(Exported):
 
 class OnnxInt8(Onnx):
     """ONNX Runtime on a file that computes in int8."""
+
+    quantize = "int8"
+
+    def tolerance(self, job: Job) -> float:
+        """Accept what 8 bits lose."""
+        return _LOST
+
+
+class OpenVino(Exported):
+    """OpenVINO on an ONNX file."""
+
+    format, runtime, extra = "onnx", "openvino", "openvino"
+
+    def open_library(self) -> Any:
+        """Import the library without what forks this process to send statistics."""
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+        return super().open_library()
+
+    def load(self, library: Any, path: Path, job: Job) -> None:
+        """Open the file, for float32 also where the processor has a faster type."""
+        core = library.Core()
+        settings = {
+            "INFERENCE_NUM_THREADS": job.threads,
+            "INFERENCE_PRECISION_HINT": "f32",
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        model = core.compile_model(core.read_model(path.read_bytes()), "CPU", settings)
+        self._request = model.create_infer_request()
+
+    def call(self) -> np.ndarray:
+        """Infer."""
+        logits: np.ndarray = self._request.infer({"images": self._images})[_OUTPUT]
+        return logits
+
+
+class OpenVinoInt8(OpenVino):
+    """OpenVINO on an ONNX file that computes in int8."""
 
     quantize = "int8"
 
