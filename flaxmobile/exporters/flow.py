@@ -164,9 +164,13 @@ def _cut(result: Array, x: Value, limit: float = float("inf")) -> Value:
     return Value(result, layer=x.layer, limit=limit, peak=peak)
 
 
-def _scale(equation: Any, result: Array, inputs: list[Value]) -> Value:
+def _multiply(equation: Any, result: Array, inputs: list[Value]) -> Value:
     x, other = inputs if inputs[0].number is None else inputs[::-1]
     return _kept(result, x) if other.number is not None else Value(result)
+
+
+def _divide(equation: Any, result: Array, inputs: list[Value]) -> Value:
+    return _kept(result, inputs[0]) if inputs[1].number is not None else Value(result)
 
 
 def _pad(equation: Any, result: Array, inputs: list[Value]) -> Value:
@@ -180,16 +184,26 @@ def _sum(equation: Any, result: Array, inputs: list[Value]) -> Value:
     return Value(result) if channels in equation.params["axes"] else _kept(result, x)
 
 
-def _repeat(equation: Any, result: Array, inputs: list[Value]) -> Value:
-    """Repeat or reshape; what keeps its last axis keeps its channels."""
+def _reshape(equation: Any, result: Array, inputs: list[Value]) -> Value:
+    """Reshape; what keeps its last axis keeps its channels."""
     x = inputs[0]
     if result.shape[-1:] != x.array.shape[-1:]:
         return Value(result, number=x.number)
     return dataclasses.replace(x, array=result)
 
 
+def _repeat(equation: Any, result: Array, inputs: list[Value]) -> Value:
+    """Repeat along new axes or those of length 1; channels stay where they are the last axis."""
+    axes = equation.params["broadcast_dimensions"]
+    if axes and axes[-1] != result.ndim - 1:
+        return Value(result, number=inputs[0].number)
+    return _reshape(equation, result, inputs)
+
+
 def _kept(result: Array, x: Value) -> Value:
-    """Return what is still the outputs of x's layer."""
+    """Return what is still the outputs of x's layer, unless there are more channels now."""
+    if result.shape[-1] != x.array.shape[-1]:
+        return Value(result)
     return Value(result, layer=x.layer, limit=x.limit, peak=x.peak)
 
 
@@ -197,13 +211,13 @@ _RULES: dict[str, Callable[[Any, Array, list[Value]], Value]] = {
     "add": _add,
     "broadcast_in_dim": _repeat,
     "clamp": _clamp,
-    "convert_element_type": _repeat,
-    "copy": _repeat,
-    "div": _scale,
+    "convert_element_type": _reshape,
+    "copy": _reshape,
+    "div": _divide,
     "max": _cut_below,
-    "mul": _scale,
+    "mul": _multiply,
     "pad": _pad,
     "reduce_sum": _sum,
-    "reshape": _repeat,
-    "squeeze": _repeat,
+    "reshape": _reshape,
+    "squeeze": _reshape,
 }

@@ -104,6 +104,28 @@ def test_what_others_read_keeps_its_channels(read):
     assert all(np.array_equal(equal[name], KERNELS[name]) for name in KERNELS)
 
 
+@pytest.mark.parametrize(
+    "between",
+    [
+        lambda x: 1 / (x + 1),
+        lambda x: jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, 4)))[..., :4],
+        lambda x: x[..., ::-1],
+        lambda x: jnp.maximum(x, 0.5),
+        lambda x: relu6(relu6(x) * 2),
+        lambda x: x * jnp.arange(1.0, 5.0).reshape(1, 1, 1, 4),
+        lambda x: jnp.swapaxes(x.reshape(-1, 9, 4), 1, 2).reshape(-1, 3, 3, 4),
+        lambda x: x.reshape(-1, 3, 3, 2, 2).sum(4).repeat(2, axis=3),
+    ],
+)
+def test_channels_behind_another_operation_keep_their_ranges(between):
+    def network(variables, x):
+        x = between(convolve(x, variables["first"]) + variables["bias"])
+        return convolve(x, variables["second"], 4)
+
+    equal = equalize(network, KERNELS, ONES)
+    assert all(np.array_equal(equal[name], KERNELS[name]) for name in KERNELS)
+
+
 def test_a_kernel_that_two_layers_share_keeps_its_channels():
     def network(variables, x):
         x = convolve(convolve(x, variables["first"]) + variables["bias"], variables["second"], 4)
