@@ -22,8 +22,9 @@ class Layer:
     Attributes:
       kernel: number of the kernel's leaf among the variables.
       groups: of the convolution.
-      before: the layer of which it reads every output, and that nothing else reads; between the two
-        lie at most a bias, an activation that cuts off, padding by 0, and a mean over pixels.
+      before: the layer whose outputs are its inputs and nothing else's. Between the two lie at most
+        a bias, an activation that cuts off, padding by 0, and a mean over pixels. None where others
+        read these outputs too.
       limit: number at which the activation between them cuts off; infinity where none does.
       bias: number of the bias's leaf; None without.
     """

@@ -78,6 +78,10 @@ class Exported(Candidate):
         """Bytes of the file."""
         return self._size
 
+    def tolerance(self, job: Job) -> float:
+        """Accept what 8 bits lose, where the file computes in them."""
+        return _LOST if self.quantize == "int8" else super().tolerance(job)
+
 
 class Litert(Exported):
     """LiteRT's interpreter."""
@@ -115,10 +119,6 @@ class LitertInt8(Litert):
         scale, zero = self._run.get_output_details()[_OUTPUT]["quantization"]
         return (outputs.astype(np.float32) - zero) * np.float32(scale)
 
-    def tolerance(self, job: Job) -> float:
-        """Accept what 8 bits lose."""
-        return _LOST
-
 
 class Onnx(Exported):
     """ONNX Runtime."""
@@ -142,10 +142,6 @@ class OnnxInt8(Onnx):
 
     quantize = "int8"
 
-    def tolerance(self, job: Job) -> float:
-        """Accept what 8 bits lose."""
-        return _LOST
-
 
 class OpenVino(Exported):
     """OpenVINO on an ONNX file."""
@@ -153,7 +149,7 @@ class OpenVino(Exported):
     format, runtime, extra = "onnx", "openvino", "openvino"
 
     def open_library(self) -> Any:
-        """Import the library without what forks this process to send statistics."""
+        """Import the library; its telemetry, where found, forks this process to send statistics."""
         sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
         return super().open_library()
 
@@ -178,7 +174,3 @@ class OpenVinoInt8(OpenVino):
     """OpenVINO on an ONNX file that computes in int8."""
 
     quantize = "int8"
-
-    def tolerance(self, job: Job) -> float:
-        """Accept what 8 bits lose."""
-        return _LOST
