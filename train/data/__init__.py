@@ -2,16 +2,18 @@
 
 from pathlib import Path
 
-from flaxmobile.errors import InputError, first_line, nearest, pip_install
 from train.data.digits import open_digits
 from train.data.folders import open_folder
 from train.data.hub import open_hub
 from train.data.idx import open_idx
 from train.data.packed import open_packed
-from train.data.records import Dataset, Selection
+from train.data.records import Dataset, Selection, refuse
 from train.data.stand_in import open_stand_in
+from train.data.tfds_names import taken_for_tfds
 
 __all__ = ["Dataset", "Selection", "open_dataset"]
+
+_WITHOUT_TFDS = ("digits", "folder:PATH", "packed:DIR", "idx:DIR", "hf:OWNER/DATASET")
 
 
 def open_dataset(
@@ -36,37 +38,21 @@ def open_dataset(
     if name.startswith("folder:"):
         return open_folder(name, Path(name.removeprefix("folder:")).expanduser(), selection)
     if name.startswith("packed:"):
-        _refuse(selection, name, "val_split", "splits", "labels")
+        refuse(selection, name, "val_split", "splits", "labels")
         return open_packed(name, Path(name.removeprefix("packed:")).expanduser())
     if name.startswith("idx:"):
-        _refuse(selection, name, "splits", "labels")
+        refuse(selection, name, "splits", "labels")
         return open_idx(name, Path(name.removeprefix("idx:")).expanduser(), selection)
     if name.startswith("sizes:"):
-        _refuse(selection, name, "val_split", "splits", "labels")
+        refuse(selection, name, "val_split", "splits", "labels")
         return open_stand_in(name)
     if name.startswith("hf:"):
-        _refuse(selection, name, "labels")
+        refuse(selection, name, "labels")
         return open_hub(name, data_dir, selection)
-    if name.startswith((".", "/", "~")):
-        raise InputError(f"{name} is the name of no data set; for a folder write folder:{name}")
     if name == "digits":
-        _refuse(selection, name, "val_split", "splits", "labels")
+        refuse(selection, name, "val_split", "splits", "labels")
         return open_digits()
-    _refuse(selection, name, "labels")
-    try:
+    refuse(selection, name, "labels")
+    with taken_for_tfds(name, _WITHOUT_TFDS):
         from train.data.tfds import open_tfds
-    except ImportError as error:
-        raise InputError(
-            f"dataset {name!r}{nearest(name, ['digits'])}: all names but digits, folder:PATH, "
-            "packed:DIR, idx:DIR and hf:OWNER/DATASET are those of TFDS, which needs "
-            f"tensorflow-datasets ({first_line(error)}): {pip_install('tfds')}"
-        ) from None
     return open_tfds(name, data_dir, selection)
-
-
-def _refuse(selection: Selection, dataset: str, *fields: str) -> None:
-    """Refuse flags that say nothing of a data set."""
-    for field in fields:
-        if getattr(selection, field):
-            flag = field.replace("_", "-")
-            raise InputError(f"--{flag} does not apply to {dataset}: leave it out")

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from PIL import Image
 
+from flaxmobile.errors import InputError
 from flaxmobile.preprocessing import Preprocessing
 from train.data.decoding import EncodedImage
 
@@ -59,6 +60,7 @@ class Selection:
       labels: CSV files with the classes of images that lie in no class folder.
       label_columns: their columns of files and classes; () to find them.
       multi_label: whether an image may have several labels.
+      label_map: classes of the values of masks, VALUE=NAME each; () where values are classes.
     """
 
     splits: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -67,6 +69,15 @@ class Selection:
     labels: tuple[str, ...] = ()
     label_columns: tuple[str, ...] = ()
     multi_label: bool = False
+    label_map: tuple[str, ...] = ()
+
+
+def refuse(selection: Selection, dataset: str, *fields: str) -> None:
+    """Raise InputError if one of the fields says something that the data set cannot follow."""
+    for field in fields:
+        if getattr(selection, field):
+            flag = field.replace("_", "-")
+            raise InputError(f"--{flag} does not apply to {dataset}: leave it out")
 
 
 @dataclasses.dataclass(frozen=True)

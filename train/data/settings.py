@@ -17,7 +17,8 @@ class DataSelection:
     dataset: str = "digits"
     """digits (embedded), folder:PATH (one folder per class in PATH, or in its train/, val/ and
     test/), packed:DIR (what `flaxmobile pack` wrote), idx:DIR (files of MNIST's format),
-    hf:OWNER/DATASET (Hugging Face Hub), or the name of any TFDS dataset."""
+    hf:OWNER/DATASET (Hugging Face Hub), or the name of any TFDS dataset. For --task segment and
+    detect: scenes (embedded), folder:PATH or one of TFDS."""
     data_dir: str | None = None
     """Directory of the data of TFDS or the Hugging Face Hub; by default their own."""
     val_split: float | None = None
@@ -35,6 +36,9 @@ class DataSelection:
     """Images may have several labels: those of the class folders that they lie in, or are linked or
     copied into, or from --labels: cells such as cat|dog, a row for each label, or a column of 0 and
     1 for each class. The loss is --loss bce; `map` is the mean average precision."""
+    label_map: tuple[str, ...] = ()
+    """Classes of the values of masks, for --task segment: 0=background 255=tumour, and 7=ignore for
+    pixels without a class. By default a value is the number of its class, and 255 is none."""
 
     def check_selection(self) -> None:
         """Raise InputError for a value that is wrong for any data."""
@@ -66,6 +70,7 @@ class DataSelection:
             labels=self.labels,
             label_columns=self.label_columns,
             multi_label=self.multi_label,
+            label_map=self.label_map,
         )
 
 

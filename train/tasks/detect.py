@@ -35,7 +35,7 @@ class Detect:
     def open_dataset(self, config: Config) -> Dataset:
         """Open images with boxes."""
         check_library()
-        dataset = open_objects(config.dataset, config.select(config.seed))
+        dataset = open_objects(config.dataset, config.data_dir, config.select(config.seed))
         if config.head:
             return dataset
         variant = config.network_options.get("variant", BlazeFace.variant)

@@ -26,7 +26,7 @@ class Segment:
 
     def open_dataset(self, config: Config) -> Dataset:
         """Open images with masks."""
-        return open_masks(config.dataset, config.select(config.seed))
+        return open_masks(config.dataset, config.data_dir, config.select(config.seed))
 
     def train_reader(
         self, config: Config, dataset: Dataset, preprocessing: Preprocessing

@@ -34,10 +34,10 @@ _OF_CLASSES = (
 )  # fmt: skip
 """Settings that apply to classification alone."""
 
-_NOT_OF_BOXES = ("class_weights", "resize_size", "scale_range", "train_size")
+_NOT_OF_BOXES = ("class_weights", "resize_size", "scale_range", "train_size", "label_map")
 
 FACTS: dict[TaskName, Facts] = {
-    "classify": Facts("digits", ("accuracy", "top5", "loss", "map")),
+    "classify": Facts("digits", ("accuracy", "top5", "loss", "map"), lacks=("label_map",)),
     "segment": Facts(
         "scenes",
         ("miou", "accuracy", "loss"),

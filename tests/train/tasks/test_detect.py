@@ -215,4 +215,6 @@ def test_a_detector_whose_matching_is_not_published_is_refused():
 
 def test_data_that_are_not_boxed_are_refused(capsys):
     assert main([*FLAGS, "--dataset", "digits"]) == 1
-    assert "accepted for --task detect: scenes, folder:PATH" in capsys.readouterr().err
+    assert (
+        "accepted for this --task: scenes, folder:PATH, or one of TFDS" in capsys.readouterr().err
+    )

@@ -12,8 +12,9 @@ from flaxmobile.errors import InputError, check_value, first_line
 from flaxmobile.preprocessing import Preprocessing, UnreadableImageError
 from train.data.files import LeftOut
 from train.data.holdout import ensure_validation
+from train.data.masks.label_map import read_label_map
 from train.data.masks.layouts import Layout, Pair, find_layout
-from train.data.masks.mask import IGNORED, EncodedMask, Size, decode_mask
+from train.data.masks.mask import EncodedMask, Size, number_classes
 from train.data.records import Dataset, Record, Selection
 
 PRESET = Preprocessing(480, 520)
@@ -79,15 +80,20 @@ def open_folder(name: str, path: Path, selection: Selection) -> Dataset:
     for split, pairs in layout.splits.items():
         if not pairs:
             raise InputError(f"{path} has no images with masks for {split}")
+    given = read_label_map(selection.label_map) if selection.label_map else None
+    table = given.table if given else layout.table
     sources = {
-        split: FolderMasks(str(path), pairs, layout.table) for split, pairs in layout.splits.items()
+        split: FolderMasks(str(path), pairs, table) for split, pairs in layout.splits.items()
     }
     train, validation, notes = ensure_validation(
         sources["train"], sources.get("validation"), selection, str(path)
     )
-    names, said = _class_names(path, layout, train)
+    names, said = (given.class_names, None) if given else _class_names(path, layout, train)
     if len(names) < 2:
-        raise InputError(f"{path} has one class, {names[0]!r}: there is nothing to tell apart")
+        raise InputError(
+            f"{path} has one class, {names[0]!r}: there is nothing to tell apart; if its masks "
+            "count otherwise, --label-map says how: 0=background 255=object"
+        )
     return Dataset(
         name=name,
         class_names=names,
@@ -115,14 +121,10 @@ def _class_names(
             raise InputError(f"{path / _INDICES} is damaged: {first_line(error)}") from None
     if layout.class_names:
         return layout.class_names, None
-    largest = 0
-    for record in map(source.__getitem__, range(len(source))):
-        mask = decode_mask(record.label)
-        largest = max(largest, int(mask.max(initial=0, where=mask != IGNORED)))
-    count = largest + 1
-    return tuple(map(str, range(count))), (
-        f"{count} classes, by the largest value in the training masks; {_NAMES[0]} in {path} can "
-        "name them, one a line"
+    names = number_classes(source)
+    return names, (
+        f"{len(names)} classes, by the largest value in the training masks; {_NAMES[0]} in {path} "
+        "can name them, one a line"
     )
 
 

@@ -8,6 +8,7 @@ from convert.voc import NAMES as VOC_NAMES
 from flaxmobile.errors import InputError
 from train.data.files import LeftOut, image_files, visible_entries
 from train.data.layouts import find_splits, match_splits
+from train.data.masks.label_map import map_values
 from train.data.masks.mask import IGNORED
 from train.data.records import Selection
 
@@ -143,10 +144,8 @@ def _read_cityscapes(path: Path, selection: Selection, left_out: LeftOut) -> Lay
             path,
             ((f"leftImg8bit/{s}_leftImg8bit.png", f"gtFine/{s}_gtFine_{kind}.png") for s in stems),
         )
-    table = bytearray([IGNORED] * 256)
-    for number, value in enumerate(CITYSCAPES):
-        table[number if ready else value] = number
-    return Layout(splits, tuple(CITYSCAPES.values()), bytes(table))
+    names = dict(enumerate(CITYSCAPES.values())) if ready else CITYSCAPES
+    return Layout(splits, *map_values(names, others=IGNORED))
 
 
 def _existing(path: Path, pairs: Iterable[Pair]) -> tuple[Pair, ...]:

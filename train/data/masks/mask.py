@@ -16,6 +16,9 @@ from train.data.records import Record, Source
 IGNORED = 255
 """Value of pixels that have no class: they are neither trained on nor evaluated."""
 
+UNNAMED = 254
+"""Class of values that a label map does not name."""
+
 Size = tuple[int, int]
 """(width, height) in pixels."""
 
@@ -81,7 +84,7 @@ def decode_mask(mask: EncodedMask) -> np.ndarray:
 
     Raises:
       UnreadableImageError: the file is damaged.
-      InputError: it has colours, or values above 255.
+      InputError: it has colours, values above 255, or one that its label map does not name.
     """
     with read_errors(mask.name), Image.open(io.BytesIO(mask.encoded)) as file:
         mode, values = file.mode, np.asarray(file)
@@ -94,5 +97,19 @@ def decode_mask(mask: EncodedMask) -> np.ndarray:
         raise InputError(f"{mask.name} has the value {values.max()}; accepted: 0 to {IGNORED}")
     classes = values.astype(np.uint8)
     if mask.table is not None:
-        classes = np.frombuffer(mask.table, np.uint8)[classes]
+        values, classes = classes, np.frombuffer(mask.table, np.uint8)[classes]
+        if (strange := values[classes == UNNAMED]).size:
+            raise InputError(
+                f"{mask.name} has the value {strange[0]}, which --label-map does not name: add "
+                f"{strange[0]}=NAME, or {strange[0]}=ignore for pixels without a class"
+            )
     return classes
+
+
+def number_classes(source: Source) -> tuple[str, ...]:
+    """Name the classes by their numbers, 0 to the largest in any mask; reads all of them."""
+    largest = 0
+    for index in range(len(source)):
+        mask = decode_mask(source[index].label)
+        largest = max(largest, int(mask.max(initial=0, where=mask != IGNORED)))
+    return tuple(map(str, range(largest + 1)))

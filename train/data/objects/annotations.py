@@ -169,10 +169,15 @@ def read_size(path: Path) -> tuple[int, int]:
     """
     try:
         with Image.open(path) as image:
-            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-            width, height = image.size
+            return upright_size(image)
     except Exception as error:  # damaged heads raise anything
         raise InputError(f"{path} cannot be read as an image: {error}") from None
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Return (width, height) of an image as a viewer turns it."""
+    width, height = image.size
+    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     return (height, width) if orientation in _ON_ITS_SIDE else (width, height)
 
 

@@ -29,7 +29,7 @@ def write_pair(image, mask, number=0, palette=False):
 
 
 def open_folder(path, **selection):
-    return open_masks(f"folder:{path}", Selection(**selection))
+    return open_masks(f"folder:{path}", None, Selection(**selection))
 
 
 def pair(dataset, split="train", index=0):
@@ -168,7 +168,6 @@ def test_a_wrong_folder_is_refused(tmp_path, spoil, said):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["folder:nowhere", "digits"])
-def test_other_data_is_refused(name):
-    with pytest.raises(InputError, match=r"accepted"):
-        open_masks(name, Selection())
+def test_a_folder_that_is_not_there_is_refused():
+    with pytest.raises(InputError, match=r"accepted: folder:PATH of a folder that is there"):
+        open_masks("folder:nowhere", None, Selection())
