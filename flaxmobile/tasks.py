@@ -161,7 +161,8 @@ def _create(name: str, head: type[_Head], options: dict[str, Any]) -> _Head:
     for option in head.backbone_defaults.keys() & registry.model_options(model_name).keys():
         others.setdefault(option, head.backbone_defaults[option])
     network = create_backbone(model_name, **others)
-    model = head(network.clone(**head.choose_maps(network)), **own, name=submodule)
+    maps = head.choose_maps(network, own.get("head_variant", head.head_variant))
+    model = head(network.clone(**maps), **own, name=submodule)
     model.check()
     return model
 

@@ -26,7 +26,7 @@ from flax import linen as nn
 from jax import Array
 
 from flaxmobile.detection.boxes import default_sides, make_default_boxes
-from flaxmobile.errors import InputError, check_choice
+from flaxmobile.errors import InputError
 from flaxmobile.layers import (
     Conv,
     HeadedNetwork,
@@ -37,15 +37,12 @@ from flaxmobile.layers import (
     round_channels,
 )
 from flaxmobile.models import mnasnet, mobilenet_v2
+from flaxmobile.models.families import INVERTED_RESIDUALS
 from flaxmobile.models.mnasnet import MnasNet
 from flaxmobile.models.mobilenet_v2 import MobileNetV2
-from flaxmobile.models.mobilenet_v3 import MobileNetV3
 
 FINE, COARSE = 16, 32
 """Strides of the backbone's two maps."""
-EXPANDING = (MnasNet, MobileNetV2, MobileNetV3)
-"""Networks whose blocks expand before they shrink; torchvision and the papers tap them there."""
-
 LAST_CHANNELS = {
     MnasNet: mnasnet.HEAD_CHANNELS,
     MobileNetV2: mobilenet_v2.HEAD_CHANNELS,
@@ -54,7 +51,6 @@ LAST_CHANNELS = {
 EXTRA_CHANNELS = (512, 256, 256, 128)
 """Channels of the maps after the backbone's, each half as high and wide as the one before."""
 LEAST_CHANNELS = 16
-VARIANTS = ("torchvision", "paper")
 
 
 class ExtraBlock(nn.Module):
@@ -137,14 +133,10 @@ class SSDLite(HeadedNetwork):
     Its answer is {"offsets": [n, boxes, 4], "logits": [n, boxes, num_classes]}, in float32 or
     wider: offsets from default boxes as `decode_boxes` reads them, and the logits of a softmax,
     whose class 0 is the background.
-
-    Attributes:
-      head_variant: "torchvision" or "paper", see the file's docstring.
-      The others: see `HeadedNetwork`.
+    Its options are those of `HeadedNetwork`; for `head_variant` see the file's docstring.
     """
 
     num_classes: int = 91
-    head_variant: str = "torchvision"
     head_norm_momentum: float = 0.97
     head_norm_epsilon: float = 1e-3
 
@@ -153,10 +145,11 @@ class SSDLite(HeadedNetwork):
     backbone_defaults: ClassVar[Mapping[str, Any]] = {"reduced_tail": True, "norm_momentum": 0.97}
 
     @classmethod
-    def choose_maps(cls, network: Network) -> dict[str, Any]:
+    def choose_maps(cls, network: Network, head_variant: str) -> dict[str, Any]:
         """Choose the last map of stride 32, and the expansion inside the first block of it.
 
-        Where that block has no expansion, the last map of stride 16 takes its place.
+        torchvision and the papers tap it there. Where that block has no expansion, the last map of
+        stride 16 takes its place.
         """
         totals = {place.name: place.geometry.total for place in network.places()}
         if missing := {FINE, COARSE} - {*network.endpoint_strides} | {COARSE} - {*totals.values()}:
@@ -164,15 +157,10 @@ class SSDLite(HeadedNetwork):
                 f"{type(network).__name__} has no feature map of stride {min(missing)}, which the "
                 f"head needs under output_stride {COARSE}; choose another backbone"
             )
-        if not isinstance(network, EXPANDING):
+        if not isinstance(network, INVERTED_RESIDUALS):
             return {"out_strides": (FINE, COARSE), "taps": ()}
         block = next(name for name, total in totals.items() if total == COARSE)
         return {"out_strides": (COARSE,), "taps": (f"{block}/expand",)}
-
-    def check(self) -> None:
-        """Raise InputError for an option that the detector does not offer."""
-        super().check()
-        check_choice("head_variant", self.head_variant, VARIANTS)
 
     @property
     def scale(self) -> float:

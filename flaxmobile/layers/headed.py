@@ -10,10 +10,12 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from flaxmobile.errors import InputError, check_value
+from flaxmobile.errors import InputError, check_choice, check_value
 from flaxmobile.layers.conv import ConvNorm
 from flaxmobile.layers.network import AUX_LOGITS, Network
 from flaxmobile.ops import native_forms
+
+VARIANTS = ("torchvision", "paper")
 
 
 class HeadedNetwork(nn.Module):
@@ -26,11 +28,13 @@ class HeadedNetwork(nn.Module):
     Attributes:
       backbone: returns the maps that the head needs.
       num_classes: classes of the answer, the background among them.
+      head_variant: "torchvision" or "paper", see each head.
       head_norm_momentum, head_norm_epsilon: of the head's normalizations, see `BatchNorm`.
     """
 
     backbone: Network
     num_classes: int = 21
+    head_variant: str = VARIANTS[0]
     head_norm_momentum: float = 0.9
     head_norm_epsilon: float = 1e-5
 
@@ -44,11 +48,12 @@ class HeadedNetwork(nn.Module):
     """Own top-level parameter groups that a classifier may have too -> their names there."""
 
     @classmethod
-    def choose_maps(cls, network: Network) -> dict[str, Any]:
+    def choose_maps(cls, network: Network, head_variant: str) -> dict[str, Any]:
         """Return `out_strides` and `taps` of the backbone that the head needs.
 
         Args:
           network: the backbone before the choice.
+          head_variant: of the head.
 
         Raises:
           InputError: the network has no such maps.
@@ -70,6 +75,7 @@ class HeadedNetwork(nn.Module):
     def check(self) -> None:
         """Raise InputError for an option that the network does not offer."""
         self.backbone.check()
+        check_choice("head_variant", self.head_variant, VARIANTS)
         if self.quantized:
             raise InputError("quantized is True; accepted: for classifiers and backbones")
         momentum, epsilon = self.head_norm_momentum, self.head_norm_epsilon

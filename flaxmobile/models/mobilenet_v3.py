@@ -17,13 +17,15 @@ Where the paper and the implementations do not all agree:
   convolution of six times the scaled width before it. At alpha 1 all are the same network.
 - `hidden_layer=False` is Keras's network without top, which ends before the hidden layer.
 - `reduced_tail` and `dilated` are torchvision's: half of the channels of the last stage, for
-  detection; a last stage that dilates, its first block included, for segmentation.
+  detection; a last stage that dilates, its first block included, for segmentation. Under
+  `reduced_expansion` that first block expands to half as well: DeepLab's networks, which are those
+  of the paper's table 7.
 - Normalization and padding are torchvision's; TF-slim's weights want `padding="same"`.
 """
 
 from collections.abc import Callable
 from functools import partial
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -51,95 +53,9 @@ from flaxmobile.layers import (
     round_channels,
     unit_block,
 )
-
-
-class Stage(NamedTuple):
-    """Rows of the tables with equal output channels: the first has the stride."""
-
-    channels: int
-    expanded: tuple[int, ...]
-    kernel: int
-    squeeze: bool
-    swish: bool
-    stride: int
-
-
-class Table(NamedTuple):
-    """A network: its bottlenecks, and the width of the hidden layer before the classifier."""
-
-    stages: tuple[Stage, ...]
-    hidden: int
-
-
-LARGE = Table(
-    stages=(
-        Stage(16, expanded=(16,), kernel=3, squeeze=False, swish=False, stride=1),
-        Stage(24, expanded=(64, 72), kernel=3, squeeze=False, swish=False, stride=2),
-        Stage(40, expanded=(72, 120, 120), kernel=5, squeeze=True, swish=False, stride=2),
-        Stage(80, expanded=(240, 200, 184, 184), kernel=3, squeeze=False, swish=True, stride=2),
-        Stage(112, expanded=(480, 672), kernel=3, squeeze=True, swish=True, stride=1),
-        Stage(160, expanded=(672, 960, 960), kernel=5, squeeze=True, swish=True, stride=2),
-    ),
-    hidden=1280,
-)
-SMALL = Table(
-    stages=(
-        Stage(16, expanded=(16,), kernel=3, squeeze=True, swish=False, stride=2),
-        Stage(24, expanded=(72, 88), kernel=3, squeeze=False, swish=False, stride=2),
-        Stage(40, expanded=(96, 240, 240), kernel=5, squeeze=True, swish=True, stride=2),
-        Stage(48, expanded=(120, 144), kernel=5, squeeze=True, swish=True, stride=1),
-        Stage(96, expanded=(288, 576, 576), kernel=5, squeeze=True, swish=True, stride=2),
-    ),
-    hidden=1024,
-)
-STEM_CHANNELS = 16
-LAST_EXPANSION = 6
-"""Channels of the 1×1 convolution after the blocks, over the last block's."""
+from flaxmobile.models.mobilenet_v3_tables import LARGE, SMALL, Scaled, Table, scale
 
 LAST_CHANNELS = ("torchvision", "paper", "keras")
-
-
-class Row(NamedTuple):
-    """A row of a table, its widths scaled."""
-
-    stage: Stage
-    expanded_channels: int
-    channels: int
-
-
-class Scaled(NamedTuple):
-    """A network at a width: channels of stem, bottlenecks, last convolution and hidden layer."""
-
-    stem: int
-    blocks: tuple[Block, ...]
-    last: int
-    hidden: int
-
-
-def scale(table: Table, alpha: float, last_channel: str, reduced_tail: bool) -> Scaled:
-    """Scale a table, by the rules that the file's docstring gives; each block's row is a `Row`."""
-    torchvision = last_channel == "torchvision"
-    fixed = alpha if torchvision else max(1.0, alpha)
-    stem = previous = round_channels(STEM_CHANNELS * (1.0 if last_channel == "keras" else fixed))
-    previous_in_table, blocks = STEM_CHANNELS, []
-    for number, stage in enumerate(table.stages, start=1):
-        halved = 2 if reduced_tail and number == len(table.stages) else 1
-        channels = stage.channels // halved
-        for block, expanded in enumerate(stage.expanded, start=1):
-            if block > 1:  # the first one expands the previous stage
-                expanded //= halved
-            hidden_channels = (
-                expanded * alpha if torchvision else expanded * previous / previous_in_table
-            )
-            row = Row(stage, round_channels(hidden_channels), round_channels(channels * alpha))
-            stride = stage.stride if block == 1 else 1
-            blocks.append(Block(f"stage{number}_block{block}", row, stride))
-            previous, previous_in_table = row.channels, channels
-    last = LAST_EXPANSION * previous
-    if last_channel == "paper":
-        last = round_channels(LAST_EXPANSION * channels * alpha)
-    hidden = round_channels(table.hidden // (2 if reduced_tail else 1) * fixed)
-    return Scaled(stem, tuple(blocks), last, hidden)
 
 
 class SqueezedInvertedResidual(nn.Module):
@@ -214,6 +130,7 @@ class MobileNetV3(ScaledNetwork):
       last_channel: "torchvision", "paper" or "keras": how widths scale, see the file's docstring.
       hidden_layer: has the dense layer before the classifier.
       reduced_tail: half of the channels in the last stage and after it.
+      reduced_expansion: and in the expansion of its first block. Needs reduced_tail.
       minimalistic: ReLU and 3×3 kernels everywhere, no squeeze-excite (TF-slim's variant).
       squeeze_first: squeeze-excite stands before the depthwise convolution's activation in blocks
         that expand (d-li14).
@@ -227,6 +144,7 @@ class MobileNetV3(ScaledNetwork):
     last_channel: str = "torchvision"
     hidden_layer: bool = True
     reduced_tail: bool = False
+    reduced_expansion: bool = False
     minimalistic: bool = False
     squeeze_first: bool = False
     dilated: bool = False
@@ -242,6 +160,8 @@ class MobileNetV3(ScaledNetwork):
         super().check_options()
         check_choice("last_channel", self.last_channel, LAST_CHANNELS)
         check_drop_path_rate(self.drop_path_rate)
+        if self.reduced_expansion and not self.reduced_tail:
+            raise InputError("reduced_expansion is True; accepted: with reduced_tail=True")
         if self.dilated and self.output_stride != 16:
             raise InputError(
                 f"dilated is True and output_stride {self.output_stride}; accepted: a dilated last "
@@ -251,7 +171,8 @@ class MobileNetV3(ScaledNetwork):
     @property
     def scaled(self) -> Scaled:
         """The table at the network's width."""
-        return scale(self.table, self.alpha, self.last_channel, self.reduced_tail)
+        tail = (self.reduced_tail, self.reduced_expansion)
+        return scale(self.table, self.alpha, self.last_channel, *tail)
 
     @property
     def activation(self) -> Activation:

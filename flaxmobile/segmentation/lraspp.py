@@ -8,7 +8,10 @@ to those of the map of stride 8.
 - Variant "paper": the gate is a map of averages over 49×49 pixels of the last map, every 16 rows
   and 20 columns, enlarged bilinearly: for Cityscapes' images, twice as wide as they are high. A
   smaller map is averaged as a whole.
-- The paper's networks have `reduced_tail=True` in the backbone.
+  Of the last block of stride 8 it reads the depthwise convolution's output, where the block is an
+  inverted residual: so does DeepLab's code, whose networks these are.
+- The paper's small networks, 1.51 M and 0.47 M parameters (table 7, F = 128), have
+  `reduced_tail=True` and `reduced_expansion=True` in the backbone.
 """
 
 from typing import Any, ClassVar
@@ -17,10 +20,11 @@ from flax import linen as nn
 from jax import Array
 
 from flaxmobile.errors import check_value
-from flaxmobile.layers import Conv, relu
+from flaxmobile.layers import Conv, Network, relu
 from flaxmobile.layers.resizing import resize
+from flaxmobile.models.families import INVERTED_RESIDUALS
 from flaxmobile.ops import global_mean
-from flaxmobile.segmentation.segmenter import Segmenter
+from flaxmobile.segmentation.segmenter import LOW_STRIDE, Segmenter
 
 _WINDOW, _STEPS = 49, (16, 20)
 
@@ -36,6 +40,15 @@ class LRASPP(Segmenter):
     channels: int = 128
 
     heads: ClassVar[tuple[str, ...]] = ("low_classifier", "high_classifier")
+
+    @classmethod
+    def choose_maps(cls, network: Network, head_variant: str) -> dict[str, Any]:
+        """Choose the variant's map of stride 8, and the last of all."""
+        maps = super().choose_maps(network, head_variant)
+        if head_variant == "paper" and isinstance(network, INVERTED_RESIDUALS):
+            *_, block = (p.name for p in network.places() if p.geometry.total == LOW_STRIDE)
+            return {**maps, "taps": (f"{block}/depthwise",)}
+        return maps
 
     def check(self) -> None:
         """Raise InputError for an option that the segmenter does not offer."""

@@ -5,10 +5,8 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 from jax import Array
 
-from flaxmobile.errors import InputError, check_choice
+from flaxmobile.errors import InputError
 from flaxmobile.layers import Conv, HeadedNetwork, Network
-
-VARIANTS = ("torchvision", "paper")
 
 LOW_STRIDE = 8
 """Stride of the map with the finer detail."""
@@ -17,12 +15,8 @@ LOW_STRIDE = 8
 class Segmenter(HeadedNetwork):
     """A head that classifies every pixel: images [n, h, w, c] to logits [n, h, w, num_classes].
 
-    Attributes:
-      head_variant: "torchvision" or "paper", see each head.
-      The others: see `HeadedNetwork`.
+    Its options are those of `HeadedNetwork`.
     """
-
-    head_variant: str = "torchvision"
 
     default_output_stride: ClassVar[int | None] = 16
 
@@ -31,13 +25,8 @@ class Segmenter(HeadedNetwork):
         """Whether the output is logits [n, …, num_classes]."""
         return True
 
-    def check(self) -> None:
-        """Raise InputError for an option that the segmenter does not offer."""
-        super().check()
-        check_choice("head_variant", self.head_variant, VARIANTS)
-
     @classmethod
-    def choose_maps(cls, network: Network) -> dict[str, Any]:
+    def choose_maps(cls, network: Network, head_variant: str) -> dict[str, Any]:
         """Choose the first map of stride 8, as torchvision does, and the last of all."""
         places = [place for place in network.places() if place.endpoint]
         low = next((p.name for p in places if p.geometry.total == LOW_STRIDE), None)

@@ -12,7 +12,7 @@ from convert.sources import read_source
 from flaxmobile import create_model
 from flaxmobile.layers import round_channels
 from flaxmobile.models.mobilenet_v2 import STAGES
-from flaxmobile.models.mobilenet_v3 import LARGE, SMALL, scale
+from flaxmobile.models.mobilenet_v3_tables import LARGE, SMALL, scale
 from flaxmobile.registry import get_spec, options_of
 from tests.convert import rules
 from tests.convert.keras_models import (

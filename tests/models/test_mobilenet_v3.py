@@ -105,6 +105,12 @@ def test_a_reduced_tail_has_half_of_the_channels_from_the_last_stride_on(name, t
     for place, (a, b) in enumerate(zip(plain, reduced, strict=True)):
         assert b.features == a.features // (2 if place >= tail else 1)
         assert b.expanded == a.expanded // (2 if place > tail else 1)
+    halved = bottlenecks(create_model(name, reduced_tail=True, reduced_expansion=True))
+    assert [b.features for b in halved] == [b.features for b in reduced]
+    for place, (a, b) in enumerate(zip(plain, halved, strict=True)):
+        assert b.expanded == a.expanded // (2 if place >= tail else 1)
+    with pytest.raises(InputError, match="accepted: with reduced_tail=True"):
+        abstract(create_model(name, reduced_expansion=True))
     params = abstract(create_model(name, reduced_tail=True))["params"]
     assert params["hidden"]["kernel"].shape == (3 * table[-1][2], hidden // 2)
 

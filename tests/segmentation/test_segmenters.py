@@ -53,11 +53,36 @@ def test_size_of_deeplab_without_aspp_is_that_of_v2s_paper():
     found = flaxmobile.summarize(create_segmenter("deeplab_v3", "v2", num_classes=21, **options))
     assert round(found.params / 1e6, 2) == 2.11
 
+    macs = flaxmobile.summarize(
+        create_segmenter("deeplab_v3", "v2", num_classes=21, **options), 513
+    ).macs
+    assert 0.99 * 2.75e9 < macs < 2.75e9
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "macs"), [("v3", 1.51, 9.74e9), ("v3-small", 0.47, 2.90e9)]
+)
+def test_sizes_of_lraspp_are_the_papers(name, params, macs):
+    """Table 7 of V3's paper, whose operations are 2 and 4 percent more than the convolutions'."""
+    options = {"reduced_tail": True, "reduced_expansion": True, "head_variant": "paper"}
+    model = create_segmenter("lraspp", name, num_classes=19, **options)
+    found = flaxmobile.summarize(model, (1025, 2049))
+    assert round(found.params / 1e6, 2) == params
+    assert 0.95 * macs < found.macs < macs
+
+
+@pytest.mark.parametrize(
+    ("name", "taps"), [("v3", ("stage3_block3/depthwise",)), ("mobilenext", ("stage3_block1",))]
+)
+def test_lraspp_of_the_paper_reads_a_depthwise_convolution_where_there_is_one(name, taps):
+    assert create_segmenter("lraspp", name, num_classes=5, variant="paper").backbone.taps == taps
+
 
 @pytest.mark.parametrize("name", flaxmobile.list_models())
+@pytest.mark.parametrize("variant", ["torchvision", "paper"])
 @pytest.mark.parametrize("head", SEGMENTERS)
-def test_every_network_can_be_the_backbone(head, name):
-    model = create_segmenter(head, name, num_classes=5)
+def test_every_network_can_be_the_backbone(head, variant, name):
+    model = create_segmenter(head, name, num_classes=5, head_variant=variant)
     images = jax.ShapeDtypeStruct((2, 97, 129, 3), np.float32)
     logits = jax.eval_shape(model.apply, abstract(model), images)
     assert (logits.shape, logits.dtype) == ((2, 97, 129, 5), np.float32)
