@@ -62,6 +62,7 @@ def _v3_rule(theirs: Rule) -> Rule:
             "norm_momentum": 0.9,
             "last_channel": "paper",
             "reduced_tail": False,
+            "reduced_expansion": False,
             "squeeze_first": True,
         },
         variants=({},),

@@ -10,6 +10,7 @@ from jax import Array
 from flaxmobile.errors import InputError
 from flaxmobile.layers.activations import Activation
 from flaxmobile.layers.norm import BatchNorm
+from flaxmobile.layers.parameters import parameter
 from flaxmobile.layers.quantization import (
     activate,
     kernel_steps,
@@ -60,12 +61,12 @@ class Conv(nn.Module):
         size = self.kernel_size
         height, width = (size, size) if isinstance(size, int) else size
         shape = (height, width, x.shape[-1] // self.groups, self.features)
-        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
+        kernel = parameter(self, "kernel", self.kernel_init, shape)
         steps = kernel_steps(self, kernel)
         rounded = jnp.asarray(quantize_kernel(kernel, steps), self.dtype)
         y = self.convolve(jnp.asarray(x, self.dtype), rounded)
         if self.use_bias:
-            bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
+            bias = parameter(self, "bias", nn.initializers.zeros, (self.features,))
             bias = quantize_bias(bias, x, steps)
             y += jnp.asarray(bias, self.dtype).reshape(1, 1, 1, -1)
         return y

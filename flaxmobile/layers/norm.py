@@ -5,6 +5,7 @@ from flax import linen as nn
 from jax import Array, lax
 
 from flaxmobile.compat import max_dim
+from flaxmobile.layers.parameters import parameter
 from flaxmobile.ops.batch_norm import NormSettings, coefficients, normalize, rescale
 from flaxmobile.ops.expanded_norm import Factors, normalize_product
 
@@ -51,8 +52,8 @@ class BatchNorm(nn.Module):
           x's shape in `dtype`.
         """
         shape = x.shape[-1:]
-        scale = self.param("scale", nn.initializers.ones, shape, jnp.float32)
-        bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
+        scale = parameter(self, "scale", nn.initializers.ones, shape)
+        bias = parameter(self, "bias", nn.initializers.zeros, shape)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32)
         running_var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
         if use_running_average:

@@ -18,6 +18,7 @@ from jax import Array, lax
 
 from flaxmobile.compat import is_constant
 from flaxmobile.layers.activations import Activation, is_clamp
+from flaxmobile.layers.parameters import parameter
 
 LEAST, MOST = -128, 127
 """Integers of an activation. Kernels leave out the least, so that 0 is in the middle, unless their
@@ -233,12 +234,12 @@ class Dense(nn.Dense):
     def __call__(self, inputs: Array) -> Array:
         """Map [n, c] to [n, features]."""
         shape = inputs.shape[-1], self.features
-        kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
+        kernel = parameter(self, "kernel", self.kernel_init, shape, self.param_dtype)
         steps = kernel_steps(self, kernel)
         rounded = jnp.asarray(quantize_kernel(kernel, steps), self.dtype)
         y = jnp.asarray(inputs, self.dtype) @ rounded
         if self.use_bias:
-            bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype)
+            bias = parameter(self, "bias", self.bias_init, (self.features,), self.param_dtype)
             bias = quantize_bias(bias, inputs, steps)
             y += jnp.asarray(bias, self.dtype).reshape(1, -1)
         return y

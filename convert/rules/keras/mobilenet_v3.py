@@ -64,6 +64,7 @@ def _rule(network: type[MobileNetV3], *files: Published) -> Rule:
             "norm_momentum": 0.999,
             "last_channel": "keras",
             "reduced_tail": False,
+            "reduced_expansion": False,
             "squeeze_first": False,
             "dilated": False,
         },

@@ -26,6 +26,7 @@ _OPTIONS: Options = {
     "norm_momentum": 0.9,
     "last_channel": "paper",
     "reduced_tail": False,
+    "reduced_expansion": False,
     "hidden_layer": True,
     "squeeze_first": False,
     "dilated": False,

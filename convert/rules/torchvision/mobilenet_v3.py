@@ -95,6 +95,7 @@ def _rule(network: type[MobileNetV3], *files: Published) -> Rule:
             "hidden_layer": True,
             "squeeze_first": False,
             "dilated": False,
+            "reduced_expansion": False,
         },
         variants=({"reduced_tail": False}, {"reduced_tail": True}),
         widths=mobilenet_v3_widths,
