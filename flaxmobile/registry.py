@@ -197,6 +197,6 @@ def _has_type(value: Any, kind: Any) -> bool:
 
 
 def _type_name(kind: Any) -> str:
-    name: str = getattr(kind, "__name__", str(kind))
+    name: str = "True or False" if kind is bool else getattr(kind, "__name__", str(kind))
     elements = typing.get_args(kind)
     return f"{name} of {_type_name(elements[0])}" if Ellipsis in elements else name

@@ -99,12 +99,12 @@ def _indented(path: tuple[str, ...]) -> str:
 
 
 def summarize(model: Model | str, image_size: ImageSize = 224) -> Summary:
-    """Count parameters and multiply-adds of a classifier or backbone.
+    """Count parameters and multiply-adds of a network: classifier, backbone, segmenter, detector.
 
     Nothing is computed or allocated: the network is only traced.
 
     Args:
-      model: from `create_model` or `create_backbone`, or a name of `list_models()`.
+      model: from `create_model` and its like, or a name of `list_models()`.
       image_size: side of the input in pixels, or (height, width).
 
     Raises:

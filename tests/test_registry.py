@@ -115,7 +115,7 @@ def test_fields_that_are_not_options_are_refused(option):
         ({"alpha": True}, "alpha is True; accepted: float"),
         ({"num_classes": 5.0}, "num_classes is 5.0; accepted: int"),
         ({"num_classes": True}, "num_classes is True; accepted: int"),
-        ({"frozen_norm": 1}, "frozen_norm is 1; accepted: bool"),
+        ({"frozen_norm": 1}, "frozen_norm is 1; accepted: True or False"),
         ({"axis_name": 3}, "axis_name is 3; accepted: str or NoneType"),
         ({"output_stride": "16"}, "output_stride is '16'; accepted: int"),
     ],

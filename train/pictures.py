@@ -15,8 +15,8 @@ _NAMED = 40
 """Most classes whose names are written along the confusion matrix."""
 
 
-_CURVES = (("train", "-", 1), ("validation", "o-", 3), ("best", "*", 10), ("test", "*", 10))
-"""Split of metrics.jsonl, style and size of its points."""
+_CURVES = (("train", "-", 1), ("validation", "o-", 3), ("test", "*", 10))
+"""Split of metrics.jsonl, style and size of its points; the best weights have their own mark."""
 
 
 def plot_curves(

@@ -14,8 +14,8 @@ _PYTHON = ("api", "rngs")
 def read_options(words: Sequence[str], **flags: Any) -> dict[str, Any]:
     """Turn NAME=VALUE words, and separate flags that are not None, into options.
 
-    A value is JSON (`8`, `true`, `[4, 7, 3]`), otherwise a word; the word for `pattern` names a
-    file of dilations. `create_model` checks the result.
+    A value is JSON (`8`, `true`, `[4, 7, 3]`), True or False as Python writes them, otherwise a
+    word; the word for `pattern` names a file of dilations. `create_model` checks the result.
 
     Raises:
       InputError: a word without a name and a value, a name given twice or for Python alone, or a
@@ -31,7 +31,7 @@ def read_options(words: Sequence[str], **flags: Any) -> dict[str, Any]:
         if name in options:
             raise InputError(f"--options gives {name} twice, or beside --{name.replace('_', '-')}")
         try:
-            options[name] = json.loads(text)
+            options[name] = json.loads(text.lower() if text in ("True", "False") else text)
         except ValueError:
             options[name] = load_dilations(text) if name == "pattern" else text
     return options

@@ -161,7 +161,7 @@ class MobileNetV3(ScaledNetwork):
         check_choice("last_channel", self.last_channel, LAST_CHANNELS)
         check_drop_path_rate(self.drop_path_rate)
         if self.reduced_expansion and not self.reduced_tail:
-            raise InputError("reduced_expansion is True; accepted: with reduced_tail=True")
+            raise InputError("reduced_expansion is True; accepted: only where reduced_tail is")
         if self.dilated and self.output_stride != 16:
             raise InputError(
                 f"dilated is True and output_stride {self.output_stride}; accepted: a dilated last "

@@ -6,6 +6,7 @@ from flaxmobile.errors import InputError
 
 def test_values_are_json_or_words():
     words = ["groups=8", "aux_logits=true", "flavour=paper", "alpha=0.5", "repeats=[1, 2]", "a=b=c"]
+    words += ["dilated=True", "split=False"]
     assert read_options(words) == {
         "groups": 8,
         "aux_logits": True,
@@ -13,6 +14,8 @@ def test_values_are_json_or_words():
         "alpha": 0.5,
         "repeats": [1, 2],
         "a": "b=c",
+        "dilated": True,
+        "split": False,
     }
 
 

@@ -216,7 +216,7 @@ def test_padding_of_inception_v3_is_that_of_its_means():
         ("inception_v1", {"flavour": "slim"}, "unknown flavour 'slim'.*accepted: torchvision, pap"),
         ("inception_v2", {"flavour": "cafe"}, r"'cafe' \(did you mean 'caffe'\?\); accepted: slim"),
         ("inception_v1", {"aux_dropout_rate": 1.0}, "aux_dropout_rate is 1.0; accepted: 0 or more"),
-        ("inception_v3", {"aux_logits": "yes"}, "aux_logits is 'yes'; accepted: bool"),
+        ("inception_v3", {"aux_logits": "yes"}, "aux_logits is 'yes'; accepted: True or False"),
     ],
 )
 def test_an_option_that_the_network_does_not_offer_is_refused(name, options, message):

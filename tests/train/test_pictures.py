@@ -14,6 +14,7 @@ def lines():
         if step % 10 == 0:
             numbers = {"loss": 2 / step, "accuracy": VALIDATED[epoch - 1]}
             yield {"split": "validation", "step": step, "epoch": epoch, **numbers}
+    yield {"split": "best", "step": 40, "loss": 0.1, "accuracy": 0.9}  # has its mark already
 
 
 def legend(axes):
@@ -26,7 +27,7 @@ def test_curves_have_the_rate_the_epochs_and_the_best_one_marked():
     assert figure.get_suptitle() == "a run of $1"
     assert [axes.get_ylabel() for axes in figure.axes] == ["loss", "accuracy", "learning rate"]
     assert legend(loss) == ["train 0.025", "validation 0.050"]
-    assert legend(accuracy)[-1] == "best 0.900 (epoch 2)"
+    assert legend(accuracy) == ["train 1.000", "validation 0.700", "best 0.900 (epoch 2)"]
     mark = accuracy.lines[-1]
     assert (*mark.get_xdata(), *mark.get_ydata()) == (20, 0.9)
     assert rate.lines[0].get_ydata()[0] == pytest.approx(0.05)

@@ -203,7 +203,7 @@ def _prepare(name: str, builder: Any) -> None:
             return
         raise InputError(
             f"TFDS dataset {name!r} is not in {builder.data_dir} and cannot be prepared there: "
-            f"{_one_line(error)}"
+            f"{_one_line(error)}; where it is prepared already, give --data-dir"
         ) from error
 
 

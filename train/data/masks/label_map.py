@@ -32,7 +32,6 @@ def map_values(names: Mapping[int, str], others: int = UNNAMED) -> LabelMap:
     """
     class_names = tuple(dict.fromkeys(name for name in names.values() if name != IGNORE))
     table = bytearray([others] * 256)
-    table[IGNORED] = IGNORED
     for value, name in names.items():
         table[value] = IGNORED if name == IGNORE else class_names.index(name)
     return LabelMap(class_names, bytes(table))

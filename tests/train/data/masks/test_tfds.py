@@ -75,10 +75,20 @@ def masks_of(source, classes):
     ("name", "label_map", "names", "classes"),
     [
         ("toy_masks", (), ("0", "1", "2"), VALUES),
-        ("toy_masks", ("1=cat", "0=other", "2=other"), ("cat", "other"), [1, 0, 1, 255]),
+        (
+            "toy_masks",
+            ("1=cat", "0=other", "2=other", "255=ignore"),
+            ("cat", "other"),
+            [1, 0, 1, 255],
+        ),
         ("toy_masks", ("0=ignore", "2=b", "1=a", "255=c"), ("b", "a", "c"), [255, 1, 0, 2]),
         ("toy_named_masks", (), ("sky", "road", "car"), VALUES),
-        ("toy_named_masks", ("0=x", "1=y", "2=x"), ("x", "y"), [0, 1, 0, 255]),
+        (
+            "toy_named_masks",
+            ("0=x", "1=y", "2=x", "255=ignore"),
+            ("x", "y"),
+            [0, 1, 0, 255],
+        ),
         ("oxford_iiit_pet", (), ("pet", "background"), [0, 1, 255, 255]),
     ],
 )
@@ -106,11 +116,11 @@ def test_another_label_map_is_other_data(tmp_path):
 
 
 def test_a_value_that_the_label_map_leaves_out_is_named(tmp_path):
-    dataset = open_masks("toy_masks", str(tmp_path), Selection(label_map=("0=a", "1=b")))
-    with pytest.raises(
-        InputError, match=r"test/0/segmentation_mask has the value 2, .* add 2=NAME"
-    ):
-        masks_of(dataset.test, 2)
+    for label_map, value in ((("0=a", "1=b"), 2), (("0=a", "1=b", "2=b"), 255)):
+        dataset = open_masks("toy_masks", str(tmp_path), Selection(label_map=label_map))
+        said = rf"test/0/segmentation_mask has the value {value}, .* add {value}=NAME"
+        with pytest.raises(InputError, match=said):
+            masks_of(dataset.test, 2)
 
 
 @pytest.mark.parametrize(
