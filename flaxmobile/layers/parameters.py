@@ -2,10 +2,11 @@
 
 import jax.numpy as jnp
 import numpy as np
-from flax import errors
 from flax import linen as nn
 from jax import Array
 from jax.typing import DTypeLike
+
+from flaxmobile.errors import InputError
 
 
 def parameter(
@@ -17,16 +18,21 @@ def parameter(
 ) -> Array:
     """Declare a parameter of a module as its `param` does, in less time.
 
-    Where the parameter is there, Flax traces its initializer only to compare the shapes: a fifth of
-    the time in which a network is traced. Here the shapes are compared.
+    Where the parameter is there, Flax traces its initializer only to compare the shapes: half of
+    the time in which a network is traced for inference. Here the shapes are compared.
 
     Raises:
-      flax.errors.ScopeParamShapeError: the parameter is there in another shape.
+      InputError: the parameter is there in another shape.
     """
     if not module.has_variable("params", name):
         made: Array = module.param(name, init, shape, dtype)
         return made
     value: Array = nn.meta.unbox(module.get_variable("params", name))
     if np.shape(value) != shape:
-        raise errors.ScopeParamShapeError(name, "/" + "/".join(module.path), np.shape(value), shape)
+        path = "/".join((*module.path, name))
+        raise InputError(
+            f"the variables have {path} of shape {list(np.shape(value))}, and the network "
+            f"{list(shape)}: they are of another width, or of other options; load_weights and "
+            "load_pretrained return a network with its variables"
+        )
     return value

@@ -6,6 +6,7 @@ import pytest
 from flax import errors
 from flax import linen as nn
 
+from flaxmobile.errors import InputError
 from flaxmobile.layers import Conv, Dense
 from flaxmobile.layers.norm import BatchNorm
 
@@ -29,15 +30,22 @@ def test_an_initializer_runs_only_where_there_is_no_parameter(layer):
     assert len(calls) == 1
 
 
-@pytest.mark.parametrize("layer", [Conv(5, name="own"), BatchNorm(name="own")])
-def test_a_parameter_of_another_shape_is_flaxs_error(layer):
+@pytest.mark.parametrize(
+    ("layer", "said"),
+    [
+        (Conv, r"have own/kernel of shape \[1, 1, 2, 3\], and the network \[1, 1, 3, 3\]"),
+        (BatchNorm, r"have own/scale of shape \[2\], and the network \[3\]"),
+    ],
+)
+def test_a_parameter_of_another_shape_is_named(layer, said):
     class Parent(nn.Module):
         @nn.compact
         def __call__(self, x):
-            return layer.clone(parent=self, name="own")(x)
+            options = {"features": 3} if layer is Conv else {}
+            return layer(**options, name="own")(x)
 
     variables = Parent().init(jax.random.key(0), IMAGES[..., :2])
-    with pytest.raises(errors.ScopeParamShapeError, match=r'in "/own"'):
+    with pytest.raises(InputError, match=said + ": they are of another width"):
         Parent().apply(variables, IMAGES)
     with pytest.raises(errors.ScopeCollectionNotFound):
         Parent().apply({}, IMAGES)
