@@ -15,11 +15,12 @@ from train import hosts
 from train.checkpoints import Checkpoints, Progress
 from train.config import Config
 from train.data.pipeline import Batches, train_batches
+from train.description import describe
 from train.evaluation import evaluate, report_test
 from train.mirror import Mirror, open_mirror
 from train.output import check_output, data_changes, make_output, owning, update_output
 from train.profiling import Profile
-from train.reporting import Reporter, StepLines, describe, open_reporter
+from train.reporting import Reporter, StepLines, open_reporter
 from train.setup import Run, initial_state, prepare
 from train.signals import StopSignals
 from train.step import TrainState, abstract_state

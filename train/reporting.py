@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
-import jax
 import numpy as np
 from tqdm.auto import tqdm
 
@@ -26,32 +25,6 @@ from train.tracking import Tracking
 
 Line = dict[str, Any]
 """One line of metrics.jsonl."""
-
-
-def describe(run: Run, output: str, state: TrainState, first_step: int) -> str:
-    """Describe a run: network, data and what is unusual about it, length and directory."""
-    params = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-    data, size = run.dataset, run.preprocessing.side
-    preferred = data.preset.side if data.preset else size
-    raised = ""
-    if size == run.objective.model.min_image_size > preferred:
-        raised = f" (raised from {preferred}: {run.config.model} takes no less)"
-    if run.config.train_size:
-        raised += f", trained at {run.config.train_size}×{run.config.train_size}"
-    test = "" if data.test is None else f", {len(data.test)} test"
-    devices = jax.devices()
-    head = f"{run.config.head} on " if run.config.head else ""
-    width = f" alpha {run.options['alpha']:g}" if "alpha" in run.options else ""
-    notes = "".join(f"{note}\n" for note in data.notes)
-    begin = f"continues after step {first_step} of" if first_step else "trains for"
-    return (
-        f"{head}{run.config.model}{width}, {params:,} parameters, on "
-        f"{run.config.dataset} at {size}×{size}{raised}: {len(data.train)} training, "
-        f"{len(data.validation)} validation{test} images of {len(data.class_names)} classes\n"
-        f"{notes}{begin} {run.total_steps} steps of {run.config.batch_size} images on "
-        f"{len(devices)} {devices[0].device_kind} device(s) with {run.config.parallel}, into "
-        f"{output}"
-    )
 
 
 class Reporter:

@@ -10,8 +10,8 @@ import pytest
 import flaxmobile
 from flaxmobile.registry import get_spec
 from train.config import Config
+from train.description import describe
 from train.flags import read_config
-from train.reporting import describe
 from train.setup import prepare
 
 MODELS = flaxmobile.list_models()

@@ -220,7 +220,8 @@ def _check_network(builder: Any) -> None:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    text = " ".join(str(error).split())
+    return re.sub(r"\s[^.]*:$", "", text)  # a list of names like it, which may be empty
 
 
 @contextlib.contextmanager

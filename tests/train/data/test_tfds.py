@@ -200,6 +200,7 @@ def test_a_label_outside_the_classes_names_the_record(tmp_path):
         ("toy_manual", ["cannot be prepared", "Ask the authors."]),
         ("toy_gone", ["'toy_gone' is not in", "cannot be prepared there", "images.zip: 404"]),
         ("toy_photos/large", ["toy_photos/large", "BuilderConfig large not found"]),
+        ("toy_photos/qqq", ["toy_photos/qqq", "BuilderConfig qqq not found"]),
         ("toy_photos:9.9.9", ["cannot be opened", "9.9.9", "1.0.0"]),
         ("toy_photos/", ["'toy_photos/' cannot be opened", "dataset_name[/config_name]"]),
         ("toy_photo", ["unknown dataset 'toy_photo'", "did you mean 'toy_photos'?"]),
@@ -213,6 +214,7 @@ def test_a_tfds_dataset_that_cannot_be_used_is_refused_with_the_reason(tmp_path,
     with pytest.raises(InputError) as error:
         open_dataset(name, str(tmp_path))
     assert "\n" not in str(error.value)
+    assert not str(error.value).endswith(":")
     for part in said:
         assert part in str(error.value)
 

@@ -1,6 +1,7 @@
 """`python -m train --task detect`, on a network that compiles in seconds."""
 
 import json
+from types import SimpleNamespace
 from typing import ClassVar
 
 import chex
@@ -14,6 +15,7 @@ from flaxmobile.cli import main as flaxmobile
 from flaxmobile.layers import Block, Network, relu6
 from flaxmobile.variables import abstract_variables
 from train.__main__ import main
+from train.description import describe
 from train.flags import read_config
 from train.setup import prepare
 
@@ -190,6 +192,8 @@ def test_blazeface_needs_no_head_to_learn_faces(tmp_path):
     config = read_config([*flags, "--dataset", f"folder:{tmp_path}"])
     run = prepare(config, jax.devices()[:1])
     assert (run.config.head, run.options["detector"]) == (None, True)
+    said = describe(run, "runs/faces", SimpleNamespace(params={}), 0)
+    assert "1 training, 1 validation images of 1 class and the background\n" in said
     assert run.metadata.preprocessing.height_and_width == (128, 128)
     loss, model = run.objective.loss, run.objective.model
     example = run.train_reader(run.dataset.train[0], np.random.default_rng(0))

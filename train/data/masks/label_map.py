@@ -47,7 +47,7 @@ def read_label_map(words: Iterable[str]) -> LabelMap:
     names: dict[int, str] = {}
     for word in words:
         value, _, name = (part.strip() for part in word.partition("="))
-        if not value.isdecimal() or not 0 <= int(value) <= 255 or not name:
+        if not value.isdecimal() or not 0 <= int(value) <= 255 or not name or name.endswith(","):
             raise InputError(
                 f"--label-map has {word!r}; accepted: VALUE=NAME with a value of 0 to 255, such as "
                 f"0=background 255=object, and VALUE={IGNORE} for pixels without a class"

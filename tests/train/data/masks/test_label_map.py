@@ -32,6 +32,7 @@ def test_masks_of_a_folder_may_be_black_and_white(tmp_path):
         (("256=cat",), "has '256=cat'"),
         (("x=cat",), "has 'x=cat'"),
         (("1=",), "has '1='"),
+        (("0=a,", "1=b"), "has '0=a,'"),
         (("1=a", "1=b"), "names the value 1 twice"),
         (("1=a", "2=a", "3=ignore"), "fewer than two classes"),
     ],
