@@ -81,7 +81,7 @@ def test_sizes_of_lraspp_are_the_papers(name, params, macs):
     ],
 )
 def test_lraspp_of_the_paper_reads_a_depthwise_convolution_where_there_is_one(name, tap):
-    model = create_segmenter("lraspp", name, num_classes=5, variant="paper")
+    model = create_segmenter("lraspp", name, num_classes=5, head_variant="paper")
     assert model.backbone.taps == (tap,)
     images = jax.ShapeDtypeStruct((1, 65, 97, 3), np.float32)
     assert jax.eval_shape(model.apply, abstract(model), images).shape == (1, 65, 97, 5)
