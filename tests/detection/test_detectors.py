@@ -72,6 +72,15 @@ def test_the_finer_map_is_the_expansion_where_there_is_one(name, taps, variant):
     assert (outputs["logits"].shape, outputs["logits"].dtype) == ((2, boxes, 5), np.float32)
 
 
+@pytest.mark.parametrize("name", sorted({*flaxmobile.list_models()} - {"blazeface"}))
+def test_every_network_with_the_strides_can_be_the_backbone(name):
+    model = create_detector("ssdlite", name, num_classes=5)
+    size = (160, 192)
+    images = jax.ShapeDtypeStruct((1, *size, 3), np.float32)
+    outputs = jax.eval_shape(model.apply, abstract(model), images)
+    assert outputs["logits"].shape == (1, len(model.default_boxes(size)), 5)
+
+
 def test_predictors_begin_as_torchvisions_do(small):
     """With a deviation of 0.03, so that no class is likelier than another."""
     params = flaxmobile.init(small[0], jax.random.key(0))["params"]
