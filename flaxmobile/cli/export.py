@@ -134,3 +134,5 @@ def main(prog: str, argv: Sequence[str]) -> None:
         held = config.calibration_percentile
         ends = "least to largest" if held == 100 else f"the ends of {held:g} percent of them"
         print(f"int8: ranges of {len(calibration)} images of {config.calibrate}, {ends}")
+    if config.quantize == "int8" and config.format == "onnx":
+        print("int8: on x86 CPUs without VNNI set ONNX Runtime's session.x64quantprecision to 1")

@@ -129,6 +129,7 @@ class Onnx(Exported):
         """Open the file."""
         options = library.SessionOptions()
         options.intra_op_num_threads = job.threads
+        options.add_session_config_entry("session.x64quantprecision", "1")  # no sum is cut off
         self._session = library.InferenceSession(str(path), options)
 
     def call(self) -> np.ndarray:

@@ -40,7 +40,9 @@ def write(program: Program, path: Path) -> None:
     if program.calibration is not None:
         percentile = program.calibration_percentile
         flatbuffer = to_integers(flatbuffer, _SIGNATURE, program.calibration, percentile)
-    path.write_bytes(flatbuffer)
+    from flaxmobile.exporters.litert.packing import pack  # imports flatbuffers, which is there by now
+
+    path.write_bytes(pack(flatbuffer))
     files = {DESCRIPTION: to_text(program.describe())}
     attach(path, files if names is None else {_LABELS: "\n".join(names) + "\n", **files})
 

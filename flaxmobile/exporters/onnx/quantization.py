@@ -124,9 +124,12 @@ def _stored(
     from onnx import helper
 
     name = f"{node.name}_{place}"
-    graph.constants[f"{name}_integers"], graph.constants[f"{name}_steps"] = integers, steps
+    values = {"integers": integers, "steps": steps}
+    if integers.dtype == np.int8:  # ONNX Runtime's exact mode of older x86 CPUs has no default
+        values["zeros"] = np.zeros(len(steps), np.int8)
+    inputs = [f"{name}_{each}" for each in values]
+    graph.constants |= dict(zip(inputs, values.values(), strict=True))
     node.input[place] = name
-    inputs = [f"{name}_integers", f"{name}_steps"]
     return [helper.make_node("DequantizeLinear", inputs, [name], name, axis=axis)]
 
 
