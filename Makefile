@@ -13,9 +13,11 @@ WITHOUT_PINS := litert-converter  # it pins an xdsl that excludes tyro's typing-
 .PHONY: train test test-slow test-newest lint docs release-check web-check clean
 
 NEWEST := tests/test_compat.py tests/test_compiler.py tests/test_golden.py tests/test_registry.py \
-	tests/test_summary.py tests/weights tests/cli tests/command tests/exporters tests/inference \
-	tests/ops/test_dispatch.py tests/ops/test_forms.py tests/ops/test_transforms.py \
-	tests/train/test_checkpoints.py tests/train/test_parallel.py tests/train/test_step.py
+	tests/test_summary.py tests/weights tests/command tests/inference \
+	$(addprefix tests/cli/test_,doctor.py export.py main.py predict.py summary.py) \
+	$(addprefix tests/exporters/test_,exporting.py networks.py onnx.py stablehlo.py) \
+	$(addprefix tests/ops/test_,dispatch.py forms.py transforms.py) \
+	$(addprefix tests/train/test_,checkpoints.py parallel.py step.py)
 
 train: $(VENV)/.installed
 	$(BIN)/python -m train --model v2 --alpha 1.4
@@ -28,7 +30,7 @@ test-slow: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m slow -rA --durations=0 $(SLOW) tests/slow
 
 test-newest: $(VENV)/.installed-newest
-	$(PYTEST) $(NEWEST) --ignore tests/exporters/test_quantized.py  # four minutes by itself
+	$(PYTEST) $(NEWEST)
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff format --check .

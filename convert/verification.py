@@ -12,8 +12,9 @@ import numpy as np
 from convert.formats.torch import torch_state
 from convert.references import as_ours, build_reference
 from flaxmobile.errors import InputError, first_line
+from flaxmobile.images import open_image
 from flaxmobile.layers import Model
-from flaxmobile.preprocessing import Preprocessing, open_image
+from flaxmobile.preprocessing import Preprocessing
 from flaxmobile.tasks import HEADS, options_of
 
 Outputs = Callable[[np.ndarray], np.ndarray]

@@ -23,6 +23,7 @@ def find(module: str, name: str) -> Any:
 
 _trace_state = find("jax.extend.core", "get_opaque_trace_state")
 _max_dim = find("jax.core", "max_dim")
+_as_function = find("jax.extend.core", "jaxpr_as_fun")
 
 if _trace_state is not None:
     with ThreadPoolExecutor(1) as thread:  # the importing thread may be tracing
@@ -81,6 +82,31 @@ def composite_attributes(equation: Any) -> dict[str, Any]:
     """
     attributes = equation.params["attributes"]
     return {name: getattr(leaf, "val", leaf) for name, (leaf,), _ in attributes}
+
+
+def run_jaxpr(jaxpr: Any, inputs: Sequence[Any]) -> list[Any]:
+    """Compute the outputs of a closed jaxpr as one compiled program.
+
+    The substitute computes one operation after the other, each a program.
+    """
+    if _as_function is not None:
+        return list(jax.jit(_as_function(jaxpr))(*inputs))
+    variables = (*jaxpr.jaxpr.constvars, *jaxpr.jaxpr.invars)
+    values = dict(zip(variables, (*jaxpr.consts, *inputs), strict=True))
+
+    def read(atom: Any) -> Any:
+        return atom.val if hasattr(atom, "val") else values[atom]
+
+    for equation in jaxpr.jaxpr.eqns:
+        inner = equation.params.get("jaxpr")
+        arguments = list(map(read, equation.invars))
+        if inner is not None:
+            results = run_jaxpr(inner, arguments)
+        else:
+            result = equation.primitive.bind(*arguments, **equation.params)
+            results = result if equation.primitive.multiple_results else [result]
+        values.update(zip(equation.outvars, results, strict=True))
+    return list(map(read, jaxpr.jaxpr.outvars))
 
 
 def make_checkpoint_handler(part: int) -> Any:

@@ -10,10 +10,11 @@ from PIL import Image
 
 from flaxmobile.errors import InputError
 from flaxmobile.folding import fold_batch_norm
+from flaxmobile.images import open_image
 from flaxmobile.inference import jit_inference
 from flaxmobile.layers import Network
 from flaxmobile.outputs import OUTPUTS
-from flaxmobile.preprocessing import Preprocessing, open_image, resize_shorter
+from flaxmobile.preprocessing import Preprocessing, resize_shorter
 from flaxmobile.segmentation import Segmenter
 from flaxmobile.trees import Tree
 

@@ -27,6 +27,7 @@ def module(request, monkeypatch):
     if request.param == "substitute":
         monkeypatch.delattr("jax.extend.core.get_opaque_trace_state")
         monkeypatch.delattr("jax.core.max_dim")
+        monkeypatch.delattr("jax.extend.core.jaxpr_as_fun")
         monkeypatch.delattr("orbax.checkpoint.type_handlers.NumpyHandler")
     return fresh()
 
@@ -34,6 +35,7 @@ def module(request, monkeypatch):
 def test_interfaces_of_this_release_are_found():
     assert compat._trace_state is not None
     assert compat._max_dim is not None
+    assert compat._as_function is not None
 
 
 def test_transformations_are_seen(module):
@@ -63,6 +65,16 @@ def test_the_larger_of_two_dimensions_may_be_symbolic(module):
     function = jax.jit(lambda x: x.sum() / module.max_dim(x.shape[0] - 1, 1))
     exported = export.export(function)(jax.ShapeDtypeStruct(shape, jnp.float32))
     assert [float(exported.call(jnp.ones(n))) for n in (1, 3)] == [1.0, 1.5]
+
+
+def test_a_jaxpr_is_computed(module):
+    def function(x, y):
+        low, high = jnp.split(jax.jit(jnp.clip)(x + np.arange(4), 1, 4), 2)
+        return high * y, low, y
+
+    inputs = [np.ones(4), np.float32(3)]
+    found = module.run_jaxpr(jax.make_jaxpr(function)(*inputs), inputs)
+    assert [np.asarray(each).tolist() for each in found] == [[9, 12], [1, 2], 3]
 
 
 def test_axes_over_which_an_array_varies_are_known_or_none(monkeypatch):

@@ -27,7 +27,7 @@ FLOORS = (
         "outputs",
     ),
     ("tpu", "sizes", "ops", "dilations", "buckets"),
-    ("command", "layers", "preprocessing"),
+    ("command", "images", "layers", "preprocessing"),
     ("models", "heatmaps", "nnx"),
     ("specs", "detection", "segmentation"),
     ("registry", "inference"),

@@ -15,7 +15,7 @@ from flaxmobile.command.flags import check_writable, parse, reading_arguments
 from flaxmobile.cores import usable_cores
 from flaxmobile.errors import InputError
 from flaxmobile.files import written_at_once
-from flaxmobile.preprocessing import UnreadableImageError
+from flaxmobile.images import UnreadableImageError
 from train.data import open_dataset
 from train.data.decoding import EncodedImage
 from train.data.packed import write_packed

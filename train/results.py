@@ -8,7 +8,8 @@ import numpy as np
 
 from flaxmobile.errors import InputError
 from flaxmobile.files import written_at_once
-from flaxmobile.preprocessing import Preprocessing, read_image
+from flaxmobile.images import read_image
+from flaxmobile.preprocessing import Preprocessing
 from train.data import Dataset
 from train.data.records import Source
 from train.pictures import plot_confusion, plot_mistakes

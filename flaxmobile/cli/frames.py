@@ -11,8 +11,8 @@ from typing import Any
 from PIL import Image
 
 from flaxmobile.errors import InputError, first_line, pip_install
+from flaxmobile.images import read_image
 from flaxmobile.prediction import Frame
-from flaxmobile.preprocessing import read_image
 
 STDIN = Path("-")
 VIDEOS = (

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from flaxmobile import Metadata, Preprocessing, fold_batch_norm, save_weights
+from flaxmobile.images import open_image
 from flaxmobile.prediction import predict_images
-from flaxmobile.preprocessing import open_image
 from tests.networks import random_variables, small_model
 
 OPTIONS = {"alpha": 0.35, "num_classes": 5}

@@ -7,8 +7,8 @@ from PIL import Image
 
 from flaxmobile import Metadata, Preprocessing, cli, create_detector, create_model, save_weights
 from flaxmobile.detection import detect_faces, detect_objects
+from flaxmobile.images import open_image
 from flaxmobile.models.blazeface_tables import KEYPOINTS
-from flaxmobile.preprocessing import open_image
 from tests.networks import abstract, randomised
 
 NAMES = ("__background__", "cat", "dog")

@@ -9,8 +9,8 @@ from PIL import Image
 
 from flaxmobile import InputError, Metadata, Preprocessing, cli, create_segmenter, save_weights
 from flaxmobile.cli.plot import Overlay, plot_predictions
+from flaxmobile.images import open_image
 from flaxmobile.prediction import segment_images
-from flaxmobile.preprocessing import open_image
 from tests.networks import random_variables
 
 NAMES = ("background", "cat", "dog")

@@ -8,7 +8,8 @@ from flaxmobile.registry import model_options
 from train.config import Config
 from train.flags import read_config
 from train.optimizers import make_schedule
-from train.recipes import RECIPES, get_recipe
+from train.recipe_tables import RECIPES
+from train.recipes import get_recipe
 
 PUBLISHED = [name for name, recipe in RECIPES.items() if recipe.networks]
 

@@ -6,7 +6,7 @@ import math
 
 from PIL import ExifTags, Image, ImageFile
 
-from flaxmobile.preprocessing import read_errors, register_heif, to_rgb
+from flaxmobile.images import read_errors, register_heif, to_rgb
 from train.data.restarts import Box, read_restarts
 
 Place = tuple[float, float, float, float]

@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from flaxmobile.errors import shorten
-from flaxmobile.preprocessing import register_heif
+from flaxmobile.images import register_heif
 
 _FORMATS = ("AVIF", "BMP", "GIF", "HEIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 """Formats of photographs, in PIL's names."""

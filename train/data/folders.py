@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 
 from flaxmobile.errors import InputError, shorten
-from flaxmobile.preprocessing import UnreadableImageError
+from flaxmobile.images import UnreadableImageError
 from train.data.augment import augment_photograph
 from train.data.balance import describe_inequality
 from train.data.files import NO_LABEL, LeftOut, image_files

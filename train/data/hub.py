@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from flaxmobile.errors import InputError, first_line, pip_install
-from flaxmobile.preprocessing import UnreadableImageError
+from flaxmobile.images import UnreadableImageError
 from train.data.augment import augment_photograph
 from train.data.balance import describe_inequality
 from train.data.holdout import ensure_validation

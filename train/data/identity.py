@@ -4,7 +4,7 @@ import hashlib
 
 import numpy as np
 
-from flaxmobile.preprocessing import UnreadableImageError
+from flaxmobile.images import UnreadableImageError
 from train.data.records import Dataset, Source
 
 _READ = 16

@@ -18,7 +18,8 @@ import numpy as np
 from array_record.python.array_record_module import ArrayRecordWriter
 
 from flaxmobile.errors import InputError, first_line
-from flaxmobile.preprocessing import Preprocessing, UnreadableImageError
+from flaxmobile.images import UnreadableImageError
+from flaxmobile.preprocessing import Preprocessing
 from train.data.augment import augment_digit, augment_photograph
 from train.data.records import Augment, Dataset, Record
 

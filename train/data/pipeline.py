@@ -9,7 +9,7 @@ import grain
 import numpy as np
 
 from flaxmobile.errors import InputError
-from flaxmobile.preprocessing import UnreadableImageError
+from flaxmobile.images import UnreadableImageError
 from train.data.examples import EvalReader, Example, TrainReader
 from train.data.records import Dataset, Source
 from train.data.workers import read_ahead

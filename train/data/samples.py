@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from flaxmobile.errors import InputError
-from flaxmobile.preprocessing import Preprocessing, open_image, read_image
+from flaxmobile.images import open_image, read_image
+from flaxmobile.preprocessing import Preprocessing
 from train.data import open_dataset
 from train.data.files import LeftOut, image_files
 

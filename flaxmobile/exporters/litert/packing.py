@@ -31,7 +31,7 @@ def pack(flatbuffer: bytes) -> bytes:
     return bytes(builder.Output())
 
 
-class _SharingBuilder(flatbuffers.Builder):  # type: ignore[misc]  # which has no types
+class _SharingBuilder(flatbuffers.Builder):
     """A writer that gives equal vectors one place; buffers, which differ, are not compared."""
 
     def __init__(self, size: int) -> None:

@@ -40,7 +40,7 @@ def write(program: Program, path: Path) -> None:
     if program.calibration is not None:
         percentile = program.calibration_percentile
         flatbuffer = to_integers(flatbuffer, _SIGNATURE, program.calibration, percentile)
-    from flaxmobile.exporters.litert.packing import pack  # imports flatbuffers, which is there by now
+    from flaxmobile.exporters.litert.packing import pack  # of flatbuffers, which are there by now
 
     path.write_bytes(pack(flatbuffer))
     files = {DESCRIPTION: to_text(program.describe())}

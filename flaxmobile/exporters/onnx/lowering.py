@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from flaxmobile.compat import composite_attributes
+from flaxmobile.compat import composite_attributes, run_jaxpr
 from flaxmobile.errors import InputError
 from flaxmobile.exporters.onnx.graph import Graph, Rounded, Value, channels_first
 from flaxmobile.exporters.onnx.merging import merge
@@ -45,18 +45,22 @@ def _lower_one(graph: Graph, equation: Any, inputs: list[Value]) -> Sequence[Val
     name, params = equation.primitive.name, equation.params
     constant = all(isinstance(value, np.ndarray) for value in inputs)
     rule = RULES.get(params["name"] if name == "composite" else name)
-    inner = params.get("jaxpr", params.get("call_jaxpr"))
-    if inner is not None and (rule is None or constant):  # of a function, or of a composite
-        results = lower(graph, inner.jaxpr, inner.consts, inputs)
-        return [_with_steps(equation, *results)] if params.get("name") == FAKE_QUANT else results
     if constant:
-        return _compute(equation, inputs)
+        results = _compute(equation, inputs)
+        return [_with_steps(equation, *results)] if params.get("name") == FAKE_QUANT else results
+    if rule is None and (inner := _inner(equation)) is not None:
+        return lower(graph, inner.jaxpr, inner.consts, inputs)
     if name in _ELEMENTWISE:
         return [_elementwise(graph, name, list(map(_operand, inputs)))]
     if rule is None:
         raise InputError(f"ONNX export does not know the operation {name} of the network")
     result = rule(graph, equation, *inputs)
     return result if isinstance(result, list) else [result]
+
+
+def _inner(equation: Any) -> Any:
+    """Return the closed jaxpr of a function or of a composite, and None for other operations."""
+    return equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
 
 
 def _with_steps(equation: Any, kernel: Any) -> Value:
@@ -78,6 +82,8 @@ def _compute(equation: Any, inputs: Sequence[Any]) -> list[np.ndarray]:
         np.broadcast_to(value, atom.aval.shape)
         for value, atom in zip(inputs, equation.invars, strict=True)
     ]
+    if (inner := _inner(equation)) is not None:  # compiled once, not each of its operations
+        return list(map(np.asarray, run_jaxpr(inner, whole)))
     result = equation.primitive.bind(*whole, **equation.params)
     several = equation.primitive.multiple_results
     return [np.asarray(array) for array in (result if several else [result])]

@@ -7,7 +7,7 @@ import pytest
 from PIL import ExifTags, Image, ImageOps
 from sklearn.datasets import load_sample_image
 
-from flaxmobile.preprocessing import UnreadableImageError
+from flaxmobile.images import UnreadableImageError
 from tests.train.data.batches import as_file
 from train.data.augment import random_resized_crop
 from train.data.decoding import EncodedImage

@@ -11,7 +11,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from flaxmobile.errors import InputError
-from flaxmobile.preprocessing import Preprocessing, read_image
+from flaxmobile.images import read_image
+from flaxmobile.preprocessing import Preprocessing
 from train.data import Dataset, open_dataset, scans
 from train.data.augment import augment_digit
 from train.data.examples import AugmentedImages, PreparedImages

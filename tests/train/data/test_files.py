@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
-from flaxmobile.preprocessing import register_heif
+from flaxmobile.images import register_heif
 from train.data import open_dataset
 from train.data.files import image_suffixes
 

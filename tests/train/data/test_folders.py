@@ -7,7 +7,7 @@ import pytest
 from torchvision.datasets import ImageFolder
 
 from flaxmobile.errors import InputError
-from flaxmobile.preprocessing import UnreadableImageError
+from flaxmobile.images import UnreadableImageError
 from train.data import Selection, open_dataset
 from train.data.augment import augment_photograph
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image as PilImage
 
 from flaxmobile.errors import InputError
-from flaxmobile.preprocessing import UnreadableImageError
+from flaxmobile.images import UnreadableImageError
 from train.data import Selection, open_dataset
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from torchvision.datasets.mnist import read_image_file, read_label_file
 
 from flaxmobile.errors import InputError
-from flaxmobile.preprocessing import read_image
+from flaxmobile.images import read_image
 from train.data import Selection, open_dataset
 from train.data.augment import augment_digit
 from train.data.idx import read_idx

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from flaxmobile.errors import InputError
-from flaxmobile.preprocessing import Preprocessing, UnreadableImageError
+from flaxmobile.images import UnreadableImageError
+from flaxmobile.preprocessing import Preprocessing
 from tests.train.data.batches import OneColour, assert_equal, take
 from train.data import Selection, open_dataset, packed
 from train.data.augment import augment_digit, augment_photograph

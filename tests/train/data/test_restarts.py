@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
-from flaxmobile.preprocessing import UnreadableImageError
+from flaxmobile.images import UnreadableImageError
 from train.data.augment import random_box
 from train.data.decoding import EncodedImage
 from train.data.restarts import read_restarts, restart_interval

@@ -19,7 +19,7 @@ from array_record.python import array_record_module
 from PIL import Image
 
 from flaxmobile.errors import InputError
-from flaxmobile.preprocessing import UnreadableImageError
+from flaxmobile.images import UnreadableImageError
 from train.data import Selection, open_dataset
 from train.data.augment import augment_photograph
 

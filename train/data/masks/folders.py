@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image
 
 from flaxmobile.errors import InputError, check_value, first_line
-from flaxmobile.preprocessing import Preprocessing, UnreadableImageError
+from flaxmobile.images import UnreadableImageError
+from flaxmobile.preprocessing import Preprocessing
 from train.data.files import LeftOut
 from train.data.holdout import ensure_validation
 from train.data.masks.label_map import read_label_map

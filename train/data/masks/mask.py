@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from flaxmobile.errors import InputError
-from flaxmobile.preprocessing import read_errors
+from flaxmobile.images import read_errors
 from train.data.decoding import EncodedImage
 from train.data.records import Record, Source
 

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from flaxmobile.errors import InputError
-from flaxmobile.preprocessing import UnreadableImageError
+from flaxmobile.images import UnreadableImageError
 from train.data.files import LeftOut
 from train.data.records import Record, Source
 

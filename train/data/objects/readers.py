@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 from PIL import Image
 
-from flaxmobile.preprocessing import UnreadableImageError
+from flaxmobile.images import UnreadableImageError
 from train.data.decoding import EncodedImage
 from train.data.examples import Example
 from train.data.objects.annotations import Annotations

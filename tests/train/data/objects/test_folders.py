@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from flaxmobile.errors import InputError
-from flaxmobile.preprocessing import UnreadableImageError
+from flaxmobile.images import UnreadableImageError
 from tests.train.data.objects.conftest import (
     OBJECTS,
     SIZES,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from flaxmobile.preprocessing import UnreadableImageError
+from flaxmobile.images import UnreadableImageError
 from tests.train.data.objects.conftest import write_coco
 from train.data.objects.annotations import Annotations
 from train.data.objects.augment import PRESETS
