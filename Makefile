@@ -9,6 +9,9 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 WORKERS ?= auto
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --max-worker-restart 0
 WITHOUT_PINS := litert-converter  # it pins an xdsl that excludes tyro's typing-extensions
+# The compiler for GPUs, beside the environment: inside, it looks for CUDA in every process.
+JAXLIB = $(shell $(BIN)/python -c 'from importlib.metadata import version as v; print(v("jaxlib"))')
+GPU_PLUGIN = --target $(VENV)/gpu jax-cuda13-plugin==$(JAXLIB) jax-cuda13-pjrt==$(JAXLIB)
 
 .PHONY: train test test-slow test-newest lint docs release-check web-check clean
 
@@ -69,4 +72,5 @@ $(VENV)/.installed: pyproject.toml
 $(VENV)/.installed-%: $(VENV)/.installed
 	$(PIP) --editable '.[$*]'
 	$(if $(filter test newest,$*),$(PIP) --no-deps $(WITHOUT_PINS))
+	$(if $(filter test,$*),$(PIP) --no-deps --upgrade $(GPU_PLUGIN))
 	@touch $@

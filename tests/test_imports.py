@@ -26,7 +26,7 @@ FLOORS = (
         "imagenet",
         "outputs",
     ),
-    ("tpu", "sizes", "ops", "dilations", "buckets"),
+    ("gpu", "tpu", "sizes", "ops", "dilations", "buckets"),
     ("command", "images", "layers", "preprocessing"),
     ("models", "heatmaps", "nnx"),
     ("specs", "detection", "segmentation"),

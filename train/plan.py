@@ -1,4 +1,4 @@
-"""Whether and how fast a network trains on TPUs that need not be there: `--plan v5e:4x4`."""
+"""Whether and how fast a network trains on chips that need not be there: `--plan v5e:4x4`."""
 
 import dataclasses
 import math
@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from flaxmobile.compat import count_cost
 from flaxmobile.errors import first_line
-from flaxmobile.tpu import no_program_cache, topology_devices
+from flaxmobile.tpu import no_program_cache
 from train.config import Config
 from train.losses import Loss
 from train.parallel import Parallel
@@ -30,10 +31,10 @@ def plan(config: Config) -> int:
       The exit status: 0 if it fits, otherwise 1.
 
     Raises:
-      InputError: libtpu is not installed, or it does not know the slice.
+      InputError: the slice's compiler is not installed, or does not know it.
     """
     slices = parse_slice(str(config.plan), config.plan_slices)
-    devices = topology_devices(slices.topology, slices.count)
+    devices = slices.devices()
     step = math.lcm(_PADDING, 2 * config.accumulate)
     images = config.plan_batch
     if images == "auto":
@@ -54,15 +55,14 @@ def plan(config: Config) -> int:
         + (f": {planner.refusal}" if compiled is None else "")
     )
     if compiled is not None:
-        cost = read_cost(compiled, slices, config.accumulate)
+        cost = planner.cost(images, slices)
         total = config.epochs * len(run.dataset.train)
         if config.steps:
             total = config.steps * config.batch_size
-        rows = (
-            *_memory_rows(read_memory(compiled), slices),
-            *_cost_rows(cost, slices, images),
-            *_time_rows(cost, slices, images, total),
-        )
+        rows = [*_memory_rows(read_memory(compiled), slices)]
+        if cost is not None:
+            rows += _cost_rows(cost, slices, images)
+            rows += _time_rows(cost, slices, images, total)
         for name, value in rows:
             print(f"  {name:<28}{value}")
     return 0 if fits else 1
@@ -80,6 +80,7 @@ class Planner:
         self.refusal = ""
         self._run = run
         self._label = None if run.config.task == "classify" else first_label(run)
+        self._lowered: dict[int, Any] = {}
         self._compiled: dict[int, Any] = {}
 
     def compile(self, images: int) -> Any | None:
@@ -87,16 +88,26 @@ class Planner:
         if images not in self._compiled:
             size = self._run.train_preprocessing.side
             shape = (images * self._run.parallel.count, size, size, 3)
+            lowered = self._lowered[images] = lower_train_step(
+                self._run.parallel, self._run.objective, shape, self._label
+            )
             try:
-                compiled = compile_train_step(
-                    self._run.parallel, self._run.objective, shape, self._label
-                )
+                compiled = compile_elsewhere(lowered)
             except jax.errors.JaxRuntimeError as error:
                 if "RESOURCE_EXHAUSTED" not in str(error):
                     raise
                 compiled, self.refusal = None, first_line(error)
             self._compiled[images] = compiled
         return self._compiled[images]
+
+    def cost(self, images: int, slices: Slice) -> Cost | None:
+        """Return what a step that fits costs a chip; None where this JAX does not count it."""
+        compiled, config = self._compiled[images], self._run.config
+        counted = compiled.cost_analysis()
+        if counted is None:
+            parts = self._run.parallel.count if config.parallel == "jit" else 1
+            counted = count_cost(self._lowered[images], compiled, parts)
+        return counted and read_cost(counted, compiled.as_text(), slices, config.accumulate)
 
     def measure(self, images: int) -> float:
         """Return the bytes that the step needs on a chip; infinite where it does not fit."""
@@ -144,10 +155,10 @@ def first_label(run: Run) -> Any:
     return run.train_reader(run.dataset.train[0], np.random.default_rng(0)).label
 
 
-def compile_train_step(
+def lower_train_step(
     parallel: Parallel, objective: Objective, shape: tuple[int, ...], label: Any = None
 ) -> Any:
-    """Compile the training step for devices that need not exist.
+    """Lower the training step for devices that need not exist.
 
     Args:
       parallel: the devices.
@@ -159,11 +170,15 @@ def compile_train_step(
         loss = objective.loss
         several = isinstance(loss, Loss) and loss.multi_label
         label = np.zeros((objective.model.num_classes,) if several else (), np.int32)
-    lowered = parallel.train_step(objective).lower(
+    return parallel.train_step(objective).lower(
         parallel.shape_state(abstract_state(objective)),
         parallel.shape_batch(shape, jnp.uint8),
         jax.tree.map(lambda each: parallel.shape_batch((shape[0], *each.shape), each.dtype), label),
         jax.eval_shape(jax.random.key, 0),
     )
+
+
+def compile_elsewhere(lowered: Any) -> Any:
+    """Compile a lowered program whose devices need not be on this machine."""
     with no_program_cache():
         return lowered.compile()

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from train.slices import Slice
@@ -57,16 +57,16 @@ class Memory:
         return self.state + self.temporary + self.code
 
 
-def read_cost(compiled: Any, slices: Slice, repeats: int = 1) -> Cost:
+def read_cost(counted: Mapping[str, float], text: str, slices: Slice, repeats: int = 1) -> Cost:
     """Read the cost of a compiled program.
 
     Args:
-      compiled: by `jax.stages.Lowered.compile`.
+      counted: its operations and memory traffic, as `jax.stages.Compiled.cost_analysis` has them.
+      text: its HLO.
       slices: what it is compiled for.
       repeats: iterations of its loop, which the compiler counts as one.
     """
-    counted = compiled.cost_analysis()
-    links, network, exchanges = count_exchanges(compiled.as_text(), slices)
+    links, network, exchanges = count_exchanges(text, slices)
     return Cost(
         flops=counted["flops"] * repeats,
         traffic=counted["bytes accessed"] * repeats,

@@ -1,11 +1,15 @@
-"""TPU slices: published figures of their chips, and the flags that name a slice."""
+"""Accelerators to plan for: published figures of chips, and the flags that name slices of them."""
 
 import dataclasses
 import math
 import re
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+from flaxmobile import gpu, tpu
 from flaxmobile.errors import InputError
+
+if TYPE_CHECKING:
+    import jax
 
 MOST_CHIPS = 256
 """Chips of all slices together for which a step is compiled."""
@@ -13,12 +17,12 @@ MOST_CHIPS = 256
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
-    """A TPU chip.
+    """A TPU chip or a GPU.
 
     Attributes:
       flops: bfloat16 operations per second at most.
-      memory: bytes of HBM.
-      bandwidth: bytes per second of HBM.
+      memory: bytes that a program can have.
+      bandwidth: bytes per second of the memory.
       links: bytes per second that it sends to the chips of its slice, over all links.
       network: bytes per second that it sends to other slices; None where it is not published.
       axes: dimensions of a slice.
@@ -32,7 +36,7 @@ class Chip:
     axes: int
 
 
-CHIPS = {
+_TPUS = {
     "v4": Chip(275e12, 32 * 2**30, 1200e9, 300e9, None, 3),
     "v5e": Chip(197e12, 16 * 2**30, 819e9, 200e9, 3.125e9, 2),
     "v5p": Chip(459e12, 95 * 2**30, 2765e9, 600e9, 6.25e9, 3),
@@ -42,10 +46,18 @@ CHIPS = {
 table 4 of arXiv:2304.01433. Links are half of the published bandwidth, which counts both
 directions; the network of v5e and v6e is a pod's over its 256 chips."""
 
+_SHARE = 0.75
+"""Of a GPU's memory, which JAX takes unless XLA_PYTHON_CLIENT_MEM_FRACTION says another one."""
+
+CHIPS = _TPUS | {
+    kind: Chip(each.flops, _SHARE * each.memory, each.bandwidth, each.links, None, 1)
+    for kind, each in gpu.GPUS.items()
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Slice:
-    """Equal TPU slices that train together.
+    """Equal TPU slices that train together, or the GPUs of a machine.
 
     Attributes:
       kind: key of CHIPS.
@@ -72,12 +84,22 @@ class Slice:
         """Number of chips of one slice."""
         return math.prod(self.shape)
 
+    def devices(self) -> list["jax.Device"]:
+        """Return the chips as compilation targets.
+
+        Raises:
+          InputError: their compiler is not installed, or does not know them.
+        """
+        if self.kind in gpu.GPUS:
+            return gpu.topology_devices(self.kind, self.chips)
+        return tpu.topology_devices(self.topology, self.count)
+
     def __str__(self) -> str:
         return self.topology if self.count == 1 else f"{self.count} slices of {self.topology}"
 
 
 def parse_slice(name: str, count: int = 1) -> Slice:
-    """Read the name of a slice, such as v5e:4x4 or v5p:2x2x1.
+    """Read the name of a slice, such as v5e:4x4 or v5p:2x2x1, or of GPUs, such as h100:8.
 
     Args:
       name: kind of chip and shape.
@@ -89,22 +111,25 @@ def parse_slice(name: str, count: int = 1) -> Slice:
     kind, _, shape = name.partition(":")
     if kind in CHIPS and re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", shape):
         found = Slice(kind, tuple(map(int, shape.split("x"))), count)
-        if len(found.shape) == found.chip.axes and found.chips * count <= MOST_CHIPS:
+        one_machine = kind in gpu.GPUS
+        fits = found.chips <= gpu.MOST if one_machine else found.chips * count <= MOST_CHIPS
+        if fits and len(found.shape) == found.chip.axes and (count == 1 or not one_machine):
             return found
     raise InputError(
         f"--plan is {name}" + (f" with --plan-slices {count}" if count > 1 else "") + "; accepted: "
         f"v5e:ROWSxCOLUMNS and v6e (v5e:4x4), v4:XxYxZ and v5p (v5p:2x2x1), {MOST_CHIPS} chips at "
-        "most together"
+        f"most together; {gpu.MOST} GPUs at most of a machine (h100:8): {', '.join(gpu.GPUS)}"
     )
 
 
 @dataclasses.dataclass(frozen=True)
 class PlanSettings:
-    """Flags about a TPU that need not be there."""
+    """Flags about accelerators that need not be there."""
 
     plan: str | None = None
-    """Compile the step for a TPU slice such as v5e:4x4, print whether it fits and how fast it can
-    be, and stop. Needs no TPU; to classify, with --dataset sizes:IMAGESxCLASSES, no data."""
+    """Compile the step for a TPU slice such as v5e:4x4 or GPUs such as h100:8, print whether it
+    fits and how fast it can be, and stop. Needs neither; to classify, with
+    --dataset sizes:IMAGESxCLASSES, no data."""
     plan_slices: int = 1
     """Number of such slices that train together."""
     plan_batch: int | Literal["auto"] | None = None

@@ -19,7 +19,7 @@ from flaxmobile.layers import Network
 from flaxmobile.registry import create_model
 from flaxmobile.tpu import topology_devices
 from train.parallel import JitParallel, PmapParallel
-from train.plan import compile_train_step
+from train.plan import compile_elsewhere, lower_train_step
 
 RECORDS = Path(__file__).with_name("tpu_v5e.json")
 TOPOLOGY = "v5e:2x2"
@@ -54,7 +54,7 @@ def measure(model: Network, size: int, per_chip: int, layers: Layers = nullconte
     parallel = PmapParallel(chips) if model.axis_name else JitParallel(chips)
     with layers():
         shape = (per_chip * len(chips), size, size, 3)
-        compiled = compile_train_step(parallel, sgd(model), shape)
+        compiled = compile_elsewhere(lower_train_step(parallel, sgd(model), shape))
     return figures(compiled, per_chip)
 
 

@@ -34,9 +34,11 @@ def test_what_is_sent_is_counted_in_the_compiled_text():
 
 
 def test_cost_and_memory_of_a_compiled_step():
+    counted = {"flops": 5.0, "bytes accessed": 7.0}
+    text = "  %all-reduce = f32[2] all-reduce(%a)"
+    assert read_cost(counted, text, ONE) == Cost(5, 7, 12, 0, 1)
+    assert read_cost(counted, text, ONE, repeats=3) == Cost(15, 21, 36, 0, 3)
     compiled = SimpleNamespace(
-        cost_analysis=lambda: {"flops": 5.0, "bytes accessed": 7.0},
-        as_text=lambda: "  %all-reduce = f32[2] all-reduce(%a)",
         memory_analysis=lambda: SimpleNamespace(
             argument_size_in_bytes=100,
             output_size_in_bytes=90,
@@ -45,8 +47,6 @@ def test_cost_and_memory_of_a_compiled_step():
             generated_code_size_in_bytes=4,
         ),
     )
-    assert read_cost(compiled, ONE) == Cost(5, 7, 12, 0, 1)
-    assert read_cost(compiled, ONE, repeats=3) == Cost(15, 21, 36, 0, 3)
     memory = read_memory(compiled)
     assert (memory.state, memory.temporary, memory.code, memory.total) == (110, 30, 4, 144)
 
