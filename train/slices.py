@@ -108,7 +108,9 @@ def parse_slice(name: str, count: int = 1) -> Slice:
     Raises:
       InputError: an unknown kind, another number of axes, or too many chips.
     """
-    kind, _, shape = name.partition(":")
+    kind, _, shape = name.lower().partition(":")
+    if kind in gpu.GPUS:
+        shape = shape or "1"
     if kind in CHIPS and re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", shape):
         found = Slice(kind, tuple(map(int, shape.split("x"))), count)
         one_machine = kind in gpu.GPUS
@@ -118,7 +120,7 @@ def parse_slice(name: str, count: int = 1) -> Slice:
     raise InputError(
         f"--plan is {name}" + (f" with --plan-slices {count}" if count > 1 else "") + "; accepted: "
         f"v5e:ROWSxCOLUMNS and v6e (v5e:4x4), v4:XxYxZ and v5p (v5p:2x2x1), {MOST_CHIPS} chips at "
-        f"most together; {gpu.MOST} GPUs at most of a machine (h100:8): {', '.join(gpu.GPUS)}"
+        f"most together; GPUs of one machine, {gpu.MOST} at most (h100:8): {', '.join(gpu.GPUS)}"
     )
 
 

@@ -66,11 +66,18 @@ def test_every_kind_compiles():
         assert f"tiny fits on {name} (2 chips, jit) with 8 images per chip" in output
 
 
+@pytest.mark.parametrize(("name", "chips"), [("h100", 1), ("H100:8", 8), ("a100-40:2", 2)])
+def test_gpus_are_named_by_kind_and_number(name, chips):
+    assert parse_slice(name).chips == chips
+
+
 @pytest.mark.parametrize(
-    ("name", "count"), [("h100", 1), ("h100:9", 1), ("h100:2x2", 1), ("l4:8", 2)]
+    ("name", "count"), [("h100:0", 1), ("h100:9", 1), ("h100:2x2", 1), ("l4:8", 2)]
 )
 def test_gpus_are_those_of_one_machine(name, count):
-    with pytest.raises(InputError, match=r"--plan is .*; accepted: .*8 GPUs at most of a machine"):
+    with pytest.raises(
+        InputError, match=r"--plan is .*; accepted: .*GPUs of one machine, 8 at most"
+    ):
         parse_slice(name, count)
 
 
