@@ -9,11 +9,9 @@ from train.data.idx import open_idx
 from train.data.packed import open_packed
 from train.data.records import Dataset, Selection, refuse
 from train.data.stand_in import open_stand_in
-from train.data.tfds_names import taken_for_tfds
+from train.data.tfds_names import WITHOUT_TFDS, taken_for_tfds
 
 __all__ = ["Dataset", "Selection", "open_dataset"]
-
-_WITHOUT_TFDS = ("digits", "folder:PATH", "packed:DIR", "idx:DIR", "hf:OWNER/DATASET")
 
 
 def open_dataset(
@@ -53,6 +51,6 @@ def open_dataset(
         refuse(selection, name, "val_split", "splits", "labels")
         return open_digits()
     refuse(selection, name, "labels")
-    with taken_for_tfds(name, _WITHOUT_TFDS):
+    with taken_for_tfds(name, WITHOUT_TFDS):
         from train.data.tfds import open_tfds
     return open_tfds(name, data_dir, selection)

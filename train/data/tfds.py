@@ -17,11 +17,12 @@ from train.data.prepared import (
     prepared_builder,
 )
 from train.data.records import Dataset, Record, Selection
+from train.data.tfds_names import WITHOUT_TFDS
 
 
 def open_tfds(name: str, data_dir: str | None, selection: Selection) -> Dataset:
     """Open a TFDS data set of labelled images, see `train.data.open_dataset`."""
-    builder = prepared_builder(name, data_dir, _class_names, ("digits", "folder:PATH", "idx:DIR"))
+    builder = prepared_builder(name, data_dir, _class_names, WITHOUT_TFDS)
     splits, notes = choose_splits(builder, selection)
     sources = {split: TfdsSource(builder, expression) for split, expression in splits.items()}
     test = sources.get("test")

@@ -8,6 +8,11 @@ from flaxmobile.errors import InputError, first_line, nearest, pip_install
 _OURS = ("digits", "scenes", "packed:", "idx:", "hf:", "sizes:")
 """How names begin that TFDS is not asked for, whatever the task."""
 
+WITHOUT_TFDS = ("digits", "folder:PATH", "packed:DIR", "idx:DIR", "hf:OWNER/DATASET")
+"""Names for classification that need no TFDS."""
+
+_PATHS = (".", "/", "~")
+
 
 @contextlib.contextmanager
 def taken_for_tfds(name: str, others: Sequence[str]) -> Iterator[None]:
@@ -20,8 +25,10 @@ def taken_for_tfds(name: str, others: Sequence[str]) -> Iterator[None]:
     Raises:
       InputError: it is a path, data for another task, or TFDS is not installed.
     """
-    if name.startswith((".", "/", "~")):
-        raise InputError(f"{name} is the name of no data set; for a folder write folder:{name}")
+    kind, _, rest = name.partition(":")
+    path = name if kind.startswith(_PATHS) else rest if rest.startswith(_PATHS) else None
+    if path and f"{kind}:" not in _OURS:
+        raise InputError(f"{name} is the name of no data set; for a folder write folder:{path}")
     if name in _OURS or name.startswith(tuple(each for each in _OURS if each.endswith(":"))):
         raise InputError(
             f"--dataset is {name}; accepted for this --task: {', '.join(others)}, or one of TFDS"

@@ -132,6 +132,10 @@ def test_a_value_that_the_label_map_leaves_out_is_named(tmp_path):
             r"unknown dataset 'toy_mask' \(did you mean 'toy_masks'\?\); accepted: scenes",
         ),
         ("./street", r"is the name of no data set; for a folder write folder:\./street"),
+        (
+            "coco:/street",
+            r"coco:/street is the name of no data set; for a folder write folder:/street",
+        ),
         ("digits", r"accepted for this --task: scenes, folder:PATH, or one of TFDS"),
         ("packed:street", r"is packed:street; accepted for this --task: scenes"),
         ("toy_colours", r"train\[:90%\]/0/segmentation_mask has colours"),
