@@ -1,10 +1,12 @@
 """How the bytes of a .tflite file are laid out."""
 
+import flatbuffers
 import numpy as np
 import pytest
 from litert_converter import schema_py_generated as schema
 
 from flaxmobile import export
+from flaxmobile.exporters.litert.packing import pack
 from tests.networks import random_variables, short_model
 
 
@@ -57,3 +59,20 @@ def test_tensors_are_named_by_their_place_in_the_network(packed):
     images, logits = graph.Inputs(0), graph.Outputs(0)
     assert names[images] == "serving_default_images"
     assert "(" not in names[logits]
+
+
+def test_data_behind_the_tables_is_taken_in(packed):
+    """As ai-edge-quantizer writes files of some hundred kilobytes."""
+    flatbuffer, _ = packed
+    model = schema.ModelT.InitFromPackedBuf(flatbuffer)
+    largest = max(model.buffers, key=lambda buffer: 0 if buffer.data is None else len(buffer.data))
+    data, largest.data, largest.size = largest.data.tobytes(), None, len(largest.data)
+    largest.offset = len(flatbuffer)  # more than the tables take without the data
+    builder = flatbuffers.Builder()
+    builder.Finish(model.Pack(builder), b"TFL3")
+    behind = bytes(builder.Output()).ljust(len(flatbuffer), b"\0") + data
+    found = schema.Model.GetRootAs(pack(behind))
+    lengths = [found.Buffers(index).DataLength() for index in range(found.BuffersLength())]
+    place = lengths.index(max(lengths))
+    assert found.Buffers(place).DataAsNumpy().tobytes() == data
+    assert found.Buffers(place).Offset() == 0
