@@ -85,6 +85,18 @@ _GARDEN_SGD = {
     "dtype": "bfloat16",
 }
 
+_SCENES = {
+    "alpha": 0.5,
+    "batch_size": 16,
+    "epochs": 12,
+    "optimizer": "adamw",
+    "learning_rate": 5e-3,
+    "weight_decay": 0.02,
+    "schedule": "cosine",
+    "warmup_epochs": 1.0,
+    "flip": False,
+}
+
 RECIPES = {
     "digits": Recipe(
         {
@@ -99,33 +111,11 @@ RECIPES = {
         "the embedded digits, on two cores in under 4 minutes",
     ),
     "segment-scenes": Recipe(
-        {
-            "alpha": 0.5,
-            "batch_size": 16,
-            "epochs": 12,
-            "optimizer": "adamw",
-            "learning_rate": 5e-3,
-            "weight_decay": 0.02,
-            "schedule": "cosine",
-            "warmup_epochs": 1.0,
-            "scale_range": (0.75, 1.5),
-            "flip": False,
-        },
+        {**_SCENES, "scale_range": (0.75, 1.5)},
         "the embedded scenes, for --task segment",
     ),
     "detect-scenes": Recipe(
-        {
-            "alpha": 0.5,
-            "batch_size": 16,
-            "epochs": 12,
-            "optimizer": "adamw",
-            "learning_rate": 5e-3,
-            "weight_decay": 0.02,
-            "schedule": "cosine",
-            "warmup_epochs": 1.0,
-            "box_augmentation": "none",
-            "flip": False,
-        },
+        {**_SCENES, "box_augmentation": "none"},
         "the embedded scenes, for --task detect",
     ),
     "finetune": Recipe(
