@@ -29,6 +29,7 @@ def test_status_of_success_is_0_or_what_main_says():
         (OSError(errno.ENOSPC, "No space left", "a/b"), 1, "prog: error: No space left: a/b"),
         (PermissionError(errno.EACCES, "Denied", "a/b"), 1, "prog: error: Denied: a/b"),
         (OSError(errno.ENAMETOOLONG, "Too long"), 1, "prog: error: Too long"),
+        (OSError(errno.EMFILE, "Too many open files"), 1, "prog: error: Too many open files"),
     ],
 )
 def test_mendable_failure_is_one_line(error, status, line, capsys):

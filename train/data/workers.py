@@ -1,9 +1,13 @@
 """Threads or worker processes that read batches ahead of their use."""
 
+import contextlib
+import errno
 import multiprocessing
 import multiprocessing.connection
 import os
+import resource
 import signal
+import sys
 import threading
 from collections.abc import Generator
 from multiprocessing import resource_tracker
@@ -26,6 +30,11 @@ cores threads wait for Python's lock, which each holds for a quarter of the time
 
 _MOST_WORKERS = 16
 
+_SHARED_MEMORY = "take fewer --workers, or 0, or more shared memory (docker run --shm-size=2g)"
+
+_LEAKS = "ignore::UserWarning:multiprocessing.resource_tracker"
+"""Filter of warnings: Python's tracker removes what a killed worker leaves in shared memory."""
+
 
 def default_workers() -> int:
     """Return how many processes should read photographs on this machine; 0 for threads."""
@@ -41,7 +50,8 @@ def read_ahead(batches: Any, workers: int) -> Generator[dict[str, Any], None, No
       workers: processes that read; 0 for threads of this process.
 
     Raises:
-      InputError: a worker was killed.
+      InputError: a worker was killed, or there are too few file handles or too little shared
+        memory for one.
     """
     if not workers:
         threads = min(_THREADS, usable_cores())
@@ -62,6 +72,8 @@ def _iterate(reading: Any, shared: bool) -> Generator[dict[str, Any], None, None
         # Workers start with the first batch and inherit the signals that are blocked then. A
         # terminal or a scheduler sends signals to all processes; only the main one should handle
         # them.
+        if _LEAKS not in sys.warnoptions:
+            sys.warnoptions.append(_LEAKS)
         resource_tracker.ensure_running()  # its start would unblock them
         unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         try:
@@ -75,10 +87,28 @@ def _iterate(reading: Any, shared: bool) -> Generator[dict[str, Any], None, None
             raise
         raise InputError(
             "a process that loads images was killed, perhaps for lack of memory or of shared "
-            "memory (/dev/shm): take fewer --workers, or 0"
+            f"memory (/dev/shm): {_SHARED_MEMORY}"
         ) from error
+    except OSError as error:
+        if not shared:
+            raise
+        raise InputError(_what_workers_lack(error)) from error
     finally:
-        iterator.close()
+        with contextlib.suppress(AssertionError):  # of a worker that could not be started
+            iterator.close()
+
+
+def _what_workers_lack(error: OSError) -> str:
+    if error.errno == errno.EMFILE:
+        most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        return (
+            f"processes that load images need more than {most} open files: take fewer --workers, "
+            "or 0, or a higher limit (ulimit -n)"
+        )
+    return (
+        f"processes that load images cannot share memory (/dev/shm): {error.strerror}: "
+        f"{_SHARED_MEMORY}"
+    )
 
 
 def _copy(values: Any) -> Any:

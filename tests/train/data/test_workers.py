@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import multiprocessing
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -63,6 +64,25 @@ def test_a_killed_worker_is_reported(train):
         with pytest.raises(InputError, match=r"killed.*--workers"):
             for _ in range(20):
                 next(batches)
+
+
+@pytest.mark.parametrize(
+    ("limit", "most", "message"),
+    [
+        (resource.RLIMIT_NOFILE, 8, "more than 8 open files.*--workers.*ulimit -n"),
+        (resource.RLIMIT_FSIZE, 1000, "cannot share memory.*File too large.*--workers.*shm-size"),
+    ],
+)
+def test_workers_that_lack_files_or_shared_memory_are_reported(train, limit, most, message):
+    limits = resource.getrlimit(limit)
+    with contextlib.closing(train(workers=1)) as batches:
+        resource.setrlimit(limit, (most, limits[1]))
+        try:
+            with pytest.raises(InputError, match=message):
+                next(batches)
+        finally:
+            resource.setrlimit(limit, limits)
+    assert not multiprocessing.active_children()
 
 
 def test_workers_leave_signals_to_the_main_process_and_end_when_it_is_killed(image_folder):
