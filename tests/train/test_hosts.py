@@ -1,5 +1,6 @@
 """Processes that train together over loopback, 4 virtual devices each, against one of 8 devices."""
 
+import contextlib
 import json
 import os
 import signal
@@ -19,6 +20,8 @@ ROOT = Path(__file__).parents[2]
 PATH = f"{ROOT}:{ROOT / 'tests' / 'train' / 'fakes'}"  # with a stand-in for gcsfs
 FLAGS = ["--model", "tiny", "--image-size", "32", "--log-every", "1", "--batch-size", "64"]
 STEPS = 12
+FIRST_PORT = 65536 - (1 << 12)
+"""Port of JAX's coordinator in job 0 of Slurm and Open MPI."""
 
 
 def start(flags, devices, **environment):
@@ -40,17 +43,51 @@ def run(*flags, status=0, **environment):
 
 def run_two(*flags, statuses=(0, 0), signal_at=None, others=()):
     """Two processes; the second one gets a signal, or other flags."""
-    with socket.create_server(("localhost", 0)) as server:
-        port = server.getsockname()[1]
+    port = free_port()
     hosts = ["--coordinator", f"localhost:{port}", "--process-count", "2", "--process-index"]
     environment = {"SIGNAL_AT": signal_at} if signal_at else {}
-    both = [
+    return ends_of(
         start([*flags, *hosts, "0"], 4),
         start([*flags, *others, *hosts, "1"], 4, **environment),
-    ]
-    outputs = [process.communicate(timeout=600)[0] for process in both]
-    assert tuple(process.returncode for process in both) == statuses, "\n".join(outputs)
+        statuses=statuses,
+    )
+
+
+def ends_of(*processes, statuses=(0, 0)):
+    """What processes print until they end."""
+    outputs = [process.communicate(timeout=600)[0] for process in processes]
+    assert tuple(process.returncode for process in processes) == statuses, "\n".join(outputs)
     return outputs
+
+
+def free_port(first=0, most=1):
+    """A port that no server has, among some; by default any."""
+    for port in range(first, first + most):
+        with contextlib.suppress(OSError), socket.create_server(("localhost", port)) as server:
+            return server.getsockname()[1]
+    raise AssertionError(f"no port is free from {first} on")
+
+
+def under_slurm(job, index):
+    """What srun of Slurm 22 sets in the environment of one of two tasks."""
+    return {
+        "SLURM_JOB_ID": str(job),
+        "SLURM_STEP_NODELIST": "localhost",
+        "SLURM_NTASKS": "2",
+        "SLURM_PROCID": str(index),
+        "SLURM_LOCALID": str(index),
+        "SLURM_STEP_NUM_NODES": "1",
+    }
+
+
+def under_open_mpi(job, index):
+    """What mpirun of Open MPI 4 sets in the environment of one of two processes."""
+    return {
+        "OMPI_MCA_orte_hnp_uri": f"{job << 12}.0;tcp://127.0.0.1:55941;tcp6://[::1]:35577",
+        "OMPI_COMM_WORLD_SIZE": "2",
+        "OMPI_COMM_WORLD_RANK": str(index),
+        "OMPI_COMM_WORLD_LOCAL_RANK": str(index),
+    }
 
 
 def losses(directory):
@@ -71,12 +108,15 @@ def whole(tmp_path_factory):
     return directory
 
 
-@pytest.mark.parametrize("parallel", ["jit", "pmap"])
-def test_two_processes_have_the_losses_of_one(whole, parallel, tmp_path):
+@pytest.mark.parametrize(
+    ("parallel", "launcher"), [("jit", under_slurm), ("pmap", under_open_mpi)]
+)
+def test_two_processes_have_the_losses_of_one(whole, parallel, launcher, tmp_path):
     """Dropout is on, and the last batch of the validation images is not whole."""
     given = tmp_path / "run"
     flags = ["--steps", str(STEPS), "--output", str(given), "--parallel", parallel]
-    first, second = run_two(*flags)
+    job = free_port(FIRST_PORT, 1 << 12) - FIRST_PORT
+    first, second = ends_of(*(start(flags, 4, **launcher(job, index)) for index in range(2)))
     assert "test (360 images): accuracy" in first
     assert "test (360 images)" not in second
     assert_same_losses(losses(given), losses(whole))
