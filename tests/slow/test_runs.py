@@ -3,11 +3,13 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import time
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -81,6 +83,24 @@ def test_a_run_that_is_killed_at_any_moment_has_the_same_losses_to_the_bit(tmp_p
     for split in ("train", "validation", "test"):
         assert losses(killed, split) == losses(whole, split)
         assert len(lines(killed, split)) == len(lines(whole, split))
+
+
+def test_memory_and_open_files_do_not_grow_over_50_epochs(tmp_path):
+    flags = ["--epochs", 50, "--output", tmp_path / "run"]
+    kilobytes, files, threads = [], [], []
+    with start("train", *flags, output=subprocess.PIPE) as process:
+        place = Path("/proc", str(process.pid))
+        for line in process.stdout:
+            if re.match(rb"epoch \d+: validation", line):
+                status = (place / "status").read_text()
+                kilobytes.append(int(status.partition("VmRSS:")[2].split()[0]))
+                files.append(len(list((place / "fd").iterdir())))
+                threads.append(len(list((place / "task").iterdir())))
+    assert process.returncode == 0
+    print("kilobytes", kilobytes, "files", files[::10], "threads", threads[::10])
+    assert kilobytes[49] <= 1.05 * kilobytes[9]
+    assert files[49] <= files[9]
+    assert threads[49] <= threads[9] + 2  # of Orbax's pool
 
 
 def newest(run):
