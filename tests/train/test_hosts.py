@@ -108,9 +108,7 @@ def whole(tmp_path_factory):
     return directory
 
 
-@pytest.mark.parametrize(
-    ("parallel", "launcher"), [("jit", under_slurm), ("pmap", under_open_mpi)]
-)
+@pytest.mark.parametrize(("parallel", "launcher"), [("jit", under_slurm), ("pmap", under_open_mpi)])
 def test_two_processes_have_the_losses_of_one(whole, parallel, launcher, tmp_path):
     """Dropout is on, and the last batch of the validation images is not whole."""
     given = tmp_path / "run"
