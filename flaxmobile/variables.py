@@ -20,7 +20,8 @@ def init(model: Model, key: Array, image_size: ImageSize | None = None) -> Tree:
     """Initialize a network's variables, compiled: much faster than `model.init` op by op.
 
     Args:
-      model: a classifier or backbone. It is compiled once for each size of image.
+      model: a classifier, a backbone, or a head over one. It is compiled once for each size of
+        image.
       key: random key, such as jax.random.key(0).
       image_size: side of the images in pixels, or (height, width); by default the smallest that
         the network takes. No shape of a variable depends on it.

@@ -1,4 +1,4 @@
-"""Weights directories: the variables of a network, and model.json (see README, "On disk")."""
+"""Weights directories: the variables of a network, and model.json (docs/guides/train.md)."""
 
 import dataclasses
 import hashlib
@@ -40,8 +40,8 @@ class Metadata:
       preprocessing: how images are prepared for these weights.
       class_names: one per class, where known.
       source: where the weights come from: file, SHA-256, origin, licence, training run.
-      output: activation of the answer, see `flaxmobile.outputs`; by default softmax, or sigmoid for
-        a single class.
+      output: activation that turns logits into scores, see `flaxmobile.outputs`; by default
+        softmax, or sigmoid for a single class.
     """
 
     preprocessing: Preprocessing = dataclasses.field(default_factory=Preprocessing)
@@ -258,7 +258,7 @@ def _read_description(directory: Path) -> Tree:
 
 
 def drop_strangers(directory: Path) -> None:
-    """Remove the files that model.json does not list, which a copy meets while it changes."""
+    """Remove files that model.json does not list, from a copy made while its source was written."""
     path = directory / _DESCRIPTION
     if path.is_file():
         listed = {_DESCRIPTION, *_read_description(directory)["sha256"]}

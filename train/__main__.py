@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
 
 
 def _hide_tracebacks_of_stores() -> None:
-    """Leave a full disk's errors to who waits for the checkpoint.
+    """Hide Orbax's tracebacks of a full disk: whoever waits for the checkpoint reports it.
 
     Orbax logs the tracebacks of its threads as well, and its store those of writes that end after
     another one has failed.

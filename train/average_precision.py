@@ -9,15 +9,15 @@ import numpy as np
 from flaxmobile.errors import InputError, pip_install
 
 MOST = 100
-"""Best detections of an image and class that count, COCO's."""
+"""Most detections of an image and class that count (COCO's maxDets)."""
 
 
 class Precision(NamedTuple):
     """Average precision, averaged over classes that have objects; NaN where none has.
 
     Attributes:
-      map: mean over the overlaps 0.5, 0.55, …, 0.95 that a detection needs.
-      map50, map75: at overlap 0.5 and 0.75.
+      map: mean over the IoU thresholds 0.5, 0.55, …, 0.95.
+      map50, map75: at IoU 0.5 and 0.75.
       classes: `map` of each class, [classes], the background's first; NaN without objects.
     """
 
@@ -44,9 +44,10 @@ def average_precision(
 
     Args:
       objects: of n images, {"boxes": [n, objects, 4], "labels": [n, objects], "ignored": bool
-        [n, objects]}; label 0 fills images with fewer. Boxes are (xmin, ymin, xmax, ymax).
+        [n, objects]}; images with fewer are padded with label 0. Boxes are (xmin, ymin, xmax,
+        ymax).
       found: {"boxes": [n, detections, 4], "labels": [n, detections], "scores": [n, detections]} in
-        the same order of images; score 0 fills.
+        the same order of images; padded with score 0.
       classes: number of classes, the background included.
 
     Raises:

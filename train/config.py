@@ -27,7 +27,7 @@ OF_ONE_CALL = (
 _RECIPE_HELP = (
     "Published settings to start from, and their network; other flags override them. With another "
     "--batch-size the learning rate changes in proportion, and a number of steps inversely. "
-    f"By default digits for digits.\n{list_recipes()}\n"
+    f"By default that of the embedded data.\n{list_recipes()}\n"
 )
 
 
@@ -65,8 +65,8 @@ class Config(TaskSettings, DataSettings, OptimizationSettings, HostSettings, Pla
     dropout_rate: float | None = None
     """Dropout before the classifier; by default the network's."""
     drop_path_rate: float | None = None
-    """Stochastic depth: the share of the images that skip the last block with a shortcut; it grows
-    linearly over the blocks (MobileNet V3 and V4)."""
+    """Stochastic depth (MobileNet V3 and V4): block i of n, from 0, is skipped for the fraction
+    RATE * i / n of the images, where it has a shortcut (timm's schedule)."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the arithmetic; parameters are float32."""
     remat: bool = False
@@ -81,8 +81,9 @@ class Config(TaskSettings, DataSettings, OptimizationSettings, HostSettings, Pla
     """Weights directory to start from, or published weights such as timm:mobilenetv2_100.ra_in1k;
     if the classes differ, the classifier is reinitialized."""
     quantize: Literal["int8"] | None = None
-    """Fine-tune the weights of --init-from with the rounding of an int8 file; their normalization
-    is folded. `flaxmobile export --quantize int8` then needs no calibration."""
+    """Quantization-aware training: fine-tune the weights of --init-from with the rounding of the
+    int8 model; their normalization is folded. `flaxmobile export --quantize int8` then needs no
+    calibration."""
     freeze_backbone: bool = False
     """Train only the classifier."""
     resume: bool = False
@@ -91,8 +92,8 @@ class Config(TaskSettings, DataSettings, OptimizationSettings, HostSettings, Pla
     eval_only: bool = False
     """Evaluate the weights of --init-from, or the best ones of the run in --output, and stop."""
     workers: int | None = None
-    """Processes that load images; 0 uses threads instead. By default 0 for digits and on up to two
-    cores, otherwise one per core, at most 16."""
+    """Processes that load images; 0 uses threads instead. By default 0 for digits, scenes and idx,
+    and on up to two cores; otherwise one per core, at most 16."""
     on_bad_image: Literal["error", "skip"] = "error"
     """What to do with a file that cannot be read: stop and name it, or skip it and report how
     many."""
@@ -171,7 +172,7 @@ class Config(TaskSettings, DataSettings, OptimizationSettings, HostSettings, Pla
     @property
     def network_options(self) -> dict[str, Any]:
         """Options of `flaxmobile.tasks.build` from the flags."""
-        # In evaluation the weights say it.
+        # In evaluation model.json says whether the network is quantized.
         quantized = True if self.quantize and not self.eval_only else None
         return read_options(
             self.options,

@@ -26,7 +26,7 @@ _JOINING = 120
 """Seconds to wait for the other processes at the start."""
 
 _LONGEST = 2**16
-"""Bytes of what one process says to all."""
+"""Bytes of the buffer in which the first process broadcasts a value."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +58,7 @@ class HostSettings:
 
 @contextlib.contextmanager
 def joined(settings: HostSettings, prog: str) -> Iterator[None]:
-    """Train together with the other processes that were started for it, if there are any.
+    """Join `jax.distributed` where this process is one of several, and leave it at the end.
 
     If one of them ends, so does this process: with one line and status 1.
 
@@ -119,7 +119,7 @@ def first_says(value: Any) -> Any:
 
 
 def first_has(arrays: Any) -> Any:
-    """Return the first process's tree of arrays in all of them, which give one of its shapes."""
+    """Broadcast the first process's tree of arrays; the others pass one of the same shapes."""
     return multihost_utils.broadcast_one_to_all(arrays)
 
 
@@ -131,7 +131,7 @@ def wait_for_all() -> None:
 def check_same(settings: HostSettings) -> None:
     """Raise InputError if another process has other settings or another version.
 
-    Where a host has its data, and how many processes read them, is its own affair.
+    --data-dir and --workers may differ between hosts.
     """
     if jax.process_count() == 1:
         return

@@ -26,10 +26,10 @@ class Criterion(Protocol):
         """Average the loss over a batch, or over a part of it on one device."""
 
     def measure(self, outputs: Any, targets: Any, /) -> dict[str, Array]:
-        """Compute the numbers of a train line beside the loss, from the outputs in training."""
+        """Compute the training metrics that are logged beside the loss."""
 
     def judge(self, outputs: Any, labels: Any, /) -> dict[str, Array]:
-        """Judge each image in evaluation: arrays [n, …] by name, "loss" among them."""
+        """Compute metrics and predictions of each image: arrays [n, …] by name, with "loss"."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Loss:
         return hits
 
     def judge(self, logits: Array, labels: Array) -> dict[str, Array]:
-        """Judge each image.
+        """Compute loss and prediction of each image.
 
         Returns:
           [n] each: the loss (without smoothing and weights of classes), the rank of the label (0 is

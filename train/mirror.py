@@ -38,7 +38,7 @@ from train.run_files import (
 )
 
 SECONDS = 15.0
-"""Between two copies."""
+"""Seconds between two copies."""
 
 _T = TypeVar("_T")
 

@@ -50,10 +50,10 @@ class OptimizationSettings:
     """Replace a box of each image by that of another (1.0 is usual); 0 is off. With --mixup each
     step takes one of them at random."""
     accumulate: int = 1
-    """Parts into which a batch is split, one after another, to save memory. Normalization takes its
-    statistics of each part."""
+    """Gradient accumulation: micro-batches into which a batch is split to save memory. Batch
+    normalization takes the statistics of each."""
     clip: float = 0.0
-    """Most that the norm of all gradients together may be; 0 is off."""
+    """Gradient clipping: largest norm of all gradients together; 0 is off."""
     lr_scale: tuple[str, ...] = ()
     """Factors of the learning rate by parameter name, such as 'stage[1-3].*=0.1'; the first pattern
     that matches the whole name holds. 0 freezes; 'stage[1-3].*=0@5' does so for the first 5

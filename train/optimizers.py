@@ -63,7 +63,7 @@ def make_optimizer(
         parts.insert(0, optax.clip_by_global_norm(config.clip))
     if config.lr_scale:
         parts.append(scale_rates(config.lr_scale, steps_per_epoch))
-    # Alone it is not in a chain of one: the checkpoints of version 0.1 have none.
+    # A chain of one would change the optimizer state that checkpoints of version 0.1 have.
     return optax.chain(*parts) if len(parts) > 1 else parts[0]
 
 

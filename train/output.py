@@ -1,4 +1,4 @@
-"""The directory of a run (see README, "On disk")."""
+"""The directory of a run (docs/guides/train.md lists its files)."""
 
 import datetime
 import errno

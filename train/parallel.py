@@ -27,7 +27,7 @@ class TrainStep(Protocol):
 
 
 EvalStep = Callable[[PyTree, Any, Any], Metrics]
-"""A compiled (variables, images, labels) -> judgement of each image, arrays [n, …] by name."""
+"""A compiled (variables, images, labels) -> metrics of each image, arrays [n, …] by name."""
 
 
 class Parallel(Protocol):

@@ -47,7 +47,7 @@ def write_results(
 
 
 def per_label(verdicts: Verdicts, names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
-    """Give the average precision of each class of several to an image, and its number of images.
+    """Compute average precision and number of images of each class of a multi-label data set.
 
     The precision of a class without images is None.
     """

@@ -117,7 +117,7 @@ def _bytes(kind: str, shape: str) -> int:
 
 
 def least_times(cost: Cost, slices: Slice) -> dict[str, float]:
-    """Return the seconds that each part of a step takes at least; together they overlap at best."""
+    """Bound the seconds of each part of a step from below; at best the parts overlap."""
     chip = slices.chip
     return {
         "arithmetic": cost.flops / chip.flops,

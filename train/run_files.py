@@ -46,7 +46,7 @@ def is_mark(name: str) -> bool:
 
 
 def rank(name: str) -> int:
-    """Order copying: what a checkpoint says is there has to be there before it.
+    """Rank a file in the order of copying: a checkpoint follows the best weights it refers to.
 
     Within the best weights the files with new names go before those that are replaced.
     """

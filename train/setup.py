@@ -250,8 +250,8 @@ def _preprocessing(
 ) -> Preprocessing:
     """Take size and crop from the data set, and the other numbers from the weights.
 
-    Weights that only learn to be rounded keep their size. A size that the user does not set is
-    raised to the network's minimum.
+    With --quantize the weights keep the image size of their training. A size that the user does not
+    set is raised to the network's minimum.
     """
     base = dataset.preset or Preprocessing(get_spec(config.model).image_size)
     if weights:

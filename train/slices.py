@@ -47,7 +47,7 @@ table 4 of arXiv:2304.01433. Links are half of the published bandwidth, which co
 directions; the network of v5e and v6e is a pod's over its 256 chips."""
 
 _SHARE = 0.75
-"""Of a GPU's memory, which JAX takes unless XLA_PYTHON_CLIENT_MEM_FRACTION says another one."""
+"""Share of a GPU's memory that JAX takes unless XLA_PYTHON_CLIENT_MEM_FRACTION says another."""
 
 CHIPS = _TPUS | {
     kind: Chip(each.flops, _SHARE * each.memory, each.bandwidth, each.links, None, 1)

@@ -58,8 +58,8 @@ class Objective:
       ema_decay: decay of the moving average; 0 is off.
       norm_warmup: average the running statistics of normalization over fewer steps at first.
       mixing: mixup and cutmix.
-      accumulate: parts into which a batch is split to save memory. Normalization takes its
-        statistics of each part by itself; the running ones take the parts' average.
+      accumulate: number of micro-batches of a step, whose gradients are accumulated. Batch
+        normalization takes the statistics of each; the running ones take their average.
       teacher: a trained network to learn from.
       skip_nonfinite: leave the state as it is where the loss or a gradient is not finite.
     """
@@ -121,9 +121,9 @@ def train_step(
       teacher: variables of the objective's teacher.
 
     Returns:
-      The state after the step, and the loss and what the loss measures of this batch before it,
-      with the learning rate. Global over all devices. Of mixed images the label with the larger
-      share counts.
+      The new state; and metrics averaged over all devices: the loss and what `Criterion.measure`
+      gives, both with the parameters before the update, and the learning rate. Of mixed images the
+      label with the larger share counts.
     """
     key = jax.random.fold_in(key, state.step)
     dtype = jnp.promote_types(objective.model.dtype, jnp.float32)
@@ -162,7 +162,7 @@ def train_step(
 
 
 def eval_step(objective: Objective, variables: Tree, images: Array, labels: Any) -> Metrics:
-    """Judge each image of a batch, as the loss does: arrays [n, …] by name."""
+    """Compute metrics and predictions of each image (`Criterion.judge`), [n, …] by name."""
     inputs = objective.preprocessing.normalize(images)
     outputs = objective.model.apply(variables, inputs, train=False)
     return objective.loss.judge(outputs, labels)

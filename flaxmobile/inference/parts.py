@@ -12,9 +12,9 @@ from flaxmobile.layers import Model
 from flaxmobile.layers.chunks import Outputs, convolution_bytes, map_chunks, slice_images
 
 _IMAGES = (8, 4)
-"""Images at a time on a CPU, for a small and a large network; they bound its memory. With fewer,
-the matrix products on the last maps, of 7 × 7 and 14 × 14 pixels, are too small for two threads.
-MobileNetV3-small is 1.1 times slower with four, and MobileNetV1 with eight."""
+"""Images at a time on a CPU, for a small and a large network; they bound the memory of
+activations. With fewer, the matrix products on the last maps, of 7 × 7 and 14 × 14 pixels, are too
+small for two threads. MobileNetV3-small is 1.1 times slower with four, MobileNetV1 with eight."""
 
 _SMALL_NETWORK = 18 * 2**20
 """Most bytes of all convolutions' outputs for one image in a small network. The networks measured

@@ -22,7 +22,7 @@ def relu6(x: Array) -> Array:
 
 
 def is_clamp(activation: Activation) -> bool:
-    """Tell whether an activation only cuts off, which integers do by their range."""
+    """Tell whether an activation is a clamp, which integers implement by saturating."""
     return activation in (relu, relu6)
 
 

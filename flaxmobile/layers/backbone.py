@@ -44,10 +44,10 @@ class Backbone(nn.Module):
         it become dilation, as in DeepLab (Chen et al. 2017, section 3.1).
       frozen_norm: use the running statistics in training too, and leave them as they are.
       folded: every normalization is folded into a kernel and a bias, see `fold_batch_norm`.
-      quantized: compute with the numbers of an int8 file, see `layers.quantization`; the network is
-        folded.
-      given_steps: the steps of the kernels of a quantized network are among its variables, as they
-        are in a file that was quantized elsewhere.
+      quantized: compute with the numbers of the int8 model (fake quantization), see
+        `layers.quantization`; the network is folded.
+      given_steps: the scales of a quantized network's kernels are variables, as they are in a file
+        that was quantized elsewhere.
       axis_name: the `jax.pmap` axis over which statistics of the batch are averaged.
       dtype: type of the arithmetic; parameters are float32.
       out_strides: strides of the feature maps to return; deeper blocks are not built.
@@ -76,7 +76,7 @@ class Backbone(nn.Module):
     native: bool = False
 
     quantizes: ClassVar[bool] = False
-    """Whether the network says what an int8 file of it stores, so that `quantized` is a choice."""
+    """Whether the network marks which activations its int8 model stores, as `quantized` needs."""
     dilates: ClassVar[bool] = True
     """Whether blocks can dilate instead of shrinking, so that `output_stride` is a choice."""
     endpoint_strides: ClassVar[tuple[int, ...]] = (2, 4, 8, 16, 32)

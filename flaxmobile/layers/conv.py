@@ -106,8 +106,8 @@ class ConvNorm(nn.Module):
       frozen_norm: use the running statistics in training too, and leave them as they are.
       folded: the normalization is folded into the kernel and a bias (`fold_batch_norm`).
       convolution: constructor of the convolution, `Conv` or a subclass.
-      rounds: round the output where the network is quantized; not where that of a concatenation,
-        which has one range, is.
+      rounds: whether a quantized network rounds this output; False where the output is
+        concatenated with others, and the concatenation is rounded as a whole.
     """
 
     features: int

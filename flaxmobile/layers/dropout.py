@@ -56,11 +56,11 @@ class DropPath(Dropout):
 
 
 def drop_path_rates(rate: float, blocks: Sequence[Block]) -> dict[str, float]:
-    """Let the rate of stochastic depth grow linearly over blocks, from 0, as timm does.
+    """Let the rate of stochastic depth grow linearly over blocks, as timm does.
 
     Args:
-      rate: that a block behind the last would have.
-      blocks: all behind the stem, in order, with or without a shortcut.
+      rate: block i of n has rate · i / n, for i from 0.
+      blocks: all after the stem, in order, with or without a shortcut.
 
     Returns:
       The rate of each by its name.

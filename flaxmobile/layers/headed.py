@@ -27,7 +27,7 @@ class HeadedNetwork(nn.Module):
 
     Attributes:
       backbone: returns the maps that the head needs.
-      num_classes: classes of the answer, the background among them.
+      num_classes: classes of the output, the background among them.
       head_variant: "torchvision" or "paper", see each head.
       head_norm_momentum, head_norm_epsilon: of the head's normalizations, see `BatchNorm`.
     """
@@ -61,12 +61,12 @@ class HeadedNetwork(nn.Module):
         raise NotImplementedError
 
     def head(self, maps: dict[Any, Array], images: Array, train: bool) -> Any:
-        """Map the backbone's maps, and the images that they come from, to the answer."""
+        """Map the backbone's maps, and the images that they come from, to the output."""
         raise NotImplementedError
 
     @nn.compact
     def __call__(self, images: Array, train: bool = False) -> Any:
-        """Map images [n, h, w, in_channels] to the answer of the head."""
+        """Map images [n, h, w, in_channels] to the output of the head."""
         self.check()
         maps = self.backbone(images, train)
         with native_forms() if self.native else contextlib.nullcontext():
@@ -115,7 +115,7 @@ class HeadedNetwork(nn.Module):
     def unit(self) -> partial[ConvNorm]:
         """Bind the options to `ConvNorm` once, for all layers of the head.
 
-        `frozen_norm` is the backbone's alone: what was trained before may stay, the head may not.
+        `frozen_norm` is the backbone's alone: a new head has its statistics to learn.
         """
         return partial(
             self.backbone.unit(),
@@ -176,7 +176,7 @@ class HeadedNetwork(nn.Module):
 
     @property
     def quantized(self) -> bool:
-        """Whether the numbers are those of an int8 file."""
+        """Whether the numbers are those of the int8 model."""
         return self.backbone.quantized
 
     @property

@@ -89,7 +89,7 @@ class Network(Backbone):
         return self.clone(norm_momentum=0.0)
 
     def shared_ranges(self) -> Sequence[Sequence[str]]:
-        """List groups of blocks whose outputs have one range in an int8 file."""
+        """List groups of blocks whose outputs have one range in the int8 model."""
         return ()
 
     def check(self) -> None:
@@ -143,7 +143,7 @@ class Network(Backbone):
 
     @nn.compact
     def __call__(self, images: Array, train: bool = False) -> Any:
-        """Map images [n, h, w, in_channels] to logits [n, num_classes], or to {stride: map}."""
+        """Map images [n, h, w, in_channels] to logits [n, num_classes], or {stride or tap: map}."""
         self.check()
         _check_train(train)
         with self._forms(train):

@@ -16,10 +16,10 @@ def parameter(
     shape: tuple[int, ...],
     dtype: DTypeLike = jnp.float32,
 ) -> Array:
-    """Declare a parameter of a module as its `param` does, in less time.
+    """Declare a parameter of a module, as `module.param` does, but faster to trace.
 
-    Where the parameter is there, Flax traces its initializer only to compare the shapes: half of
-    the time in which a network is traced for inference. Here the shapes are compared.
+    Where a parameter exists, Flax traces its initializer to compare the shapes, which takes half of
+    the time of tracing inference. Here the shapes are compared directly.
 
     Raises:
       InputError: the parameter is there in another shape.

@@ -64,7 +64,7 @@ def avg_pool(
     """
     window = make_window(x.shape[1:3], (size, size), stride, padding, dilation)
     wide = jnp.promote_types(x.dtype, jnp.float32)
-    if count_padding and is_native():  # converters know a mean that counts its padding as two steps
+    if count_padding and is_native():  # converters know this mean only as a pad before a plain mean
         x = jnp.pad(x, [(0, 0), *window.padding, (0, 0)])
         window = window._replace(padding=((0, 0), (0, 0)))
     total = _window_sum(x.astype(wide), size, window)

@@ -1,4 +1,4 @@
-"""Fake quantization: a float network that computes with the numbers of its int8 file.
+"""Fake quantization: a float network that computes with the numbers of its int8 model.
 
 Every activation that the file stores is rounded to the steps of a range (`quantize`), every kernel
 to those of its output channels (`kernel_steps`), every bias to the products of the two
@@ -85,7 +85,7 @@ def quantizing(
 
 
 def quantize(x: Array, name: str = "range") -> Array:
-    """Round an activation to the 256 steps of its range, where the network is quantized.
+    """Round an activation to the 256 levels of its range, where the network is quantized.
 
     Call it inside a compact method: the range is a submodule of this name.
     """
@@ -96,7 +96,7 @@ def quantize(x: Array, name: str = "range") -> Array:
 
 
 def activate(activation: Activation | None, x: Array, name: str = "range") -> Array:
-    """Apply an activation to a layer's output, and round what an int8 file stores of the two.
+    """Apply an activation to a layer's output, and round what the int8 model stores of the two.
 
     A clamp is part of the layer before it; other activations read integers themselves.
     """
@@ -108,7 +108,7 @@ def activate(activation: Activation | None, x: Array, name: str = "range") -> Ar
 
 
 def keep_steps(x: Array, source: Array) -> Array:
-    """Return x, whose numbers are numbers of source, as an activation with source's steps."""
+    """Mark x, whose values all come from source (as in max pooling), as rounded with its scale."""
     state = _state.get()
     steps = state and state.steps_of(source)
     return state.remember(x, steps) if state and steps else x
@@ -120,8 +120,8 @@ def join_ranges(
     """Return the range of each block's output and of those in its group, by path in the network.
 
     Args:
-      groups: of blocks whose outputs an int8 file has in one range, because it moves their numbers
-        from one to the next without computing.
+      groups: of blocks whose outputs have one range in the int8 model, because it passes their
+        integers from one to the next unchanged.
       statistics: the network's "batch_stats".
     """
     joined: dict[tuple[str, ...], tuple[Any, Any]] = {}
@@ -139,8 +139,8 @@ def join_ranges(
 def quantize_bias(bias: Any, x: Array, kernel_steps: Any) -> Any:
     """Round a bias [features] to the steps of x times the given ones [features] of the kernel.
 
-    An int8 file adds it to the integer products of the two. It stays as it is where the network is
-    not quantized, where x is not rounded (behind dropout), and where a converter rounds it.
+    The int8 model adds it to the integer products of the two. It stays as it is where the network
+    is not quantized, where x is not rounded (behind dropout), and where a converter rounds it.
     """
     state = _state.get()
     steps = state and state.steps_of(x)
@@ -193,7 +193,7 @@ class Steps(NamedTuple):
 
 
 class Range(nn.Module):
-    """The range of an activation, which is rounded to 256 steps of it; 0 is one of them.
+    """The range of an activation, which is rounded to 256 levels of it; 0 is one of them.
 
     As in normalization, training takes the range of the batch, and inference the running average,
     which is part of the running statistics: "batch_stats".
@@ -246,7 +246,7 @@ class Dense(nn.Dense):
 
 
 def _steps_of(least: Any, most: Any) -> Steps:
-    """Divide a range that includes 0 into 255 steps."""
+    """Compute scale and zero point of a range that includes 0, for 256 levels."""
     xp = np if isinstance(least, np.ndarray) else jnp
     scale = xp.maximum(most - least, _SMALLEST) / (MOST - LEAST)
     return Steps(scale, xp.clip(xp.round(LEAST - least / scale), LEAST, MOST))

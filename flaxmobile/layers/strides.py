@@ -11,7 +11,7 @@ class Geometry(NamedTuple):
       stride: of its strided layer.
       dilation: of its strided layer, and of every layer before it.
       later_dilation: of layers that follow its strided layer.
-      total: size of the network's input over the size of its output.
+      total: size of the network's input over the size of the block's output.
     """
 
     stride: int

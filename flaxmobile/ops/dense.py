@@ -26,8 +26,9 @@ _FEW_CHANNELS = 4
 on a CPU."""
 
 _MOST_SEEN = 2 / 3
-"""Of a dilated convolution's multiply-adds, the share in the image up to which `sum_of_taps` wins:
-at 0.57 it takes a half to a third of the convolution's time, at 0.77 a little more."""
+"""Largest share of a dilated convolution's multiply-adds on pixels in the image, not in its
+padding, at which `sum_of_taps` wins: at 0.57 it takes a third to a half of the convolution's time,
+at 0.77 slightly more than all of it."""
 
 
 def dense_conv(
@@ -81,13 +82,13 @@ def seen_share(window: Window, x: Array, kernel: Array) -> float:
 def sum_of_taps(window: Window, x: Array, kernel: Array) -> Array:
     """Multiply the part of the image that each tap of the kernel sees, and add it where it belongs.
 
-    XLA's convolution multiplies the padding too, and slows down with the dilation: DeepLab v3's
-    rates of 12 and 24 on a map of 33×33 take half and a sixth of its time.
+    XLA's convolution multiplies the padding too, and slows down with the dilation. On a map of
+    33×33 this form takes half of its time at DeepLab v3's rate 12, and a sixth at rate 24.
     """
     dtype, wide = x.dtype, jnp.promote_types(x.dtype, jnp.float32)
     height, width = output_size(x.shape[1:3], kernel.shape[:2], window)
     rows, columns = seen_by_taps(x.shape[1:3], kernel.shape[:2], window)
-    x, kernel = x.astype(wide), kernel.astype(wide)  # so are the gradients' sums over the taps
+    x, kernel = x.astype(wide), kernel.astype(wide)  # the gradients' sums over the taps too
 
     def term(row: Seen, column: Seen, weights: Array) -> Array:
         part = x[:, row.pixels, column.pixels]

@@ -125,7 +125,7 @@ def seen_taps(image: Sequence[int], kernel: Sequence[int], window: Window) -> tu
 def cut_window(
     image: Sequence[int], kernel: Sequence[int], window: Window, taps: tuple[slice, slice]
 ) -> Window:
-    """Return the window with the same output for some rows and columns of the kernel."""
+    """Pad for a kernel cropped to some taps, with the same output; padding may become negative."""
     pads = []
     outputs = output_size(image, kernel, window)
     for size, out, s, (before, _), d, part in zip(image, outputs, *window, taps, strict=True):

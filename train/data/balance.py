@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 _UNEQUAL = 10
-"""Largest class by smallest from which it is said."""
+"""Ratio of the largest class to the smallest from which the imbalance is reported."""
 
 
 def balanced_weights(labels: Sequence[int] | np.ndarray, classes: int) -> tuple[float, ...]:

@@ -8,7 +8,7 @@ from flaxmobile.images import UnreadableImageError
 from train.data.records import Dataset, Source
 
 _READ = 16
-"""Images of a split whose content counts; of the others their names."""
+"""Images of a split whose content is hashed; of the others `Source.listing` alone is."""
 
 Identity = dict[str, dict[str, int | str]]
 """Split -> its number of images and their digest."""

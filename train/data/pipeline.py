@@ -122,7 +122,7 @@ def _rows(examples: Any, batch_size: int, share: Share) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class _Pick:
-    """Map a place among a process's examples to the example."""
+    """Map an index into a process's shard to the example."""
 
     examples: Any
     batch_size: int

@@ -45,7 +45,7 @@ class Source(Protocol):
         """Return the labels of all records, [n] or [n, classes]; may read all of them."""
 
     def listing(self) -> Iterable[str]:
-        """Name the records as far as that needs no reading, wherever the data lies."""
+        """Identify the records without reading them, and independently of where the data lies."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Selection:
       splits: "train", "validation" or "test" -> the data set's own name, where it is another one.
       val_split: share of the training images to hold out for validation; None: a tenth, where
         there is no validation split.
-      seed: decides which images are held out.
+      seed: decides which images are held out, of other data than TFDS's.
       labels: CSV files with the classes of images that lie in no class folder.
       label_columns: their columns of files and classes; () to find them.
       multi_label: whether an image may have several labels.

@@ -22,8 +22,9 @@ class DataSelection:
     data_dir: str | None = None
     """Directory of the data of TFDS or the Hugging Face Hub; by default their own."""
     val_split: float | None = None
-    """Share of the training images that is held out for validation, the same of each class, by
-    --seed. By default 0.1 where the data has no validation split."""
+    """Share of the training images that is held out for validation: the same share of each class,
+    drawn by --seed; of a TFDS dataset the last images. By default 0.1 where the data has no
+    validation split."""
     splits: tuple[str, ...] = ()
     """The data's own names of its splits: folders (train=Training validation=dev), or expressions
     (TFDS and Hugging Face: train=train[:80%] validation=train[80%:])."""

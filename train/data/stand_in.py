@@ -13,7 +13,7 @@ from train.data.records import Dataset, Record
 
 @dataclasses.dataclass(frozen=True)
 class StandIn:
-    """So many images that cannot be read."""
+    """A number of images without content."""
 
     count: int
 

@@ -26,7 +26,7 @@ _THREADS = 8
 _CORES_FOR_THREADS = 2
 """Most cores on which threads read photographs faster than processes, which must transfer each
 batch: 0.63 instead of 0.70 ms per image in batches of 32, 0.74 instead of 1.6 one by one. On more
-cores threads wait for Python's lock, which each holds for a quarter of the time."""
+cores threads wait for Python's GIL, which each holds for a quarter of the time."""
 
 _MOST_WORKERS = 16
 

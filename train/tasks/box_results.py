@@ -12,7 +12,7 @@ from train.tasks.detections import Detections
 
 _MOST_MISTAKES = 8
 _LEAST_SCORE = 0.3
-"""Of the boxes that are drawn; below, a detector finds a hundred in any image."""
+"""Least score of a box that is drawn; below, a detector finds a hundred in any image."""
 
 
 def worst_images(

@@ -17,7 +17,7 @@ class Facts(NamedTuple):
 
     Attributes:
       dataset: its embedded data.
-      metrics: validation results that the best weights can have the best of; the default first.
+      metrics: validation metrics that can select the best weights; the default first.
       heads: names of its heads, the default first; none where the network classifies by itself.
       lacks: settings that do not apply to it.
     """
@@ -60,7 +60,7 @@ class TaskSettings:
     """Head over the network, where the task has one: lraspp or deeplab_v3 for segment, ssdlite for
     detect; by default the first."""
     best_by: Metric = "accuracy"
-    """Validation result that the best weights have the best of; by default accuracy, miou for
+    """Validation metric that selects the best weights; by default accuracy, miou for
     segment, map (COCO's mean average precision) for detect. With --multi-label map is the mean of
     the classes' average precisions."""
 

@@ -14,15 +14,15 @@ from train.data.masks.mask import IGNORED, Size, decode_pair
 from train.data.records import Record
 
 _LONGEST = 2
-"""Most times that an evaluated image is longer than wide; longer ones are scaled down to fit."""
+"""Largest ratio of an evaluated image's sides; longer images are scaled down to fit."""
 
 
 @dataclasses.dataclass(frozen=True)
 class AugmentedMasks:
     """Training images: scaled at random, cropped, mirrored; masks alike, without interpolation.
 
-    Of torchvision's references/segmentation. What lies outside of a small image has the mean colour
-    and no class.
+    As in torchvision's references/segmentation. What lies outside of a small image has the mean
+    colour and no class.
 
     Attributes:
       preprocessing: gives the side of the crop, the shorter side before the random scale, and the

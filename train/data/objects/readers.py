@@ -1,4 +1,4 @@
-"""From a record with boxes to an example: an image, and its objects filled up to a fixed number."""
+"""From a record with boxes to an example: an image, and its objects padded to a fixed number."""
 
 import dataclasses
 

@@ -75,7 +75,7 @@ class TfdsObjects:
         return len(self._examples)
 
     def __getitem__(self, index: int) -> Record:
-        """Read an image and its objects; InputError for a box or a label that cannot be."""
+        """Read an image and its objects; InputError for an invalid box or label."""
         example, name = self._examples[index], self._examples.name_of(index)
         with read_errors(name), Image.open(io.BytesIO(example["image"])) as image:
             width, height = upright_size(image)

@@ -24,8 +24,8 @@ def read_voc(
     """Read names of the classes, and the files of each split with their objects.
 
     Classes are those of the training split, by name. Without `ImageSets/Main/train.txt` all
-    annotations are for training. Pixels are counted from 1 there, and boxes hold their last ones:
-    (1, 1, w, h) is a whole image.
+    annotations are for training. VOC's boxes count pixels from 1 and include their last row and
+    column: (1, 1, w, h) is the whole image.
 
     Raises:
       InputError: damaged XML, missing files, or wrong boxes.
