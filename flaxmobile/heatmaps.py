@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 
 from flaxmobile.errors import InputError
 from flaxmobile.layers import Network
+from flaxmobile.layers.parameters import trace_init
 from flaxmobile.trees import Tree
 
 _SEEN = "seen"  # collections of the observed network
@@ -49,7 +50,7 @@ def _heat(model: Network, variables: Tree, images: Array, classes: Array) -> Arr
         logits, seen = observed.apply(both, images, mutable=[_SEEN])
         return jnp.take_along_axis(logits, classes[:, None], axis=1).sum(), seen[_SEEN]["map"][0]
 
-    shapes = jax.eval_shape(observed.init, jax.random.key(0), images)[_OFFSETS]
+    shapes = trace_init(observed, images)[1][_OFFSETS]
     offsets = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
     gradients, last = jax.grad(score, has_aux=True)(offsets)
     weights = gradients["pooled"].astype(jnp.float32)

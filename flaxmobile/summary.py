@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from flaxmobile.layers import BatchNorm, Conv, Model
+from flaxmobile.layers.parameters import trace_init
 from flaxmobile.registry import create_model
 from flaxmobile.sizes import ImageSize, as_height_and_width, as_image_size, size_text
 from flaxmobile.table import RULE, format_table
@@ -126,7 +127,7 @@ def summarize(model: Model | str, image_size: ImageSize = 224) -> Summary:
     model = model.countable()
     images = jax.ShapeDtypeStruct((1, height, width, model.in_channels), jnp.float32)
     with nn.intercept_methods(record):
-        variables = jax.eval_shape(model.init, jax.random.key(0), images)
+        _, variables = trace_init(model, images)
         made = executed = list(rows)
         if model.aux_weight:  # auxiliary layers have no multiply-adds
             rows.clear()

@@ -11,6 +11,7 @@ from jax import Array
 
 from flaxmobile.errors import InputError
 from flaxmobile.layers import HeadedNetwork, Model
+from flaxmobile.layers.parameters import trace_init
 from flaxmobile.sizes import ImageSize, as_height_and_width
 
 Tree = dict[str, Any]
@@ -47,10 +48,10 @@ def abstract_variables(model: Model) -> Tree:
 
 @functools.lru_cache(maxsize=256)
 def _trace(model: Model) -> Tree:
-    """Trace a network's initialization: a second for a deep one, so results are cached."""
+    """Trace a network's initialization once: half a second for a deep one."""
     side = model.min_image_size
     images = jax.ShapeDtypeStruct((1, side, side, model.in_channels), jnp.float32)
-    return dict(jax.eval_shape(model.init, jax.random.key(0), images))
+    return trace_init(model, images)[1]
 
 
 def widen(variables: Tree) -> Tree:

@@ -36,6 +36,7 @@ from flaxmobile.layers import (
     relu6,
     round_channels,
 )
+from flaxmobile.layers.parameters import trace_init
 from flaxmobile.models import mnasnet, mobilenet_v2
 from flaxmobile.models.families import INVERTED_RESIDUALS
 from flaxmobile.models.mnasnet import MnasNet
@@ -197,9 +198,7 @@ class SSDLite(HeadedNetwork):
         They are (xmin, ymin, xmax, ymax) in pixels, in the order of the answer.
         """
         images = jax.ShapeDtypeStruct((1, *image_size, self.in_channels), jnp.float32)
-        backbone = self.backbone.clone(parent=None, name=None)
-        key = jax.eval_shape(jax.random.key, 0)
-        maps, _ = jax.eval_shape(backbone.init_with_output, key, images)
+        maps, _ = trace_init(self.backbone, images)
         (fine,) = (x for name, x in maps.items() if name != COARSE)
         sizes = [fine.shape[1:3], maps[COARSE].shape[1:3]]
         for _ in EXTRA_CHANNELS:

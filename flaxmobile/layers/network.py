@@ -16,6 +16,7 @@ from flaxmobile.errors import InputError, check_choice, check_value
 from flaxmobile.layers.activations import ACTIVATIONS
 from flaxmobile.layers.backbone import PADDINGS, Backbone
 from flaxmobile.layers.dropout import Dropout
+from flaxmobile.layers.parameters import trace_init
 from flaxmobile.layers.quantization import Dense, activate, join_ranges, quantize, quantizing
 from flaxmobile.layers.rounding import round_channels
 from flaxmobile.layers.taps import Maps
@@ -218,7 +219,7 @@ class Network(Backbone):
 def _trace_channels(backbone: Network) -> dict[int | str, int]:
     side = backbone.min_image_size
     images = jax.ShapeDtypeStruct((1, side, side, backbone.in_channels), jnp.float32)
-    maps, _ = jax.eval_shape(backbone.init_with_output, jax.random.key(0), images)
+    maps, _ = trace_init(backbone, images)
     return {name: each.shape[-1] for name, each in maps.items()}
 
 
