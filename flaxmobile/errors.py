@@ -1,7 +1,7 @@
-"""Errors that a user can mend: they say what was given and what is accepted."""
+"""Errors that a user can fix: they say what was given and what is accepted."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 
@@ -84,6 +84,22 @@ def check_value(name: str, value: object, fine: bool, accepted: str) -> None:
     """Raise InputError, which says what is accepted, unless an option's value is fine."""
     if not fine:
         raise InputError(f"{name} is {value}; accepted: {accepted}")
+
+
+def flag(name: str) -> str:
+    """Spell a setting as a flag: "val_split" is --val-split."""
+    return "--" + name.replace("_", "-")
+
+
+def check_flags(settings: object, accepted: Mapping[str, tuple[bool, str]]) -> None:
+    """Raise InputError for the first setting with a wrong value.
+
+    Args:
+      settings: values by attribute.
+      accepted: setting -> whether its value is fine, and which values are.
+    """
+    for name, (fine, values) in accepted.items():
+        check_value(flag(name), getattr(settings, name), fine, values)
 
 
 def shorten(items: Sequence[str], most: int = 8, longest: int = 100) -> str:

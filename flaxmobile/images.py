@@ -73,10 +73,22 @@ def register_heif() -> bool:
     return True
 
 
+def orientation(image: Image.Image) -> int:
+    """EXIF orientation of an image: 1 is upright, 5 to 8 swap width and height."""
+    found: int = image.getexif().get(ExifTags.Base.Orientation, 1)
+    return found
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """(width, height) of an image as a viewer turns it, without decoding."""
+    width, height = image.size
+    return (height, width) if orientation(image) in range(5, 9) else (width, height)
+
+
 def to_rgb(image: Image.Image) -> Image.Image:
     """Turn upright and convert any mode (grey, palette, 16 bit, alpha, CMYK) to RGB."""
     image.load()  # which turns a TIFF
-    turn = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    turn = _UPRIGHT.get(orientation(image))
     if turn is not None:
         image = image.transpose(turn)
     if image.mode.startswith("I") or image.mode == "F":  # PIL clips these instead of scaling

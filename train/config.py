@@ -7,7 +7,7 @@ import tyro
 
 from flaxmobile.buckets import check_url, is_url
 from flaxmobile.command.options import read_options
-from flaxmobile.errors import InputError
+from flaxmobile.errors import InputError, check_flags, flag
 from flaxmobile.tasks import build
 from flaxmobile.trees import as_tuples
 from train.data.settings import DataSettings
@@ -129,9 +129,7 @@ class Config(TaskSettings, DataSettings, OptimizationSettings, HostSettings, Pla
             "checkpoint_every": (self.checkpoint_every >= 1, "1 and more"),
             "seed": (0 <= self.seed < 2**32, "0 to 4294967295"),
         }
-        for name, (fine, values) in accepted.items():
-            if not fine:
-                raise InputError(f"--{flag(name)} is {getattr(self, name)}; accepted: {values}")
+        check_flags(self, accepted)
         self.check_hosts()
         self.check_plan(self.dataset)
         self.check_data()
@@ -142,7 +140,7 @@ class Config(TaskSettings, DataSettings, OptimizationSettings, HostSettings, Pla
         for name in ("image_size", "train_size"):
             size = getattr(self, name)
             if size is not None and size < least:
-                raise InputError(f"--{flag(name)} is {size}; {self.model} needs {least} or more")
+                raise InputError(f"{flag(name)} is {size}; {self.model} needs {least} or more")
         if self.freeze_backbone and not self.weights:
             who = "--recipe finetune" if self.recipe == "finetune" else "--freeze-backbone"
             raise InputError(f"{who} needs --init-from: there is no trained backbone yet")
@@ -211,8 +209,3 @@ class Config(TaskSettings, DataSettings, OptimizationSettings, HostSettings, Pla
     def from_json(cls, values: dict[str, Any]) -> Self:
         """Build the settings from the values of `to_json`."""
         return cls(**{name: as_tuples(value) for name, value in values.items()})
-
-
-def flag(name: str) -> str:
-    """Return the command-line spelling of a setting."""
-    return name.replace("_", "-")

@@ -73,11 +73,10 @@ def report_test(run: Run, eval_step: EvalStep, variables: Any) -> tuple[Line, Re
     Returns:
       The result with its split: "test", or "best" for the validation images, and the judgements.
     """
-    test = run.dataset.test
-    split, source = ("validation", run.dataset.validation) if test is None else ("test", test)
+    split, source = run.dataset.judged
     judged = evaluate(run, eval_step, run.parallel.put_state(variables), source)
     result = judged.means()
     numbers = ", ".join(f"{name} {value:.4f}" for name, value in result.items())
     if hosts.is_first():
         print(f"{split} ({len(source)} images): {numbers}", flush=True)
-    return {"split": "best" if test is None else "test", **result}, judged
+    return {"split": "best" if split == "validation" else split, **result}, judged

@@ -9,10 +9,10 @@ from typing import Any
 from convert.published.loading import open_any_weights
 from flaxmobile.buckets import is_url, open_bucket
 from flaxmobile.command.flags import parse
-from flaxmobile.errors import InputError
+from flaxmobile.errors import InputError, flag
 from flaxmobile.registry import model_options, resolve_name
 from train import PROG
-from train.config import OF_ONE_CALL, Config, flag
+from train.config import OF_ONE_CALL, Config
 from train.mirror import newest_copy
 from train.recipes import check_recipe, get_recipe, recipe_for, scale_to_batch
 from train.tasks.settings import settings_of_weights, task_defaults
@@ -121,6 +121,6 @@ def _check_resumable(config: Config, saved: Config, output: str) -> None:
         new, old = getattr(config, field.name), getattr(saved, field.name)
         if new != old and field.name not in _FREE_ON_RESUME:
             raise InputError(
-                f"--{flag(field.name)} is {new}, but the run in {output} has {old}: leave the flag "
+                f"{flag(field.name)} is {new}, but the run in {output} has {old}: leave the flag "
                 "out to continue that run, or start another one in a new --output"
             )

@@ -1,29 +1,27 @@
-"""The training loop, readable from top to bottom."""
+"""A run from its settings to its last line."""
 
-import dataclasses
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext
-from itertools import islice
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import jax
 
 from flaxmobile.allocator import keep_freed_memory, run_in_calling_thread
 from flaxmobile.errors import InputError
-from flaxmobile.weights import load_weights, save_weights
+from flaxmobile.weights import load_weights
 from train import hosts
 from train.checkpoints import Checkpoints, Progress
 from train.config import Config
-from train.data.pipeline import Batches, train_batches
 from train.description import describe
-from train.evaluation import evaluate, report_test
+from train.evaluation import report_test
 from train.mirror import Mirror, open_mirror
 from train.output import check_output, data_changes, make_output, owning, update_output
-from train.profiling import Profile
-from train.reporting import Reporter, StepLines, open_reporter
+from train.reporting import open_reporter
+from train.results import write_test
 from train.setup import Run, initial_state, prepare
 from train.signals import StopSignals
 from train.step import TrainState, abstract_state
+from train.trainer import Trainer
 
 
 def train(config: Config) -> int:
@@ -51,14 +49,7 @@ def train(config: Config) -> int:
         mirror,
         Checkpoints(output / "checkpoints", config.keep, own=mirror.own) as checkpoints,
     ):
-        progress = Progress()
-        notes: list[str] = []
-        if restored := checkpoints.restore(abstract_state(run.objective)):
-            state, progress, notes = restored
-        _check_progress(run, output, progress.step)
-        if exists and hosts.is_first():
-            update_output(run, output)
-        state = state or initial_state(run)
+        state, progress, notes = begin(run, output, exists, state, checkpoints)
         with open_reporter(run, output, progress) as reporter:
             if config.resume and not exists:
                 notes.append(f"there is no run in {where} to continue: a new one begins")
@@ -77,19 +68,7 @@ def train(config: Config) -> int:
                 return signals.exit_status
             signals.nothing_to_lose = True
             hosts.wait_for_all()
-            if hosts.is_first() or not mirror.own:
-                _, variables = load_weights(output / "best")
-            else:
-                variables = run.parallel.get(trainer.state.variables)  # of the same shapes
-            if mirror.own:
-                variables = hosts.first_has(variables)
-            result, judged = report_test(run, trainer.eval_step, variables)
-            step = progress.step
-            reporter.write({"step": step, "epoch": run.epoch(step), **result})
-            reporter.plot()
-            source = run.dataset.validation if run.dataset.test is None else run.dataset.test
-            if hosts.is_first():
-                run.task.write_results(output, run.dataset, run.preprocessing, source, judged)
+            report_best(trainer, mirror.own)
     return 0
 
 
@@ -110,140 +89,46 @@ def open_output(run: Run, mirror: Mirror) -> tuple[Path, bool, TrainState | None
     return Path(str(run.config.output)) if mirror.own else first, exists, state
 
 
-class Trainer:
-    """The steps, validations and checkpoints of a run, starting from a state."""
+def begin(
+    run: Run, output: Path, exists: bool, state: TrainState | None, checkpoints: Checkpoints
+) -> tuple[TrainState, Progress, list[str]]:
+    """Restore the newest complete checkpoint, or begin with the given state.
 
-    def __init__(
-        self,
-        run: Run,
-        output: Path,
-        checkpoints: Checkpoints,
-        reporter: Reporter,
-        signals: StopSignals,
-        state: TrainState,
-        progress: Progress,
-    ) -> None:
-        """Put the state on the devices; the first call of a step compiles it."""
-        self.run, self.output, self.signals = run, output, signals
-        self.checkpoints, self.reporter = checkpoints, reporter
-        self.state, self.progress = run.parallel.put_state(state), progress
-        self.key = run.parallel.put_key(run.config.seed)
-        self.train_step = run.parallel.train_step(run.objective, run.teacher)
-        self.eval_step = run.parallel.eval_step(run.objective)
-        self.lines = StepLines(run, reporter, checkpoints, lambda: self.state)
-        self.unreadable: set[int] = set()
-        self.agreement = hosts.Agreement()
-        self.stopped = False
-
-    def fit(self) -> None:
-        """Train to the last step, until it no longer improves, or until a signal."""
-        run, progress = self.run, self.progress
-        put = run.parallel.put_batch
-        self.lines.start_clock(progress.step)
-        # The run may have ended between the last step of an epoch and its validation.
-        if run.ends_epoch(progress.step) and progress.validated < progress.step:
-            self.validate()
-        profile = Profile(self.output / "profile", run.config.profile, self.reporter.say)
-        with closing(self.batches()) as batches, profile:
-            for batch in islice(batches, run.total_steps - progress.step):
-                if self.has_stopped_improving():
-                    break
-                images, labels = put(batch["image"]), jax.tree.map(put, batch["label"])
-                with profile.step(progress.step + 1):
-                    self.state, metrics = self.train_step(self.state, images, labels, self.key)
-                profile.end_step(metrics)
-                self.signals.nothing_to_lose = False
-                self.unreadable.update(batch["unreadable"][batch["unreadable"] >= 0].tolist())
-                self.lines.flush()  # reports the step before while this one runs
-                progress.step += 1
-                self.lines.add(progress.step, metrics)
-                self.stopped = self.agreement.reached(self.signals.received is not None)
-                if run.ends_epoch(progress.step) and not self.stopped:
-                    self.validate()
-                elif self.stopped or progress.step % run.config.checkpoint_every == 0:
-                    self.save()
-                if self.stopped:
-                    break
-        self.checkpoints.wait()
-
-    def has_stopped_improving(self) -> bool:
-        """Tell whether the best validation is more than --patience epochs ago."""
-        patience, progress = self.run.config.patience, self.progress
-        if patience is None or progress.best_step is None:
-            return False
-        return progress.validated - progress.best_step >= patience * self.run.steps_per_epoch
-
-    def batches(self) -> Batches:
-        """Read batches from this step on; save the state if an unreadable file stops the run."""
-        run, config = self.run, self.run.config
-        batches = train_batches(
-            run.dataset,
-            reader=run.train_reader,
-            batch_size=config.batch_size,
-            seed=config.seed,
-            repeats=config.repeated_augmentation,
-            start=self.progress.step,
-            workers=run.workers,
-            skip_unreadable=config.on_bad_image == "skip",
-            share=hosts.share(),
-        )
-        try:
-            yield from batches
-        except InputError:
-            self.save()
-            raise
-
-    def validate(self) -> None:
-        """Save the state, evaluate it, and save its weights if they are the best."""
-        run, progress, source = self.run, self.progress, self.run.dataset.validation
-        self.save()
-        self.checkpoints.wait()
-        self.signals.nothing_to_lose = True
-        judged = evaluate(run, self.eval_step, self.state.variables, source)
-        self.signals.nothing_to_lose = False
-        result = judged.means()
-        epoch = run.epoch(progress.step)
-        self.reporter.write(
-            {"step": progress.step, "epoch": epoch, "split": "validation", **result}
-        )
-        progress.validated = progress.step
-        if progress.best is None or quality(result, run.config.best_by) > progress.best:
-            progress.best = quality(result, run.config.best_by)
-            progress.best_step = progress.step
-            self.save_best(result)
-        self.reporter.plot()
-        skipped = judged.unreadable + len(self.unreadable)
-        metric = run.config.metric
-        self.reporter.say(
-            f"epoch {epoch}: validation loss {result['loss']:.4f}, {metric} "
-            f"{result[metric]:.4f} (best {run.config.best_by} {abs(progress.best[0]):.4f})"
-            + (f"; {skipped} unreadable images skipped" if skipped else "")
-        )
-        if "accuracy" in result:
-            self.lines.compare(result["accuracy"])
-        self.lines.start_clock(progress.step)
-
-    def save(self) -> None:
-        """Begin to write a checkpoint."""
-        self.lines.flush()
-        self.checkpoints.save(self.run.parallel.get(self.state), self.progress)
-
-    def save_best(self, result: dict[str, float]) -> None:
-        """Write the weights directory of the best validation result so far."""
-        run = self.run
-        if not hosts.is_first():
-            return
-        metric = run.config.metric
-        origin = {"step": self.progress.step, f"validation_{metric}": result[metric]}
-        metadata = dataclasses.replace(run.metadata, source={**run.metadata.source, **origin})
-        variables = run.parallel.get(self.state.variables)
-        best = self.output / "best"
-        save_weights(best, run.config.network, run.options, variables, metadata, overwrite=True)
+    Returns:
+      The state, how far the run is, and notes about checkpoints that were left out.
+    """
+    progress = Progress()
+    notes: list[str] = []
+    if restored := checkpoints.restore(abstract_state(run.objective)):
+        state, progress, notes = restored
+    _check_progress(run, output, progress.step)
+    if exists and hosts.is_first():
+        update_output(run, output)
+    return state or initial_state(run), progress, notes
 
 
-def quality(result: dict[str, float], by: str) -> tuple[float, float]:
-    """Order validation results by a metric, then by loss. Higher is better."""
-    return -result[by] if by == "loss" else result[by], -result["loss"]
+def report_best(trainer: Trainer, own_directories: bool) -> None:
+    """Evaluate the best weights at the end of a run, and write what they give.
+
+    Args:
+      trainer: has taken its last step.
+      own_directories: whether each process has a directory of its own, the first the best weights.
+    """
+    run, output, reporter = trainer.run, trainer.output, trainer.reporter
+    if hosts.is_first() or not own_directories:
+        _, variables = load_weights(output / "best")
+    else:
+        variables = run.parallel.get(trainer.state.variables)  # of the same shapes
+    if own_directories:
+        variables = hosts.first_has(variables)
+    result, judged = report_test(run, trainer.eval_step, variables)
+    step = trainer.progress.step
+    reporter.write({"step": step, "epoch": run.epoch(step), **result})
+    reporter.plot()
+    split, source = run.dataset.judged
+    if hosts.is_first():
+        write_test(output / "test.json", split, judged, run.dataset.class_names)
+        run.task.draw(output, run.dataset, run.preprocessing, source, judged)
 
 
 def _check_progress(run: Run, output: Path, step: int) -> None:

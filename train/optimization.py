@@ -4,7 +4,7 @@ import dataclasses
 import math
 from typing import Literal
 
-from flaxmobile.errors import InputError
+from flaxmobile.errors import check_flags
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +95,4 @@ class OptimizationSettings:
             "distill_weight": (0 <= self.distill_weight <= 1, "0 to 1"),
             "ema_decay": (0 <= self.ema_decay < 1, share),
         }
-        for name, (fine, values) in accepted.items():
-            if not fine:
-                flag = name.replace("_", "-")
-                raise InputError(f"--{flag} is {getattr(self, name)}; accepted: {values}")
+        check_flags(self, accepted)

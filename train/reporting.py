@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 from tqdm.auto import tqdm
 
-from flaxmobile.errors import InputError
+from flaxmobile.errors import InputError, shorten
 from flaxmobile.files import written_at_once
 from flaxmobile.trees import PyTree, named_leaves
 from train import hosts
@@ -140,7 +140,11 @@ def open_reporter(run: Run, directory: Path, progress: Progress) -> Reporter:
 
 
 class StepLines:
-    """The train lines of a run. A step's metrics are read while the next step runs."""
+    """The train lines of a run. A step's metrics are read while the next step runs.
+
+    Attributes:
+      pending: the step that is not reported yet, and its metrics on the devices.
+    """
 
     def __init__(
         self,
@@ -152,7 +156,7 @@ class StepLines:
         """Report to `reporter`; an error names the complete checkpoints and the bad tensors."""
         self._run, self._reporter, self._checkpoints = run, reporter, checkpoints
         self._state = state
-        self._pending: tuple[int, Metrics] | None = None
+        self.pending: tuple[int, Metrics] | None = None
         self._accuracies: list[float] = []
         self._skipped = 0
         self._warned = False
@@ -164,7 +168,7 @@ class StepLines:
 
     def add(self, step: int, metrics: Metrics) -> None:
         """Take the metrics of a step, still on the devices."""
-        self._pending = step, metrics
+        self.pending = step, metrics
 
     def flush(self) -> None:
         """Report the step added last, if it is not reported yet.
@@ -172,9 +176,9 @@ class StepLines:
         Raises:
           InputError: its loss is not finite, and it may not be skipped.
         """
-        if self._pending is None:
+        if self.pending is None:
             return
-        (step, metrics), self._pending = self._pending, None
+        (step, metrics), self.pending = self.pending, None
         line: Line = {"step": step, "epoch": self._run.epoch(step), "split": "train"}
         line |= {name: float(value) for name, value in self._run.parallel.get(metrics).items()}
         if line.pop("skipped", 0) or not is_finite(line):
@@ -223,13 +227,10 @@ class StepLines:
         )
 
 
-def _first_nonfinite(params: PyTree, most: int = 3) -> str:
+def _first_nonfinite(params: PyTree) -> str:
     """Name the first parameters that are not finite, in a sentence."""
     names = [name for name, leaf in named_leaves(params).items() if not np.isfinite(leaf).all()]
-    if not names:
-        return "All parameters are finite. "
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return f"Not finite: {', '.join(names[:most])}{more}. "
+    return f"Not finite: {shorten(names, 3)}. " if names else "All parameters are finite. "
 
 
 def read_metrics(path: Path) -> list[Line]:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from convert.published.loading import Weights
@@ -17,7 +16,7 @@ from flaxmobile.preprocessing import Preprocessing
 from flaxmobile.registry import get_spec
 from flaxmobile.tasks import build
 from flaxmobile.trees import Tree
-from flaxmobile.variables import replace_heads, transfer_backbone
+from flaxmobile.variables import init, replace_heads, transfer_backbone
 from flaxmobile.weights import Metadata
 from train.config import Config
 from train.data import Dataset
@@ -214,12 +213,7 @@ def initial_state(run: Run) -> TrainState:
       InputError: the weights are damaged.
     """
     model = run.objective.model.clone(axis_name=None)
-    size = run.preprocessing.side
-    key = jax.random.key(run.config.seed)
-    # Compiled, so that XLA drops the forward pass, which the parameters do not depend on.
-    images = jnp.zeros((1, size, size, model.in_channels))
-    fresh = jax.jit(lambda key: model.init(key, images))(key)
-    variables = _on_host(fresh)
+    variables = _on_host(init(model, jax.random.key(run.config.seed), run.preprocessing.side))
     if weights := run.weights or open_start(run.config):
         trained = _on_host(weights.load()[1])
         if run.config.quantize:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from flaxmobile.command.groups import from_groups, in_groups
-from flaxmobile.errors import InputError, nearest
+from flaxmobile.errors import InputError, flag, nearest
 
 Config = TypeVar("Config")
 
@@ -31,7 +31,7 @@ def parse(
 
     hints = typing.get_type_hints(config, include_extras=True)
     flags = [
-        "--" + name.replace("_", "-")
+        flag(name)
         for name, hint in hints.items()
         if tyro.conf.Positional not in getattr(hint, "__metadata__", ())
     ]
@@ -52,7 +52,7 @@ def parse(
         if not stop.code:
             raise
         # A misspelt required flag is also reported as missing; report the misspelling.
-        accepted = {"--help", *flags, *(flag.replace("--", "--no-", 1) for flag in flags)}
+        accepted = {"--help", *flags, *(each.replace("--", "--no-", 1) for each in flags)}
         names = {arg: arg.partition("=")[0].replace("_", "-") for arg in argv if arg[:2] == "--"}
         _refuse_unknown(prog, [arg for arg in names if names[arg] not in accepted], flags)
         _refuse(prog, _first_paragraph(errors.getvalue()))
@@ -63,8 +63,8 @@ def parse(
 
 def _refuse_unknown(prog: str, arguments: Sequence[str], flags: Sequence[str]) -> None:
     if arguments:
-        flag = arguments[0].partition("=")[0].replace("_", "-")
-        _refuse(prog, f"unknown argument {arguments[0]!r}{nearest(flag, flags)}")
+        spelled = arguments[0].partition("=")[0].replace("_", "-")
+        _refuse(prog, f"unknown argument {arguments[0]!r}{nearest(spelled, flags)}")
 
 
 @contextlib.contextmanager

@@ -37,7 +37,7 @@ def _send_signal_at(step: int, number: int) -> None:
     flush = StepLines.flush
 
     def flush_and_send(self):
-        reported, _ = self._pending or (None, None)
+        reported, _ = self.pending or (None, None)
         flush(self)
         if reported == step:
             os.kill(os.getpid(), number)

@@ -4,9 +4,9 @@ import functools
 import io
 import math
 
-from PIL import ExifTags, Image, ImageFile
+from PIL import Image, ImageFile
 
-from flaxmobile.images import read_errors, register_heif, to_rgb
+from flaxmobile.images import orientation, read_errors, register_heif, to_rgb, upright_size
 from train.data.restarts import Box, read_restarts
 
 Place = tuple[float, float, float, float]
@@ -26,9 +26,6 @@ is 1.75, with 1.25 it is 2.94. Photographs of 4000×3000 pixels decode 2 to 3.5 
 """
 
 _JPEG = b"\xff\xd8\xff"
-
-_SIDEWAYS = (5, 6, 7, 8)
-"""EXIF orientations that exchange width and height."""
 
 
 class EncodedImage:
@@ -57,10 +54,8 @@ class EncodedImage:
             self.size = self._restarts.size
             return
         with read_errors(name):
-            orientation = self._file.getexif().get(ExifTags.Base.Orientation, 1)
-        self._is_turned = orientation != 1
-        width, height = self._file.size
-        self.size = (height, width) if orientation in _SIDEWAYS else (width, height)
+            self._is_turned = orientation(self._file) != 1
+            self.size = upright_size(self._file)
         if self._file.format not in ("JPEG", "MPO"):  # others cannot be reduced; TIFF turns itself
             self.size = self.decode().size
 

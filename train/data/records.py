@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from PIL import Image
 
-from flaxmobile.errors import InputError
+from flaxmobile.errors import InputError, flag
 from flaxmobile.preprocessing import Preprocessing
 from train.data.decoding import EncodedImage
 
@@ -76,8 +76,7 @@ def refuse(selection: Selection, dataset: str, *fields: str) -> None:
     """Raise InputError if one of the fields says something that the data set cannot follow."""
     for field in fields:
         if getattr(selection, field):
-            flag = field.replace("_", "-")
-            raise InputError(f"--{flag} does not apply to {dataset}: leave it out")
+            raise InputError(f"{flag(field)} does not apply to {dataset}: leave it out")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,3 +107,8 @@ class Dataset:
     workers: int | None = None
     notes: tuple[str, ...] = ()
     multi_label: bool = False
+
+    @property
+    def judged(self) -> tuple[str, Source]:
+        """Split by which a run is judged at its end, and its name: test, or else validation."""
+        return ("validation", self.validation) if self.test is None else ("test", self.test)

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Literal
 
-from flaxmobile.errors import InputError
+from flaxmobile.errors import InputError, check_flags
 from train.data.augment import MIN_CROP
 from train.data.records import Selection
 
@@ -140,7 +140,4 @@ class DataSettings(DataSelection):
                 "1, 3 or 4 numbers of 0 and more, the hue's at most 0.5",
             ),
         }
-        for name, (fine, values) in accepted.items():
-            if not fine:
-                flag = name.replace("_", "-")
-                raise InputError(f"--{flag} is {getattr(self, name)}; accepted: {values}")
+        check_flags(self, accepted)

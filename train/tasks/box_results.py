@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from flaxmobile.errors import InputError
 from train.data.examples import EvalReader
-from train.data.records import Source
+from train.data.records import Record, Source
 from train.pictures import BoxedImage, DrawnBox
+from train.results import read_again
 from train.tasks.detections import Detections
 
 _MOST_MISTAKES = 8
@@ -27,15 +27,15 @@ def worst_images(
       names: of the classes, the background's first.
     """
     rows = []
-    for place in np.argsort(-detections.loss, kind="stable")[:_MOST_MISTAKES].tolist():
-        record = source[int(detections.index[place])]
-        try:
-            image = reader(record).image
-        except InputError:  # it was there a moment ago
-            continue
-        own = {name: each[place] for name, each in detections.objects.items()}
+    worst = np.argsort(-detections.loss, kind="stable")[:_MOST_MISTAKES].tolist()
+
+    def read(record: Record) -> tuple[np.ndarray, str]:
+        return reader(record).image, Path(record.name).name
+
+    for place, (image, name) in read_again(source, detections, worst, read):
+        own = {key: each[place] for key, each in detections.objects.items()}
         objects = zip(own["boxes"], own["labels"].tolist(), own["ignored"], strict=True)
-        found = {name: each[place] for name, each in detections.found.items()}
+        found = {key: each[place] for key, each in detections.found.items()}
         answers = zip(found["boxes"], found["labels"].tolist(), found["scores"], strict=True)
         rows.append(
             BoxedImage(
@@ -50,7 +50,7 @@ def worst_images(
                     for box, label, score in answers
                     if score >= _LEAST_SCORE
                 ],
-                f"{Path(record.name).name}: loss {detections.loss[place]:.2f}",
+                f"{name}: loss {detections.loss[place]:.2f}",
             )
         )
     return rows

@@ -14,7 +14,7 @@ from train.data.balance import balanced_weights
 from train.data.examples import AugmentedImages, PreparedImages
 from train.data.records import Source
 from train.losses import Loss
-from train.results import write_results
+from train.tasks.image_results import draw_results
 from train.tasks.verdicts import Verdicts
 
 
@@ -57,7 +57,7 @@ class Classify:
         """Put the judgements beside the labels."""
         return Verdicts(index=index, classes=len(dataset.class_names), **judged)
 
-    def write_results(
+    def draw(
         self,
         output: Path,
         dataset: Dataset,
@@ -65,5 +65,5 @@ class Classify:
         source: Source,
         result: Verdicts,
     ) -> None:
-        """Write test.json, confusion.png and mistakes.png."""
-        write_results(output, dataset, preprocessing, source, result)
+        """Draw confusion.png and mistakes.png."""
+        draw_results(output, dataset.class_names, preprocessing, source, result)

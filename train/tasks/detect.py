@@ -82,7 +82,7 @@ class Detect:
             unreadable=judged["unreadable"],
         )
 
-    def write_results(
+    def draw(
         self,
         output: Path,
         dataset: Dataset,
@@ -90,9 +90,7 @@ class Detect:
         source: Source,
         result: Detections,
     ) -> None:
-        """Write test.json and mistakes.png."""
-        split = "validation" if dataset.test is None else "test"
-        result.write(output / "test.json", split, dataset.class_names)
+        """Draw mistakes.png."""
         reader = self.eval_reader(dataset, preprocessing, source)
         if rows := worst_images(reader, source, result, dataset.class_names):
             plot_boxes(rows, output / "mistakes.png")

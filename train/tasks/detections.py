@@ -2,13 +2,10 @@
 
 import dataclasses
 import functools
-import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from flaxmobile.files import written_at_once
 from train.average_precision import Precision, average_precision
 
 
@@ -47,26 +44,15 @@ class Detections:
             "loss": float(self.loss.mean(dtype=np.float64)),
         }
 
-    def write(self, path: Path, split: str, class_names: tuple[str, ...]) -> None:
-        """Write test.json: the means, and average precision and objects of each class.
+    def per_class(self, names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+        """Return average precision and number of objects of each class but the background.
 
         The precision of a class without objects is None.
         """
         labels = self.objects["labels"][~self.objects["ignored"]]
         counts = np.bincount(labels, minlength=self.classes).tolist()
-        precisions = self.precision.classes.tolist()
-        classes: dict[str, Any] = {
+        columns = zip(names, self.precision.classes.tolist(), counts, strict=True)
+        return {
             name: {"average_precision": precision if count else None, "objects": count}
-            for name, precision, count in zip(
-                class_names[1:], precisions[1:], counts[1:], strict=True
-            )
+            for name, precision, count in list(columns)[1:]
         }
-        result = {
-            "split": split,
-            "images": len(self.index),
-            "unreadable": self.unreadable,
-            **self.means(),
-            "classes": classes,
-        }
-        with written_at_once(path) as draft:
-            draft.write_text(json.dumps(result, indent=2) + "\n")

@@ -115,6 +115,22 @@ class PixelVerdicts:
             "loss": float(self.loss.mean(dtype=np.float64)),
         }
 
+    def per_class(self, names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+        """Compute intersection over union, accuracy and pixels of each class.
+
+        None are those of a class that is not there.
+        """
+        counts = self.counts()
+        union, pixels = intersection_over_union(counts), counts.sum(1)
+        return {
+            name: {
+                "iou": None if np.isnan(union[index]) else float(union[index]),
+                "accuracy": float(counts[index, index] / pixels[index]) if pixels[index] else None,
+                "pixels": int(pixels[index]),
+            }
+            for index, name in enumerate(names)
+        }
+
 
 def intersection_over_union(counts: np.ndarray) -> np.ndarray:
     """Divide the pixels of each class that are found by those that have or are given it.

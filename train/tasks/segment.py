@@ -15,7 +15,7 @@ from train.data.masks.mask import MaskSource
 from train.data.masks.opening import open_masks
 from train.data.masks.weights import balanced_weights
 from train.data.records import Source
-from train.tasks.mask_results import write_results
+from train.tasks.mask_results import draw_results
 from train.tasks.pixels import PixelLoss, PixelVerdicts
 
 
@@ -59,7 +59,7 @@ class Segment:
         """Keep the confusion of each image."""
         return PixelVerdicts(index=index, **judged)
 
-    def write_results(
+    def draw(
         self,
         output: Path,
         dataset: Dataset,
@@ -67,6 +67,6 @@ class Segment:
         source: Source,
         result: PixelVerdicts,
     ) -> None:
-        """Write test.json, confusion.png and mistakes.png."""
+        """Draw confusion.png and mistakes.png."""
         reader = self.eval_reader(dataset, preprocessing, source)
-        write_results(output, dataset, reader, source, result)
+        draw_results(output, dataset.class_names, reader, source, result)

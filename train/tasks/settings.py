@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any, Literal, NamedTuple
 
-from flaxmobile.errors import InputError, check_choice
+from flaxmobile.errors import InputError, check_choice, flag
 from flaxmobile.models.blazeface import BlazeFace
 from flaxmobile.specs import SPECS
 from flaxmobile.tasks import DETECTORS, HEADS, SEGMENTERS
@@ -78,8 +78,9 @@ class TaskSettings:
             )
         for field in dataclasses.fields(self):
             if field.name in facts.lacks and getattr(self, field.name) != field.default:
-                flag = field.name.replace("_", "-")
-                raise InputError(f"--{flag} does not apply to --task {self.task}: leave it out")
+                raise InputError(
+                    f"{flag(field.name)} does not apply to --task {self.task}: leave it out"
+                )
 
 
 def task_defaults(task: TaskName, model: str) -> dict[str, Any]:

@@ -20,7 +20,11 @@ from train.losses import Criterion
 
 
 class Result(Protocol):
-    """Judgement of a split."""
+    """Judgement of the readable images of a split."""
+
+    @property
+    def index(self) -> np.ndarray:
+        """Place of each image in the split, [n]."""
 
     @property
     def unreadable(self) -> int:
@@ -28,6 +32,9 @@ class Result(Protocol):
 
     def means(self) -> dict[str, float]:
         """Return the numbers of a line of metrics.jsonl, "loss" among them."""
+
+    def per_class(self, names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+        """Return the numbers of each class for test.json; None for what cannot be computed."""
 
 
 class Task(Protocol):
@@ -77,7 +84,7 @@ class Task(Protocol):
             "unreadable", the number of images that were skipped.
         """
 
-    def write_results(
+    def draw(
         self,
         output: Path,
         dataset: Dataset,
@@ -85,4 +92,12 @@ class Task(Protocol):
         source: Source,
         result: Any,
     ) -> None:
-        """Write test.json and the pictures of the best weights into the directory of the run."""
+        """Draw mistakes.png, and a task's other pictures, into the directory of a run.
+
+        Args:
+          output: the directory.
+          dataset: the data.
+          preprocessing: of the images.
+          source: a split.
+          result: what `collect` returned for it.
+        """

@@ -1,6 +1,7 @@
 """Judgements of a classifier's images, and what they sum up to."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -44,6 +45,31 @@ class Verdicts:
         if self.scores is not None:
             result["map"] = float(np.nanmean(self.precisions()))
         return result
+
+    def per_class(self, names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+        """Compute precision, recall and F1 of each class, and how many images it has.
+
+        Numbers that divide by zero are 0. Where images may have several labels it is the average
+        precision, None for a class without images.
+        """
+        if self.scores is not None:
+            counts = self.label.sum(axis=0).tolist()
+            return {
+                name: {"average_precision": float(precision) if count else None, "images": count}
+                for name, precision, count in zip(names, self.precisions(), counts, strict=True)
+            }
+        counts = self.confusion()
+        hits, labels, predictions = np.diag(counts), counts.sum(1), counts.sum(0)
+        columns = {
+            "precision": hits / np.maximum(1, predictions),
+            "recall": hits / np.maximum(1, labels),
+            "f1": 2 * hits / np.maximum(1, labels + predictions),
+            "images": labels,
+        }
+        return {
+            name: {key: column[index].item() for key, column in columns.items()}
+            for index, name in enumerate(names)
+        }
 
     def precisions(self) -> np.ndarray:
         """Return the average precision of each class, [classes]; NaN for one without images."""

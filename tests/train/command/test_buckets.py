@@ -54,7 +54,7 @@ def stopped(machine):
     flush = StepLines.flush
 
     def flush_and_stop(self):
-        step, _ = self._pending or (None, None)
+        step, _ = self.pending or (None, None)
         flush(self)
         if step == 13:
             os.kill(os.getpid(), signal.SIGTERM)

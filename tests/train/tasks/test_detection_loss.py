@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from flaxmobile.detection.boxes import encode_boxes, make_default_boxes
+from train.results import write_test
 from train.tasks.detection_loss import DetectionLoss
 from train.tasks.detections import Detections
 
@@ -81,7 +82,7 @@ def test_results_are_written_by_class(objects, tmp_path):
     losses, found = judged(sure_outputs(objects), objects)
     result = Detections(np.arange(3), objects, found, losses, CLASSES + 1, 4)
     path = tmp_path / "test.json"
-    result.write(path, "test", ("__background__", "cat", "dog", "cow"))
+    write_test(path, "test", result, ("__background__", "cat", "dog", "cow"))
     written = json.loads(path.read_text())
     assert (written["images"], written["unreadable"]) == (3, 4)
     assert written["map"] == pytest.approx(1)

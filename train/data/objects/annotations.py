@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import Image
 
 from flaxmobile.errors import InputError
-from flaxmobile.images import UnreadableImageError
+from flaxmobile.images import UnreadableImageError, upright_size
 from train.data.files import LeftOut
 from train.data.records import Record, Source
 
@@ -17,9 +17,6 @@ BACKGROUND = "__background__"
 """Name of class 0, torchvision's."""
 
 NO_AREA = "boxes without area inside their image"
-
-_ON_ITS_SIDE = range(5, 9)
-"""EXIF orientations that swap width and height."""
 
 
 class Annotations(NamedTuple):
@@ -172,13 +169,6 @@ def read_size(path: Path) -> tuple[int, int]:
             return upright_size(image)
     except Exception as error:  # damaged heads raise anything
         raise InputError(f"{path} cannot be read as an image: {error}") from None
-
-
-def upright_size(image: Image.Image) -> tuple[int, int]:
-    """Return (width, height) of an image as a viewer turns it."""
-    width, height = image.size
-    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    return (height, width) if orientation in _ON_ITS_SIDE else (width, height)
 
 
 def read_text(path: Path) -> str:

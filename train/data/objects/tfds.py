@@ -9,9 +9,9 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from flaxmobile.detection.objects import PREPROCESSING
-from flaxmobile.images import read_errors
+from flaxmobile.images import read_errors, upright_size
 from train.data.files import LeftOut
-from train.data.objects.annotations import BACKGROUND, annotate, upright_size
+from train.data.objects.annotations import BACKGROUND, annotate
 from train.data.prepared import (
     Examples,
     check_features,
