@@ -15,7 +15,7 @@ from train.hosts import HostSettings
 from train.optimization import OptimizationSettings
 from train.recipes import list_recipes
 from train.slices import PlanSettings
-from train.tasks.settings import FACTS, TaskSettings
+from train.task_settings import FACTS, TaskSettings
 from train.tracking import Tracker, check_tracker
 
 OF_ONE_CALL = (

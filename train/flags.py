@@ -15,7 +15,7 @@ from train import PROG
 from train.config import OF_ONE_CALL, Config
 from train.mirror import newest_copy
 from train.recipes import check_recipe, get_recipe, recipe_for, scale_to_batch
-from train.tasks.settings import settings_of_weights, task_defaults
+from train.task_settings import settings_of_weights, task_defaults
 
 _FREE_ON_RESUME = (
     *OF_ONE_CALL, "workers", "log_every", "data_dir", "epochs", "steps", "checkpoint_every",

@@ -17,10 +17,10 @@ from train.evaluation import report_test
 from train.mirror import Mirror, open_mirror
 from train.output import check_output, data_changes, make_output, owning, update_output
 from train.reporting import open_reporter
-from train.results import write_test
 from train.setup import Run, initial_state, prepare
 from train.signals import StopSignals
 from train.step import TrainState, abstract_state
+from train.tasks.results import write_test
 from train.trainer import Trainer
 
 

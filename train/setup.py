@@ -35,10 +35,10 @@ from train.start import (
     same_classes,
 )
 from train.step import Objective, TrainState, create_state
+from train.task_settings import TaskName
 from train.tasks.classify import Classify
 from train.tasks.detect import Detect
 from train.tasks.segment import Segment
-from train.tasks.settings import TaskName
 from train.tasks.task import Task
 
 TASKS: dict[TaskName, Task] = {"classify": Classify(), "segment": Segment(), "detect": Detect()}

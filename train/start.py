@@ -7,7 +7,7 @@ from flaxmobile.tasks import HEADS, options_of
 from flaxmobile.trees import Tree
 from train.config import Config
 from train.data import Dataset
-from train.tasks.settings import task_of_head
+from train.task_settings import task_of_head
 
 _TRAINING_OPTIONS = (
     "dropout_rate",

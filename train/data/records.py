@@ -11,6 +11,9 @@ from flaxmobile.errors import InputError, flag
 from flaxmobile.preprocessing import Preprocessing
 from train.data.decoding import EncodedImage
 
+BACKGROUND = "__background__"
+"""Name of class 0 where a network finds objects, torchvision's."""
+
 Augment = Callable[[EncodedImage, int, np.random.Generator, str], Image.Image]
 """(image, side in pixels, generator, interpolation) -> a random variant, side × side."""
 

@@ -13,8 +13,7 @@ from PIL import Image, ImageDraw
 
 from flaxmobile.preprocessing import Preprocessing
 from train.data.arrays import as_netpbm
-from train.data.objects.annotations import BACKGROUND
-from train.data.records import Dataset, Record
+from train.data.records import BACKGROUND, Dataset, Record
 from train.data.scans import load_scans
 
 NAME = "scenes"

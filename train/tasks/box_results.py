@@ -7,8 +7,8 @@ import numpy as np
 from train.data.examples import EvalReader
 from train.data.records import Record, Source
 from train.pictures import BoxedImage, DrawnBox
-from train.results import read_again
 from train.tasks.detections import Detections
+from train.tasks.results import read_again
 
 _MOST_MISTAKES = 8
 _LEAST_SCORE = 0.3

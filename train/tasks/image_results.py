@@ -8,7 +8,7 @@ from flaxmobile.images import read_image
 from flaxmobile.preprocessing import Preprocessing
 from train.data.records import Record, Source
 from train.pictures import plot_confusion, plot_mistakes
-from train.results import read_again
+from train.tasks.results import read_again
 from train.tasks.verdicts import Verdicts
 
 _MOST_MISTAKES = 20

@@ -7,8 +7,8 @@ import numpy as np
 from train.data.examples import EvalReader
 from train.data.records import Record, Source
 from train.pictures import plot_confusion, plot_masks
-from train.results import read_again
 from train.tasks.pixels import PixelVerdicts, intersection_over_union
+from train.tasks.results import read_again
 
 _MOST_MISTAKES = 8
 

@@ -1,7 +1,7 @@
 """What a task gives to a run: its data, readers, loss, evaluation and results.
 
 The step, the loop and the checkpoints are the same for all tasks. A new task is an entry in
-`train.tasks.settings.FACTS`, a class with the functions of `Task`, and an entry in
+`train.task_settings.FACTS`, a class with the functions of `Task`, and an entry in
 `train.setup.TASKS`.
 """
 

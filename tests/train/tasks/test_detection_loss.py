@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from flaxmobile.detection.boxes import encode_boxes, make_default_boxes
-from train.results import write_test
 from train.tasks.detection_loss import DetectionLoss
 from train.tasks.detections import Detections
+from train.tasks.results import write_test
 
 SIZE = (64, 64)
 CLASSES = 3

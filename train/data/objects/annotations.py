@@ -13,9 +13,6 @@ from flaxmobile.images import UnreadableImageError, upright_size
 from train.data.files import LeftOut
 from train.data.records import Record, Source
 
-BACKGROUND = "__background__"
-"""Name of class 0, torchvision's."""
-
 NO_AREA = "boxes without area inside their image"
 
 

@@ -14,15 +14,8 @@ from typing import Any
 from flaxmobile.errors import InputError, shorten
 from train.data.files import LeftOut
 from train.data.layouts import match_splits
-from train.data.objects.annotations import (
-    BACKGROUND,
-    Files,
-    Object,
-    annotate,
-    read_size,
-    read_text,
-)
-from train.data.records import Selection
+from train.data.objects.annotations import Files, Object, annotate, read_size, read_text
+from train.data.records import BACKGROUND, Selection
 
 _PREFIX = "instances_"
 _BESIDE = "_annotations.coco.json"

@@ -11,7 +11,7 @@ from PIL import Image
 from flaxmobile.detection.objects import PREPROCESSING
 from flaxmobile.images import read_errors, upright_size
 from train.data.files import LeftOut
-from train.data.objects.annotations import BACKGROUND, annotate
+from train.data.objects.annotations import annotate
 from train.data.prepared import (
     Examples,
     check_features,
@@ -20,7 +20,7 @@ from train.data.prepared import (
     is_image,
     prepared_builder,
 )
-from train.data.records import Dataset, Record, Selection
+from train.data.records import BACKGROUND, Dataset, Record, Selection
 
 _IGNORED = ("is_crowd", "is_difficult", "invalid")
 """Features of objects that are not to be found (COCO, Pascal VOC, WIDER FACE)."""

@@ -7,15 +7,8 @@ from xml.etree import ElementTree
 from flaxmobile.errors import InputError, shorten
 from train.data.files import LeftOut
 from train.data.layouts import match_splits
-from train.data.objects.annotations import (
-    BACKGROUND,
-    Annotations,
-    Files,
-    annotate,
-    read_size,
-    read_text,
-)
-from train.data.records import Selection
+from train.data.objects.annotations import Annotations, Files, annotate, read_size, read_text
+from train.data.records import BACKGROUND, Selection
 
 
 def read_voc(

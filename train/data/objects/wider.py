@@ -11,8 +11,8 @@ from pathlib import Path
 from flaxmobile.errors import InputError
 from train.data.files import LeftOut
 from train.data.layouts import match_splits
-from train.data.objects.annotations import BACKGROUND, Files, annotate, read_size, read_text
-from train.data.records import Selection
+from train.data.objects.annotations import Files, annotate, read_size, read_text
+from train.data.records import BACKGROUND, Selection
 
 _PREFIX, _SUFFIX = "wider_face_", "_bbx_gt"
 _NUMBERS = 10

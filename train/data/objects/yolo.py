@@ -13,8 +13,8 @@ import yaml
 from flaxmobile.errors import InputError
 from train.data.files import LeftOut, image_files
 from train.data.layouts import find_splits, match_splits
-from train.data.objects.annotations import BACKGROUND, Files, annotate, read_size, read_text
-from train.data.records import Selection
+from train.data.objects.annotations import Files, annotate, read_size, read_text
+from train.data.records import BACKGROUND, Selection
 
 _KEYS = {"train": "train", "validation": "val", "test": "test"}
 """Split -> its key in data.yaml."""
