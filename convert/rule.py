@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from convert.imagenet import class_names
-from flaxmobile.layers import Model
+from flaxmobile.layers import Model, ScaledNetwork
 from flaxmobile.preprocessing import Preprocessing
 from flaxmobile.tasks import build, head_name
 
@@ -135,8 +135,11 @@ class Published(NamedTuple):
         return {"weights": self.name, **known, "licence": licence}
 
 
-PLAIN: Options = {"output_stride": 32, "folded": False}
-"""Options that the networks of all origins have, unless a rule says otherwise."""
+_SAID = {"padding", "norm_epsilon", "output_stride", "folded"}
+"""Options of all networks that a rule has, if only by default."""
+_FREE = {each.name for each in dataclasses.fields(ScaledNetwork)} - _SAID
+_FREE |= {"split", "pattern", "drop_path_rate", "aux_dropout_rate"}
+"""Options that an origin's networks may have at any value."""
 
 
 NORMALIZATION = "/norm"
@@ -186,8 +189,9 @@ class Rule(NamedTuple):
       layout: of the origin's framework.
       modules: model -> the names of all modules, in the origin's order, such as
         ("stage3_block2/expand/conv", "features.5.conv.0.0").
-      own_options: of `create_model`, under which our outputs are the origin's; `PLAIN` apart.
       preprocessing: the origin's preset for files that it did not publish.
+      own_options: of `create_model`, under which our outputs are the origin's, where they are not
+        the network's defaults.
       other_names: the same modules under other names, which some of the origin's files have.
       variants: options in which the origin's files differ, told apart by names and widths; the
         first is the origin's default.
@@ -220,8 +224,8 @@ class Rule(NamedTuple):
     network: type[Model]
     layout: Layout
     modules: Modules
-    own_options: Options
     preprocessing: Preprocessing
+    own_options: Options = NO_OPTIONS
     other_names: Sequence[Modules] = ()
     variants: Sequence[Options] = ({},)
     widths: Callable[[Any], Mapping[str, int]] | None = None
@@ -245,7 +249,14 @@ class Rule(NamedTuple):
     @property
     def options(self) -> Options:
         """Options of `create_model` that all of the origin's networks have."""
-        return {**PLAIN, **self.own_options}
+        defaults = {
+            each.name: each.default
+            for each in dataclasses.fields(self.network)
+            if each.name not in _FREE and each.default is not dataclasses.MISSING
+        }
+        options = {**defaults, **self.own_options}
+        silent = ("norm_epsilon", "norm_momentum") if options["folded"] else ()
+        return {name: options[name] for name in options if name not in silent}
 
     def make(self, **options: Any) -> Any:
         """Build the network with these options."""
@@ -260,10 +271,8 @@ class Rule(NamedTuple):
                 pair for pair in modules(model) if not pair[0].endswith(NORMALIZATION)
             )
 
-        silent = ("norm_epsilon", "norm_momentum")
-        options = {name: self.own_options[name] for name in self.own_options if name not in silent}
         return self._replace(
-            own_options={**options, "folded": True},
+            own_options={**self.own_options, "folded": True},
             modules=without(self.modules),
             other_names=[without(each) for each in self.other_names],
         )

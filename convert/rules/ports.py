@@ -57,12 +57,9 @@ def _v3_rule(theirs: Rule) -> Rule:
         modules=_v3_modules,
         other_names=(),
         own_options={
-            **theirs.own_options,
             "norm_epsilon": 1e-5,
             "norm_momentum": 0.9,
             "last_channel": "paper",
-            "reduced_tail": False,
-            "reduced_expansion": False,
             "squeeze_first": True,
         },
         variants=({},),

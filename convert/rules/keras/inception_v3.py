@@ -20,14 +20,7 @@ RULE = Rule(
     layout=KERAS,
     modules=_modules,
     other_names=(by_order(_modules),),
-    own_options={
-        "alpha": 1.0,
-        "aux_logits": False,
-        "transform_input": False,
-        "padding": "same",
-        "norm_epsilon": 1e-3,
-        "norm_momentum": 0.99,
-    },
+    own_options={"alpha": 1.0, "padding": "same", "norm_momentum": 0.99},
     constants=WITHOUT_SCALE,
     preprocessing=preset(299),
     published=(

@@ -49,16 +49,7 @@ RULE = Rule(
     layout=KERAS,
     modules=_modules,
     other_names=(partial(_modules, classifier="Logits"), by_order(_modules)),  # Keras 2.2's
-    own_options={
-        "padding": "same",
-        "norm_epsilon": 1e-3,
-        "norm_momentum": 0.999,
-        "shortcut": "bottleneck",
-        "linear": True,
-        "depth": 1.0,
-        "fixed_ends": False,
-        "activation": "relu6",
-    },
+    own_options={"padding": "same", "norm_epsilon": 1e-3, "norm_momentum": 0.999},
     widths=mobilenet_v2_widths,
     preprocessing=preset(224),
     published=[

@@ -58,16 +58,7 @@ def _rule(network: type[MobileNetV3], *files: Published) -> Rule:
         layout=KERAS,
         modules=_modules,
         other_names=(_keras_2_modules, by_order(_modules, _AS_CONVOLUTIONS)),
-        own_options={
-            "padding": "same",
-            "norm_epsilon": 1e-3,
-            "norm_momentum": 0.999,
-            "last_channel": "keras",
-            "reduced_tail": False,
-            "reduced_expansion": False,
-            "squeeze_first": False,
-            "dilated": False,
-        },
+        own_options={"padding": "same", "norm_momentum": 0.999, "last_channel": "keras"},
         variants=tuple(
             {"minimalistic": minimalistic, "hidden_layer": hidden_layer}
             for hidden_layer in (True, False)

@@ -39,8 +39,6 @@ RULE = Rule(
     other_names=(by_order(_modules),),
     own_options={
         "alpha": 1.0,
-        "middle_blocks": 8,
-        "order": "depthwise_first",
         "padding": "same",
         "norm_epsilon": 1e-3,
         "norm_momentum": 0.99,

@@ -44,12 +44,9 @@ RULE = Rule(
     layout=TORCH,
     modules=_modules,
     own_options={
-        **mobilenet_v3.LARGE.own_options,
+        **mobilenet_v3.LARGE.options,
         "backbone": "mobilenet_v3_large",
-        "head_variant": "torchvision",
         "norm_momentum": 0.97,
-        "head_norm_momentum": 0.97,
-        "head_norm_epsilon": 1e-3,
     },
     variants=({"reduced_tail": True, "alpha": 1.0}, {"reduced_tail": False, "alpha": 1.0}),
     widths=_widths,
