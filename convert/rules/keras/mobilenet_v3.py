@@ -20,8 +20,8 @@ def _modules(model: MobileNetV3) -> Names:
     yield from with_bn("stem", "conv")
     for index, block in enumerate(model.scaled.blocks):
         theirs = f"expanded_conv_{index}" if index else "expanded_conv"
-        for layer in ("expand", "depthwise", "project")[index == 0 :]:
-            if layer == "project" and block.row.stage.squeeze and not model.minimalistic:
+        for layer in ("expand", "depthwise", "project")[not block.row.expands :]:
+            if layer == "project" and model.squeezes(block.row):
                 yield f"{block.name}/squeeze/reduce", f"{theirs}_squeeze_excite_conv"
                 yield f"{block.name}/squeeze/expand", f"{theirs}_squeeze_excite_conv_1"
             yield from with_bn(f"{block.name}/{layer}", f"{theirs}_{layer}")

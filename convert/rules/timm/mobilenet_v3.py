@@ -15,8 +15,7 @@ from flaxmobile.models.mobilenet_v3 import MobileNetV3, MobileNetV3Large, Mobile
 def _modules(model: MobileNetV3) -> Names:
     yield from unit("stem", "", "conv_stem", "bn1")
     for block in model.scaled.blocks:
-        squeezes = block.row.stage.squeeze and not model.minimalistic
-        yield from inverted_residual(block, not block.name.startswith("stage1_"), squeezes)
+        yield from inverted_residual(block, block.row.expands, model.squeezes(block.row))
     yield from unit("last", f"blocks.{len(model.table.stages)}.0", ".conv", ".bn1")
     yield "hidden", "conv_head"
     yield "classifier", "classifier"
