@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from convert.imagenet import class_names
+from convert.class_names import imagenet_names
 from flaxmobile.layers import Model, ScaledNetwork
 from flaxmobile.preprocessing import Preprocessing
 from flaxmobile.tasks import build, head_name
@@ -231,7 +231,7 @@ class Rule(NamedTuple):
     widths: Callable[[Any], Mapping[str, int]] | None = None
     published: Sequence[Published] = ()
     about: Mapping[str, str] = {}
-    class_names: Callable[[int], tuple[str, ...] | None] = class_names
+    class_names: Callable[[int], tuple[str, ...] | None] = imagenet_names
     image_size: Callable[[Any], int] | None = None
     version: int = 1
     as_convolutions: Sequence[str] = ()

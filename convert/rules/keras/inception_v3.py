@@ -1,6 +1,6 @@
 """Keras's InceptionV3, whose convolutions and normalizations are numbered in order of creation."""
 
-from convert.imagenet import class_names_without_background
+from convert.class_names import imagenet_names_without_background
 from convert.layouts import KERAS
 from convert.rule import Rule
 from convert.rules.keras.blocks import WITHOUT_SCALE, by_order, inception
@@ -32,5 +32,5 @@ RULE = Rule(
             md5="9a0d58056eeedaa3f26cb7ebd46da564",
         ),
     ),
-    class_names=class_names_without_background,
+    class_names=imagenet_names_without_background,
 )

@@ -1,6 +1,6 @@
 """Keras's MobileNet."""
 
-from convert.imagenet import class_names_without_background
+from convert.class_names import imagenet_names_without_background
 from convert.layouts import KERAS
 from convert.rule import Published, Rule
 from convert.rules.keras.blocks import by_order, with_bn
@@ -41,7 +41,7 @@ RULE = Rule(
     widths=mobilenet_v1_widths,
     preprocessing=preset(224),
     published=[_published(alpha, size) for alpha in _PARAMS for size in (224, 192, 160, 128)],
-    class_names=class_names_without_background,
+    class_names=imagenet_names_without_background,
     as_convolutions=_AS_CONVOLUTIONS,
     depth_multiplier=lambda model: model.depth_multiplier,
 )

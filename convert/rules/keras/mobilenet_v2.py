@@ -7,7 +7,7 @@ are refused.
 
 from functools import partial
 
-from convert.imagenet import class_names_without_background
+from convert.class_names import imagenet_names_without_background
 from convert.layouts import KERAS
 from convert.rule import Published, Rule
 from convert.rules.keras.blocks import by_order, with_bn
@@ -57,5 +57,5 @@ RULE = Rule(
         for alpha in _PARAMS
         for size in ((224, 192, 160, 128, 96) if alpha <= 1 else (224,))
     ],
-    class_names=class_names_without_background,
+    class_names=imagenet_names_without_background,
 )

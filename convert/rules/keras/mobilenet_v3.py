@@ -3,7 +3,7 @@
 The names are Keras 3's; those of Keras 2 have slashes and capitals.
 """
 
-from convert.imagenet import class_names_without_background
+from convert.class_names import imagenet_names_without_background
 from convert.layouts import KERAS
 from convert.rule import Published, Rule
 from convert.rules.keras.blocks import by_order, with_bn
@@ -67,7 +67,7 @@ def _rule(network: type[MobileNetV3], *files: Published) -> Rule:
         widths=mobilenet_v3_widths,
         preprocessing=preset(224),
         published=files,
-        class_names=class_names_without_background,
+        class_names=imagenet_names_without_background,
         as_convolutions=_AS_CONVOLUTIONS,
         removable={"hidden": "hidden_layer"},
     )

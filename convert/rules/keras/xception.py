@@ -1,6 +1,6 @@
 """Keras's Xception. The convolutions of its shortcuts are numbered, not named."""
 
-from convert.imagenet import class_names_without_background
+from convert.class_names import imagenet_names_without_background
 from convert.layouts import KERAS
 from convert.rule import Rule
 from convert.rules.keras.blocks import by_order, numbered_unit, with_bn
@@ -53,5 +53,5 @@ RULE = Rule(
             md5="0a58e3b7378bc2990ea3b43d5981f1f6",
         ),
     ),
-    class_names=class_names_without_background,
+    class_names=imagenet_names_without_background,
 )

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from convert.coco import class_names
+from convert.class_names import coco_names
 from convert.layouts import TORCH
 from convert.rule import Rule
 from convert.rules.torchvision import mobilenet_v3
@@ -52,7 +52,7 @@ RULE = Rule(
     widths=_widths,
     classifier=("logits/map1_project", BOXES_PER_CELL),
     preprocessing=PREPROCESSING,
-    class_names=class_names,
+    class_names=coco_names,
     published=(
         published(
             "ssdlite320_mobilenet_v3_large.COCO_V1",
