@@ -64,13 +64,13 @@ def to_flax(reading: Reading, model_name: str, chosen: Options = MappingProxyTyp
     leaves = leaves_of(model)
     targets = targets_of(rule, model, leaves)
     excluded = left_out(reading, read, others, targets) if others else {}
-    own = reading.without(excluded)
-    parts = part_problems(rule, model, own.claims, own.parts)
-    _check(own, model_name, model, targets, [*problems, *refused, *parts])
+    kept = reading.without(excluded)
+    parts = part_problems(rule, model, kept.claims, kept.parts)
+    _check(kept, model_name, model, targets, [*problems, *refused, *parts])
     constants, counter = constants_of(rule, leaves), rule.layout.counter
-    counters = [file_name for name, file_name in own.claims.items() if name not in targets]
+    counters = [own for name, own in kept.claims.items() if name not in targets]
     flat = {
-        path: target.to_ours(own.tensors[name])
+        path: target.to_ours(kept.tensors[name])
         for name, target in targets.items()
         for path in (target.path, *target.copies)
     }
@@ -78,7 +78,7 @@ def to_flax(reading: Reading, model_name: str, chosen: Options = MappingProxyTyp
         model,
         options,
         variables=traverse_util.unflatten_dict({**flat, **constants}, sep="/"),
-        used=tuple(own.claims[name] for name in targets),
+        used=tuple(kept.claims[name] for name in targets),
         ignored=dict.fromkeys(counters, counter.reason) if counter else {},
         left_out={**reading.ignored, **excluded},
         constants=tuple(constants),
