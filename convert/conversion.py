@@ -5,7 +5,7 @@ Nothing here prints or writes: `flaxmobile.save_weights` does.
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -14,7 +14,7 @@ from convert import engine, verification
 from convert.choices import HEADLESS, assumed, check_asked
 from convert.engine import Filled
 from convert.facts import Facts, facts_about
-from convert.formats.contents import NOTHING_SAID, Head, Statements
+from convert.formats.contents import NOTHING_SAID, Head, Naming, Statements
 from convert.heads import adopt_head
 from convert.problems import FillError
 from convert.reading import Reading
@@ -53,7 +53,7 @@ class Conversion:
     assumed: Options
     facts: Facts
     notes: tuple[str, ...]
-    agreement: verification.Agreement | None
+    agreement: verification.Agreement | None = None
 
     @property
     def metadata(self) -> Metadata:
@@ -157,15 +157,8 @@ def convert_file(
     file = read_source(path, selection)
     said = stated.over(file.said)
     chosen = {**said.options, **chosen}
-    if images and file.naming == "quantized":
-        raise InputError(
-            f"--verify compares networks of floating point; {path} is quantized: leave --verify out"
-        )
-    if images and file.naming != "stated":
-        raise InputError(
-            f"--verify runs the origin's own network, which normalizes; {path} has that folded "
-            "into its convolutions: leave --verify out"
-        )
+    if images:
+        _check_comparable(path, file.naming)
     origin, reading = recognise(name, source, file, selection.prefix)
     rule = reading.rule
     if other := other_network(name, source, file, selection.prefix):
@@ -176,16 +169,7 @@ def convert_file(
     if chosen.get("num_classes") != 0:
         reading = adopt_head(reading, file.head)
     filled = _fill(reading, name, chosen, file.head)
-    facts = facts_about(rule, filled.model, published, said)
-    agreement = None
-    if images:
-        network = _build_origin(origin, name, path, reading, filled)
-        agreement = verification.compare(
-            network, filled.model, filled.variables, facts.preprocessing, images
-        )
-        if not agreement.relative <= verification.TOLERANCE:
-            raise InputError(f"{origin}'s {name} and flaxmobile's do not agree: {agreement}")
-    return Conversion(
+    found = Conversion(
         model_name=name,
         origin=origin,
         file=path,
@@ -193,10 +177,23 @@ def convert_file(
         precision=file.precision,
         filled=filled,
         assumed={} if published else assumed(rule, chosen, filled.options),
-        facts=facts,
+        facts=facts_about(rule, filled.model, published, said),
         notes=(*file.notes, *reading.notes),
-        agreement=agreement,
     )
+    return replace(found, agreement=_verify(found, reading, images)) if images else found
+
+
+def _check_comparable(path: Path, naming: Naming) -> None:
+    """Raise InputError unless the origin's own network can run with a file's tensors."""
+    if naming == "quantized":
+        raise InputError(
+            f"--verify compares networks of floating point; {path} is quantized: leave --verify out"
+        )
+    if naming != "stated":
+        raise InputError(
+            f"--verify runs the origin's own network, which normalizes; {path} has that folded "
+            "into its convolutions: leave --verify out"
+        )
 
 
 def _fill(reading: Reading, name: str, chosen: Options, head: Head | None) -> Filled:
@@ -213,22 +210,32 @@ def _fill(reading: Reading, name: str, chosen: Options, head: Head | None) -> Fi
         raise FillError(f"{error.sentence}{hint}", error.kinds) from None
 
 
-def _build_origin(
-    origin: str, name: str, path: Path, reading: Reading, filled: Filled
-) -> verification.Outputs:
+def _verify(found: Conversion, reading: Reading, images: Sequence[Path]) -> verification.Agreement:
+    """Compare the origin's network with ours on images; raise InputError if they do not agree."""
+    filled, preprocessing = found.filled, found.facts.preprocessing
+    network = _build_origin(found, reading)
+    agreement = verification.compare(network, filled.model, filled.variables, preprocessing, images)
+    if not agreement.relative <= verification.TOLERANCE:
+        raise InputError(
+            f"{found.origin}'s {found.model_name} and flaxmobile's do not agree: {agreement}"
+        )
+    return agreement
+
+
+def _build_origin(found: Conversion, reading: Reading) -> verification.Outputs:
     """Build the origin's network, with the tensors as they are in the file."""
+    origin, name, path = found.origin, found.model_name, found.file
     if reading.head:
         raise InputError(
             f"--verify runs {origin}'s own network, which has another classifier than {path}; "
             "without --verify the file is converted"
         )
-    layout, model = reading.rule.layout, filled.model
+    layout, model = reading.rule.layout, found.filled.model
     names = dict(RULES[origin, name].modules(model))  # of the library, not of another port
     library = {theirs: names[module] for module, theirs in reading.rule.modules(model)}
     tensors = {}
     for theirs, own in reading.claims.items():
         layer, leaf = layout.split(theirs)
-        if own not in filled.left_out:
+        if own not in found.filled.left_out:
             tensors[layout.join(library.get(layer, layer), leaf)] = reading.file[own]
-    version = reading.rule.version
-    return verification.build_origin(origin, name, filled.model, path, tensors, version)
+    return verification.build_origin(origin, name, model, path, tensors, reading.rule.version)

@@ -1,6 +1,6 @@
 """Strict application of a rule, both ways: every tensor used once, every parameter filled once."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ from convert.parts import part_problems, split
 from convert.problems import FillError, compare_names, find_cause, not_finite, value_problems
 from convert.reading import Reading
 from convert.rule import Options, Rule
-from convert.targets import constants_of, leaves_of, targets_of
+from convert.targets import Target, constants_of, leaves_of, targets_of
 from flaxmobile.errors import InputError
 from flaxmobile.layers import Model
 from flaxmobile.tasks import build, options_of
@@ -56,7 +56,7 @@ def to_flax(reading: Reading, model_name: str, chosen: Options = MappingProxyTyp
       InputError: a tensor that is missing, unknown, of another shape or dtype, not finite, or
         claimed twice, or another width than expected; lists all of them with the nearest names.
     """
-    rule, layout = reading.rule, reading.rule.layout
+    rule = reading.rule
     others = {name: value for name, value in chosen.items() if name != "alpha"}
     read, problems = reading.options(chosen.get("alpha"))
     options, refused = choose(reading, model_name, read, others)
@@ -64,45 +64,52 @@ def to_flax(reading: Reading, model_name: str, chosen: Options = MappingProxyTyp
     leaves = leaves_of(model)
     targets = targets_of(rule, model, leaves)
     excluded = left_out(reading, read, others, targets) if others else {}
-    claims = {name: own for name, own in reading.claims.items() if own not in excluded}
-    outside = [name for name in reading.outside if name not in excluded]
-    names = compare_names(layout, claims, outside, targets)
-    values = [
-        problem
-        for name, target in targets.items()
-        if name in claims
-        for problem in value_problems(claims[name], reading.tensors[name], target)
-    ]
-    parts = part_problems(rule, model, claims, reading.parts)
-    kinds = [[*problems, *refused, *parts], *names.problems(), values]
-    if any(kinds):
-        # Widths and classes are known only where most names are, and the classifier's.
-        unsized = any(targets[name].path.startswith("params/classifier") for name in names.missing)
-        known = 2 * len(names.missing) < len(targets) and not unsized
-        size = f" with {model.size_text()}" if known else ""
-        cause = find_cause(names, targets, kinds)
-        rest = [[problem for problem in kind if problem != cause] for kind in kinds]
-        raise FillError(f"{model_name}{size} cannot be filled: {cause}", rest)
-    constants = constants_of(rule, leaves)
+    kept = reading.without(excluded)
+    parts = part_problems(rule, model, kept.claims, kept.parts)
+    _check(kept, model_name, model, targets, [*problems, *refused, *parts])
+    constants, counter = constants_of(rule, leaves), rule.layout.counter
+    counters = [own for name, own in kept.claims.items() if name not in targets]
     flat = {
-        path: target.to_ours(reading.tensors[name])
+        path: target.to_ours(kept.tensors[name])
         for name, target in targets.items()
         for path in (target.path, *target.copies)
-    }
-    counters = {
-        claims[name]: layout.counter.reason
-        for name in claims
-        if layout.counter and name not in targets
     }
     return Filled(
         model,
         options,
-        traverse_util.unflatten_dict({**flat, **constants}, sep="/"),
-        tuple(claims[name] for name in targets),
-        counters,
-        {**reading.ignored, **excluded},
-        tuple(constants),
+        variables=traverse_util.unflatten_dict({**flat, **constants}, sep="/"),
+        used=tuple(kept.claims[name] for name in targets),
+        ignored=dict.fromkeys(counters, counter.reason) if counter else {},
+        left_out={**reading.ignored, **excluded},
+        constants=tuple(constants),
     )
+
+
+def _check(
+    reading: Reading,
+    model_name: str,
+    model: Model,
+    targets: Mapping[str, Target],
+    problems: Sequence[str],
+) -> None:
+    """Raise FillError if there are problems with the options, or with names or values."""
+    names = compare_names(reading.rule.layout, reading.claims, reading.outside, targets)
+    values = [
+        problem
+        for name, target in targets.items()
+        if name in reading.claims
+        for problem in value_problems(reading.claims[name], reading.tensors[name], target)
+    ]
+    kinds = [problems, *names.problems(), values]
+    if not any(kinds):
+        return
+    # Widths and classes are known only where most names are, and the classifier's.
+    unsized = any(targets[name].path.startswith("params/classifier") for name in names.missing)
+    known = 2 * len(names.missing) < len(targets) and not unsized
+    size = f" with {model.size_text()}" if known else ""
+    cause = find_cause(names, targets, kinds)
+    rest = [[problem for problem in kind if problem != cause] for kind in kinds]
+    raise FillError(f"{model_name}{size} cannot be filled: {cause}", rest)
 
 
 def from_flax(rule: Rule, model: Model, variables: Tree) -> dict[str, np.ndarray]:

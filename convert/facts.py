@@ -52,7 +52,9 @@ def facts_about(
             "and --std what the network gets of pixels in 0..1"
         )
     preset = published.preprocessing if published else rule.preset(model)
-    preprocessing = dataclasses.replace(preset, **_resized(preset, dict(said.preprocessing)))
+    if "image_size" in said.preprocessing and "resize_size" not in said.preprocessing:
+        preset = preset.with_side(said.preprocessing["image_size"])
+    preprocessing = dataclasses.replace(preset, **said.preprocessing)
     preprocessing = preprocessing.for_channels(model.in_channels)
     stated = {*said.preprocessing, *(["resize_size"] if "image_size" in said.preprocessing else [])}
     unstated = [each.name for each in dataclasses.fields(preset) if each.name not in stated]
@@ -83,13 +85,6 @@ def _output(stated: str | None, num_classes: int) -> str:
             f"the network's answer is made by {stated}; accepted: {', '.join(OUTPUTS)}; "
             "--no-classifier leaves it out"
         )
-    return stated
-
-
-def _resized(preset: Preprocessing, stated: dict[str, Any]) -> dict[str, Any]:
-    """Add the shorter side for another size of the crop, in the proportion of the preset."""
-    if "image_size" in stated and "resize_size" not in stated and preset.resize_size:
-        stated["resize_size"] = round(stated["image_size"] * preset.resize_size / preset.side)
     return stated
 
 

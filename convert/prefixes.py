@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
-from convert.rule import Layout
+from convert.layouts import Layout
 
 _DEEPEST = 12
 """Parts of the longest prefix that is looked for."""

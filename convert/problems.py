@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from convert.rule import Layout
+from convert.layouts import Layout
 from convert.targets import Target
 from flaxmobile.errors import InputError, nearest
 

@@ -40,7 +40,7 @@ def quantized(rule: Rule) -> Rule:
     """
     if rule.layout is not TORCH:
         return rule.folded()
-    prepare = partial(to_floats, epsilon=rule.own_options.get("norm_epsilon", _EPSILON))
+    prepare = partial(to_floats, epsilon=rule.options.get("norm_epsilon", _EPSILON))
     folded, ranges = rule.folded()._replace(prepare=prepare), rule.ranges
     if ranges is None:
         note = (

@@ -1,8 +1,8 @@
 """Readings: the network that a file holds, read from its tensors' names and shapes by a rule."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -90,6 +90,12 @@ class Reading:
                 ignored, outside = {**ignored, **dict.fromkeys(outside, why)}, []
             readings.append(cls(named, file, claims, outside, prefixes, layers, ignored, parts))
         return max(readings, key=lambda reading: reading.fit)
+
+    def without(self, names: Container[str]) -> "Reading":
+        """Return the reading without some tensors, given by the file's names."""
+        claims = {theirs: name for theirs, name in self.claims.items() if name not in names}
+        outside = [name for name in self.outside if name not in names]
+        return replace(self, claims=claims, outside=outside)
 
     @property
     def notes(self) -> tuple[str, ...]:

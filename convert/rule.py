@@ -1,15 +1,15 @@
 """Rules: how an origin stores a network, as data that is read in both directions."""
 
 import dataclasses
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from convert.imagenet import class_names
-from flaxmobile.layers import Model
+from convert.class_names import imagenet_names
+from convert.layouts import Layout
+from flaxmobile.layers import Model, ScaledNetwork
 from flaxmobile.preprocessing import Preprocessing
 from flaxmobile.tasks import build, head_name
 
@@ -20,80 +20,6 @@ Names = Iterable[tuple[str, str]]
 """Pairs of our path of a module and the origin's name of it."""
 Modules = Callable[[Any], Names]
 """A Flax network -> the names of its modules."""
-
-
-class Counter(NamedTuple):
-    """An integer that a framework stores beside a tensor and that our networks do not have."""
-
-    name: str
-    beside: str
-    reason: str
-    """The reason to ignore it."""
-
-
-class Layout(NamedTuple):
-    """A framework's names and axes.
-
-    Attributes:
-      leaves: our collection and leaf -> its name, in the order in which it lists a layer's tensors;
-        "params/norm/bias" is for modules that are called norm.
-      axes: rank of our array -> permutation so that `origin.transpose(axes[rank])` is ours.
-      counter: ignored when read, 0 when written.
-      may_be_inside: names may have a prefix, as where the network is part of something larger.
-      may_be_part: names may lack their beginning, as where a module inside the network was saved.
-      separator: between the name of a layer and that of its tensor.
-      depthwise_axes: of depthwise kernels, where they differ from those of other kernels.
-      splits_depthwise: depthwise kernels are [kh, kw, in, out / in], not [kh, kw, 1, out].
-      ignored: patterns of names that are in no network -> why they may be ignored.
-    """
-
-    leaves: Mapping[str, str]
-    axes: Mapping[int, tuple[int, ...]]
-    counter: Counter | None = None
-    may_be_inside: bool = False
-    may_be_part: bool = False
-    separator: str = "."
-    depthwise_axes: tuple[int, ...] | None = None
-    splits_depthwise: bool = False
-    ignored: Mapping[str, str] = {}
-
-    def kind_of(self, module: str, kind: str) -> str:
-        """Return the key of `leaves` for a leaf of a module."""
-        collection, _, leaf = kind.rpartition("/")
-        own = f"{collection}/{module.rpartition('/')[2]}/{leaf}"
-        return own if own in self.leaves else kind
-
-    def reason_to_ignore(self, name: str) -> str | None:
-        """Return the reason to ignore a tensor; None where it may not be ignored."""
-        return next((why for how, why in self.ignored.items() if re.search(how, name)), None)
-
-    def splits(self, module: str) -> bool:
-        """Tell whether a module of ours has a kernel that is split, see `splits_depthwise`."""
-        names = module.split("/")
-        return self.splits_depthwise and any(name.endswith("depthwise") for name in names)
-
-    def axes_of(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Permutation that brings the origin's tensor into our axis order, given our shape."""
-        depthwise = len(shape) == 4 and shape[2] == 1
-        if depthwise and self.depthwise_axes is not None:
-            return self.depthwise_axes
-        return self.axes[len(shape)]
-
-    def split(self, name: str) -> tuple[str, str]:
-        """Split a tensor's name into that of its layer and its own."""
-        layer, _, tensor = name.rpartition(self.separator)
-        return layer, tensor
-
-    def join(self, layer: str, tensor: str) -> str:
-        """Undo `split`."""
-        return f"{layer}{self.separator}{tensor}"
-
-    def counter_beside(self, name: str) -> str | None:
-        """Return the name of the counter beside a tensor, if it has one."""
-        layer, tensor = self.split(name)
-        if self.counter is None or tensor != self.counter.beside:
-            return None
-        return self.join(layer, self.counter.name)
 
 
 class Published(NamedTuple):
@@ -135,14 +61,6 @@ class Published(NamedTuple):
         return {"weights": self.name, **known, "licence": licence}
 
 
-PLAIN: Options = {"output_stride": 32, "folded": False}
-"""Options that the networks of all origins have, unless a rule says otherwise."""
-
-
-NORMALIZATION = "/norm"
-"""End of our paths of normalizations."""
-
-
 def _multiplier_1(model: Model) -> int:
     return 1
 
@@ -176,6 +94,13 @@ class Ranges(NamedTuple):
     constants: Mapping[str, float] = {}
 
 
+_FREE = {
+    *(each.name for each in dataclasses.fields(ScaledNetwork)),
+    *("split", "pattern", "drop_path_rate", "aux_dropout_rate"),
+} - {"padding", "norm_epsilon", "output_stride", "folded"}
+"""Options at any value of which an origin has the network, unless its rule says one."""
+
+
 class Rule(NamedTuple):
     """Names, axes and options of a Flax network in an origin's files.
 
@@ -186,8 +111,9 @@ class Rule(NamedTuple):
       layout: of the origin's framework.
       modules: model -> the names of all modules, in the origin's order, such as
         ("stage3_block2/expand/conv", "features.5.conv.0.0").
-      own_options: of `create_model`, under which our outputs are the origin's; `PLAIN` apart.
       preprocessing: the origin's preset for files that it did not publish.
+      own_options: of `create_model`, under which our outputs are the origin's, where they are not
+        the network's defaults.
       other_names: the same modules under other names, which some of the origin's files have.
       variants: options in which the origin's files differ, told apart by names and widths; the
         first is the origin's default.
@@ -220,14 +146,14 @@ class Rule(NamedTuple):
     network: type[Model]
     layout: Layout
     modules: Modules
-    own_options: Options
     preprocessing: Preprocessing
+    own_options: Options = NO_OPTIONS
     other_names: Sequence[Modules] = ()
     variants: Sequence[Options] = ({},)
     widths: Callable[[Any], Mapping[str, int]] | None = None
     published: Sequence[Published] = ()
     about: Mapping[str, str] = {}
-    class_names: Callable[[int], tuple[str, ...] | None] = class_names
+    class_names: Callable[[int], tuple[str, ...] | None] = imagenet_names
     image_size: Callable[[Any], int] | None = None
     version: int = 1
     as_convolutions: Sequence[str] = ()
@@ -245,7 +171,14 @@ class Rule(NamedTuple):
     @property
     def options(self) -> Options:
         """Options of `create_model` that all of the origin's networks have."""
-        return {**PLAIN, **self.own_options}
+        defaults = {
+            each.name: each.default
+            for each in dataclasses.fields(self.network)
+            if each.name not in _FREE and each.default is not dataclasses.MISSING
+        }
+        options = {**defaults, **self.own_options}
+        silent = ("norm_epsilon", "norm_momentum") if options["folded"] else ()
+        return {name: options[name] for name in options if name not in silent}
 
     def make(self, **options: Any) -> Any:
         """Build the network with these options."""
@@ -256,14 +189,10 @@ class Rule(NamedTuple):
         """Return the rule for files in which normalization is folded into the convolutions."""
 
         def without(modules: Modules) -> Modules:
-            return lambda model: (
-                pair for pair in modules(model) if not pair[0].endswith(NORMALIZATION)
-            )
+            return lambda model: (pair for pair in modules(model) if not pair[0].endswith("/norm"))
 
-        silent = ("norm_epsilon", "norm_momentum")
-        options = {name: self.own_options[name] for name in self.own_options if name not in silent}
         return self._replace(
-            own_options={**options, "folded": True},
+            own_options={**self.own_options, "folded": True},
             modules=without(self.modules),
             other_names=[without(each) for each in self.other_names],
         )

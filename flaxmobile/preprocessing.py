@@ -90,6 +90,11 @@ class Preprocessing:
         red, green, blue = levels[::-1] if self.channel_order == "BGR" else (levels * 3)[:3]
         return red, green, blue
 
+    def with_side(self, size: int) -> Self:
+        """Return the preprocessing with another square crop, resized in the same proportion."""
+        resize = self.resize_size and round(size * self.resize_size / self.side)
+        return dataclasses.replace(self, image_size=size, resize_size=resize)
+
     def for_channels(self, channels: int) -> Self:
         """Return the preprocessing for a network with a number of channels.
 

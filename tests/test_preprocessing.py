@@ -93,6 +93,22 @@ def test_pixels_may_be_on_a_device():
     np.testing.assert_allclose(found, preprocessing.normalize(pixels), atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("own", "side", "resize"),
+    [((224, 256), 192, 219), ((224, 232), 96, 99), ((520, 520), 64, 64), ((224, None), 192, None)],
+)
+def test_another_side_is_cropped_out_of_the_nearest_to_the_same_proportion(own, side, resize):
+    found = Preprocessing(*own, mean=(0.5,) * 3).with_side(side)
+    assert (found.image_size, found.resize_size) == (side, resize)
+    assert found.mean == (0.5,) * 3
+
+
+def test_the_default_crop_has_the_proportion_of_224_out_of_256():
+    default, stated = Preprocessing(), Preprocessing(resize_size=256)
+    for side in range(1, 600):
+        assert default.with_side(side).shorter_side == stated.with_side(side).shorter_side
+
+
 def test_mean_and_std_are_in_the_networks_order():
     caffe = [number / 255 for number in (103.939, 116.779, 123.68)]  # blue, green, red
     preprocessing = Preprocessing(mean=tuple(caffe), std=(1 / 255,) * 3, channel_order="BGR")

@@ -1,7 +1,6 @@
 """Setup of a run from its settings, checked before anything is written."""
 
 import dataclasses
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -252,7 +251,7 @@ def _preprocessing(
         base = weights.metadata.preprocessing
     sizes = base if config.quantize else dataset.preset or base
     size = config.image_size or max(least, sizes.side)
-    resize = sizes.resize_size and math.ceil(size * sizes.resize_size / sizes.side)
+    resize = sizes.with_side(size).resize_size
     if config.resize_size is not None:
         resize = config.resize_size
         if resize < size:

@@ -5,12 +5,12 @@ transfers, locks against other processes, and works offline afterwards (`HF_HUB_
 not compare what came with the SHA-256 that the Hub states, so this is done here.
 """
 
-import hashlib
 import re
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
+from convert.published.downloads import Digest
 from flaxmobile.errors import InputError, first_line, pip_install
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -109,16 +109,13 @@ def import_hub() -> ModuleType:
 def _verified(repository: Repository, path: Path) -> Path:
     """Compare a file with the SHA-256 that the Hub states, by which the cache calls it."""
     stored = path.resolve()
-    if _SHA256.fullmatch(stored.name):
-        with stored.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if digest != stored.name:
-            path.unlink()
-            stored.unlink(missing_ok=True)
-            raise InputError(
-                f"{repository} has a {path.name} that is damaged: its SHA-256 is not the one that "
-                "the Hub states; it was removed from the cache, so the next try fetches it again"
-            )
+    if _SHA256.fullmatch(stored.name) and not Digest("sha256", stored.name).fits(stored):
+        path.unlink()
+        stored.unlink(missing_ok=True)
+        raise InputError(
+            f"{repository} has a {path.name} that is damaged: its SHA-256 is not the one that "
+            "the Hub states; it was removed from the cache, so the next try fetches it again"
+        )
     return path
 
 

@@ -54,7 +54,6 @@ def convert_own(fetched: Fetched, chosen: Options, stated: Statements) -> Conver
         assumed={},
         facts=_facts(model.num_classes, stated.over(fetched.said)),
         notes=file.notes,
-        agreement=None,
     )
 
 

@@ -15,7 +15,7 @@ _RELEASES = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weigh
 
 RULES = {
     "inception_v3": torchvisions.RULE._replace(
-        own_options={**torchvisions.RULE.own_options, "variant": "fid", "aux_logits": False},
+        own_options={**torchvisions.RULE.own_options, "variant": "fid"},
         variants=({},),
         asked={},
         num_classes=1008,

@@ -34,16 +34,13 @@ def _modules(model: MobileNetV2, head: str = "", classifier: str = "classifier")
 
 def _v3_modules(model: MobileNetV3) -> Names:
     yield from sequential("stem", "features.0")
-    channels = model.scaled.stem
     for index, block in enumerate(model.scaled.blocks, start=1):
-        theirs, place = f"features.{index}.conv", 0
-        expands = block.row.expanded_channels != channels
-        channels = block.row.channels
-        for layer in ("expand", "depthwise")[not expands :]:
+        theirs, place, row = f"features.{index}.conv", 0, block.row
+        for layer in ("expand", "depthwise")[not row.expands :]:
             yield from listed(f"{block.name}/{layer}", theirs, place)
             place += _UNIT
-        squeeze = place - 1 if expands else place  # before the activation, or after it
-        if block.row.stage.squeeze:
+        squeeze = place - row.expands  # before the activation, or after it
+        if model.squeezes(row):
             yield f"{block.name}/squeeze/reduce", f"{theirs}.{squeeze}.fc.0"
             yield f"{block.name}/squeeze/expand", f"{theirs}.{squeeze}.fc.2"
         yield from listed(f"{block.name}/project", theirs, place + 1)
@@ -57,12 +54,9 @@ def _v3_rule(theirs: Rule) -> Rule:
         modules=_v3_modules,
         other_names=(),
         own_options={
-            **theirs.own_options,
             "norm_epsilon": 1e-5,
             "norm_momentum": 0.9,
             "last_channel": "paper",
-            "reduced_tail": False,
-            "reduced_expansion": False,
             "squeeze_first": True,
         },
         variants=({},),

@@ -5,7 +5,7 @@ complement there; ours is TensorFlow's.
 """
 
 from convert.layouts import TORCH
-from convert.rule import Options, Rule
+from convert.rule import Rule
 from convert.rules.timm.files import HALF, preset
 from convert.rules.units import Names, unit
 from convert.rules.widths import mobilenet_v1_widths, mobilenet_v2_widths
@@ -13,7 +13,6 @@ from flaxmobile.models.mobilenet_v1 import MobileNetV1
 from flaxmobile.models.mobilenet_v2 import MobileNetV2
 
 _LAYERS = {"expand": "expand_1x1", "depthwise": "conv_3x3", "project": "reduce_1x1"}
-_TENSORFLOW: Options = {"padding": "same", "norm_epsilon": 1e-3}
 
 
 def _layer(ours: str, theirs: str) -> Names:
@@ -46,13 +45,7 @@ RULES = {
         network=MobileNetV1,
         layout=TORCH,
         modules=_v1_modules,
-        own_options={
-            **_TENSORFLOW,
-            "norm_momentum": 0.9997,
-            "whole_widths": True,
-            "head_convolution": False,
-            "depth_multiplier": 1,
-        },
+        own_options={"norm_momentum": 0.9997, "whole_widths": True},
         widths=mobilenet_v1_widths,
         preprocessing=preset(mean=HALF, std=HALF),
     ),
@@ -60,15 +53,7 @@ RULES = {
         network=MobileNetV2,
         layout=TORCH,
         modules=_v2_modules,
-        own_options={
-            **_TENSORFLOW,
-            "norm_momentum": 0.997,
-            "shortcut": "bottleneck",
-            "linear": True,
-            "depth": 1.0,
-            "fixed_ends": False,
-            "activation": "relu6",
-        },
+        own_options={"padding": "same", "norm_epsilon": 1e-3, "norm_momentum": 0.997},
         widths=mobilenet_v2_widths,
         preprocessing=preset(mean=HALF, std=HALF),
     ),

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import json
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -169,9 +168,7 @@ def resized(metadata: Metadata, image_size: int | None) -> Metadata:
     own = metadata.preprocessing
     if image_size in (None, own.image_size):
         return metadata
-    resize = own.resize_size and math.ceil(image_size * own.resize_size / own.side)
-    sized = dataclasses.replace(own, image_size=image_size, resize_size=resize)
-    return dataclasses.replace(metadata, preprocessing=sized)
+    return dataclasses.replace(metadata, preprocessing=own.with_side(image_size))
 
 
 def _with_names_of(model: Model, metadata: Metadata) -> Metadata:

@@ -53,7 +53,7 @@ from flaxmobile.layers import (
     round_channels,
     unit_block,
 )
-from flaxmobile.models.mobilenet_v3_tables import LARGE, SMALL, Scaled, Table, scale
+from flaxmobile.models.mobilenet_v3_tables import LARGE, SMALL, Row, Scaled, Table, scale
 
 LAST_CHANNELS = ("torchvision", "paper", "keras")
 
@@ -179,6 +179,10 @@ class MobileNetV3(ScaledNetwork):
         """Activation of the stem, of the last stages, and after them."""
         return relu if self.minimalistic else hard_swish
 
+    def squeezes(self, row: Row) -> bool:
+        """Whether the block of a row has squeeze-excite."""
+        return row.stage.squeeze and not self.minimalistic
+
     def blocks(self) -> list[Block]:
         """List the blocks in order: the stem, the bottlenecks, the last convolution."""
         scaled, activation = self.scaled, self.activation
@@ -195,7 +199,7 @@ class MobileNetV3(ScaledNetwork):
             kernel=3 if self.minimalistic else stage.kernel,
             stride=geometry.stride,
             dilation=geometry.later_dilation if dilates_first_block else geometry.dilation,
-            squeeze=stage.squeeze and not self.minimalistic,
+            squeeze=self.squeezes(place.row),
             squeeze_first=self.squeeze_first,
             shortcut=place.stride == 1,
             drop_path_rate=drop_path_rates(self.drop_path_rate, self.blocks()[1:])[place.name],

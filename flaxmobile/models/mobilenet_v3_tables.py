@@ -53,8 +53,14 @@ class Row(NamedTuple):
     """A row of a table, its widths scaled."""
 
     stage: Stage
+    input_channels: int
     expanded_channels: int
     channels: int
+
+    @property
+    def expands(self) -> bool:
+        """Whether the block has the layer that widens its input."""
+        return self.expanded_channels != self.input_channels
 
 
 class Scaled(NamedTuple):
@@ -87,10 +93,10 @@ def scale(
             hidden_channels = (
                 expanded * alpha if torchvision else expanded * previous / previous_in_table
             )
-            row = Row(stage, round_channels(hidden_channels), round_channels(channels * alpha))
+            widths = (previous, round_channels(hidden_channels), round_channels(channels * alpha))
             stride = stage.stride if block == 1 else 1
-            blocks.append(Block(f"stage{number}_block{block}", row, stride))
-            previous, previous_in_table = row.channels, channels
+            blocks.append(Block(f"stage{number}_block{block}", Row(stage, *widths), stride))
+            previous, previous_in_table = widths[-1], channels
     last = LAST_EXPANSION * previous
     if last_channel == "paper":
         last = round_channels(LAST_EXPANSION * channels * alpha)

@@ -254,6 +254,13 @@ def test_a_network_that_the_origin_does_not_have_is_refused(options, message):
     assert message in str(caught.value)
 
 
+def test_an_option_that_a_rule_does_not_name_is_the_networks_default():
+    obstacles = engine.obstacles(
+        RULES["torchvision", "shufflenet_v2"], create_model("shufflenet_v2", variant="megvii")
+    )
+    assert obstacles == ["variant is 'megvii', accepted: 'torchvision'"]
+
+
 def test_weights_that_are_not_finite_are_not_written(tensors):
     found = fill(tensors)
     found.variables["params"]["stem"]["conv"]["kernel"][0] = np.nan

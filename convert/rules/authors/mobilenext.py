@@ -32,11 +32,6 @@ RULE = Rule(
     network=MobileNeXt,
     layout=TORCH,
     modules=_modules,
-    own_options={
-        "identity_tensor_multiplier": 1.0,
-        "padding": "symmetric",
-        "norm_epsilon": 1e-5,
-    },
     widths=mobilenext_widths,
     # The preset of the timm of that time, with which they trained and measured.
     preprocessing=Preprocessing(resize_size=256, interpolation="bicubic"),

@@ -27,11 +27,7 @@ RULE = Rule(
     network=ShuffleNetV1,
     layout=TORCH,
     modules=_modules,
-    own_options={
-        "variant": "megvii",
-        "padding": "symmetric",
-        "norm_epsilon": 1e-5,
-    },
+    own_options={"variant": "megvii"},
     widths=shufflenet_v1_widths,
     preprocessing=PREPROCESSING,
     about=ABOUT,

@@ -30,11 +30,7 @@ RULE = Rule(
     network=ShuffleNetV2,
     layout=TORCH,
     modules=_modules,
-    own_options={
-        "variant": "megvii",
-        "padding": "symmetric",
-        "norm_epsilon": 1e-5,
-    },
+    own_options={"variant": "megvii"},
     widths=shufflenet_v2_widths,
     preprocessing=PREPROCESSING,
     about=ABOUT,

@@ -1,6 +1,6 @@
 """Keras's InceptionResNetV2. Only the convolutions that widen a block, and the last, are named."""
 
-from convert.imagenet import class_names_without_background
+from convert.class_names import imagenet_names_without_background
 from convert.layouts import KERAS
 from convert.rule import Rule
 from convert.rules.keras.blocks import WITHOUT_SCALE, by_order, inception
@@ -22,13 +22,7 @@ RULE = Rule(
     layout=KERAS,
     modules=_modules,
     other_names=(by_order(_modules),),
-    own_options={
-        "alpha": 1.0,
-        "repeats": (10, 20, 10),
-        "padding": "same",
-        "norm_epsilon": 1e-3,
-        "norm_momentum": 0.99,
-    },
+    own_options={"alpha": 1.0, "padding": "same", "norm_momentum": 0.99},
     constants=WITHOUT_SCALE,
     preprocessing=preset(299),
     published=(
@@ -40,5 +34,5 @@ RULE = Rule(
             md5="e693bd0210a403b3192acc6073ad2e96",
         ),
     ),
-    class_names=class_names_without_background,
+    class_names=imagenet_names_without_background,
 )

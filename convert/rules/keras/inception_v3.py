@@ -1,6 +1,6 @@
 """Keras's InceptionV3, whose convolutions and normalizations are numbered in order of creation."""
 
-from convert.imagenet import class_names_without_background
+from convert.class_names import imagenet_names_without_background
 from convert.layouts import KERAS
 from convert.rule import Rule
 from convert.rules.keras.blocks import WITHOUT_SCALE, by_order, inception
@@ -20,14 +20,7 @@ RULE = Rule(
     layout=KERAS,
     modules=_modules,
     other_names=(by_order(_modules),),
-    own_options={
-        "alpha": 1.0,
-        "aux_logits": False,
-        "transform_input": False,
-        "padding": "same",
-        "norm_epsilon": 1e-3,
-        "norm_momentum": 0.99,
-    },
+    own_options={"alpha": 1.0, "padding": "same", "norm_momentum": 0.99},
     constants=WITHOUT_SCALE,
     preprocessing=preset(299),
     published=(
@@ -39,5 +32,5 @@ RULE = Rule(
             md5="9a0d58056eeedaa3f26cb7ebd46da564",
         ),
     ),
-    class_names=class_names_without_background,
+    class_names=imagenet_names_without_background,
 )

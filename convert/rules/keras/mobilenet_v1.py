@@ -1,6 +1,6 @@
 """Keras's MobileNet."""
 
-from convert.imagenet import class_names_without_background
+from convert.class_names import imagenet_names_without_background
 from convert.layouts import KERAS
 from convert.rule import Published, Rule
 from convert.rules.keras.blocks import by_order, with_bn
@@ -36,19 +36,12 @@ RULE = Rule(
     layout=KERAS,
     modules=_modules,
     other_names=(by_order(_modules, _AS_CONVOLUTIONS),),
-    own_options={
-        "whole_widths": True,
-        "head_convolution": False,
-        "odd_sizes": "floor",
-        "padding": "same",
-        "norm_epsilon": 1e-3,
-        "norm_momentum": 0.99,
-    },
+    own_options={"whole_widths": True, "odd_sizes": "floor", "norm_momentum": 0.99},
     variants=tuple({"depth_multiplier": number} for number in (1, 2, 3, 4)),
     widths=mobilenet_v1_widths,
     preprocessing=preset(224),
     published=[_published(alpha, size) for alpha in _PARAMS for size in (224, 192, 160, 128)],
-    class_names=class_names_without_background,
+    class_names=imagenet_names_without_background,
     as_convolutions=_AS_CONVOLUTIONS,
     depth_multiplier=lambda model: model.depth_multiplier,
 )

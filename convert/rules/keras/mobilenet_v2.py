@@ -7,7 +7,7 @@ are refused.
 
 from functools import partial
 
-from convert.imagenet import class_names_without_background
+from convert.class_names import imagenet_names_without_background
 from convert.layouts import KERAS
 from convert.rule import Published, Rule
 from convert.rules.keras.blocks import by_order, with_bn
@@ -49,16 +49,7 @@ RULE = Rule(
     layout=KERAS,
     modules=_modules,
     other_names=(partial(_modules, classifier="Logits"), by_order(_modules)),  # Keras 2.2's
-    own_options={
-        "padding": "same",
-        "norm_epsilon": 1e-3,
-        "norm_momentum": 0.999,
-        "shortcut": "bottleneck",
-        "linear": True,
-        "depth": 1.0,
-        "fixed_ends": False,
-        "activation": "relu6",
-    },
+    own_options={"padding": "same", "norm_epsilon": 1e-3, "norm_momentum": 0.999},
     widths=mobilenet_v2_widths,
     preprocessing=preset(224),
     published=[
@@ -66,5 +57,5 @@ RULE = Rule(
         for alpha in _PARAMS
         for size in ((224, 192, 160, 128, 96) if alpha <= 1 else (224,))
     ],
-    class_names=class_names_without_background,
+    class_names=imagenet_names_without_background,
 )

@@ -3,7 +3,7 @@
 The names are Keras 3's; those of Keras 2 have slashes and capitals.
 """
 
-from convert.imagenet import class_names_without_background
+from convert.class_names import imagenet_names_without_background
 from convert.layouts import KERAS
 from convert.rule import Published, Rule
 from convert.rules.keras.blocks import by_order, with_bn
@@ -20,8 +20,8 @@ def _modules(model: MobileNetV3) -> Names:
     yield from with_bn("stem", "conv")
     for index, block in enumerate(model.scaled.blocks):
         theirs = f"expanded_conv_{index}" if index else "expanded_conv"
-        for layer in ("expand", "depthwise", "project")[index == 0 :]:
-            if layer == "project" and block.row.stage.squeeze and not model.minimalistic:
+        for layer in ("expand", "depthwise", "project")[not block.row.expands :]:
+            if layer == "project" and model.squeezes(block.row):
                 yield f"{block.name}/squeeze/reduce", f"{theirs}_squeeze_excite_conv"
                 yield f"{block.name}/squeeze/expand", f"{theirs}_squeeze_excite_conv_1"
             yield from with_bn(f"{block.name}/{layer}", f"{theirs}_{layer}")
@@ -58,16 +58,7 @@ def _rule(network: type[MobileNetV3], *files: Published) -> Rule:
         layout=KERAS,
         modules=_modules,
         other_names=(_keras_2_modules, by_order(_modules, _AS_CONVOLUTIONS)),
-        own_options={
-            "padding": "same",
-            "norm_epsilon": 1e-3,
-            "norm_momentum": 0.999,
-            "last_channel": "keras",
-            "reduced_tail": False,
-            "reduced_expansion": False,
-            "squeeze_first": False,
-            "dilated": False,
-        },
+        own_options={"padding": "same", "norm_momentum": 0.999, "last_channel": "keras"},
         variants=tuple(
             {"minimalistic": minimalistic, "hidden_layer": hidden_layer}
             for hidden_layer in (True, False)
@@ -76,7 +67,7 @@ def _rule(network: type[MobileNetV3], *files: Published) -> Rule:
         widths=mobilenet_v3_widths,
         preprocessing=preset(224),
         published=files,
-        class_names=class_names_without_background,
+        class_names=imagenet_names_without_background,
         as_convolutions=_AS_CONVOLUTIONS,
         removable={"hidden": "hidden_layer"},
     )

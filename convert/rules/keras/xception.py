@@ -1,6 +1,6 @@
 """Keras's Xception. The convolutions of its shortcuts are numbered, not named."""
 
-from convert.imagenet import class_names_without_background
+from convert.class_names import imagenet_names_without_background
 from convert.layouts import KERAS
 from convert.rule import Rule
 from convert.rules.keras.blocks import by_order, numbered_unit, with_bn
@@ -39,8 +39,6 @@ RULE = Rule(
     other_names=(by_order(_modules),),
     own_options={
         "alpha": 1.0,
-        "middle_blocks": 8,
-        "order": "depthwise_first",
         "padding": "same",
         "norm_epsilon": 1e-3,
         "norm_momentum": 0.99,
@@ -55,5 +53,5 @@ RULE = Rule(
             md5="0a58e3b7378bc2990ea3b43d5981f1f6",
         ),
     ),
-    class_names=class_names_without_background,
+    class_names=imagenet_names_without_background,
 )

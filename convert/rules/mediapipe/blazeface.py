@@ -17,13 +17,7 @@ from flaxmobile.models.blazeface import BlazeFace
 from flaxmobile.models.blazeface_tables import VARIANTS
 from flaxmobile.preprocessing import Preprocessing
 
-OPTIONS: Options = {
-    "detector": True,
-    "num_classes": 0,
-    "shortcut": "pad",
-    "padding": "same",
-    "folded": True,
-}
+OPTIONS: Options = {"detector": True, "num_classes": 0, "folded": True}
 SHORT_RANGE_AND_BACK: tuple[Options, ...] = (
     {"variant": "mediapipe", "output_stride": 16},
     {"variant": "mediapipe_back", "output_stride": 32},

@@ -145,18 +145,12 @@ def _branch(branch: Branch) -> Scopes:
             yield unit.name, f"Conv2d_{place}_{height}x{width}"
 
 
-_OPTIONS: Options = {"padding": "same", "norm_epsilon": 1e-3, "norm_momentum": 0.9997}
+_OPTIONS: Options = {"padding": "same", "norm_momentum": 0.9997}
 _PLAIN = Rule(
     network=InceptionV1,
     layout=SLIM,
     modules=_v1,
-    own_options={
-        **_OPTIONS,
-        "alpha": 1.0,
-        "flavour": "torchvision",
-        "aux_logits": False,
-        "transform_input": False,
-    },
+    own_options={**_OPTIONS, "alpha": 1.0},
     as_convolutions=("classifier", "auxiliary/classifier"),
     constants=WITHOUT_SCALE,
     preprocessing=preset(mean=HALF, std=HALF),
@@ -177,14 +171,14 @@ RULES = {
     "inception_v2": _PLAIN._replace(
         network=InceptionV2,
         modules=_v2,
-        own_options={**_OPTIONS, "flavour": "slim"},
+        own_options=_OPTIONS,
         widths=inception_widths,
         depth_multiplier=lambda model: model.stem_multiplier,
     ),
     "inception_v3": _PLAIN._replace(
         network=InceptionV3,
         modules=_v3,
-        own_options={**_OPTIONS, "variant": "slim", "transform_input": False},
+        own_options=_OPTIONS,
         variants=({"aux_logits": True}, {"aux_logits": False}),
         widths=inception_widths,
         preprocessing=preset(299, mean=HALF, std=HALF),
@@ -192,11 +186,11 @@ RULES = {
     "inception_v4": _WITHOUT_AUXILIARY._replace(
         network=InceptionV4,
         modules=_v4,
-        own_options={**_OPTIONS, "alpha": 1.0, "repeats": (4, 7, 3)},
+        own_options={**_OPTIONS, "alpha": 1.0},
     ),
     "inception_resnet_v2": _WITHOUT_AUXILIARY._replace(
         network=InceptionResNetV2,
         modules=_resnet_v2,
-        own_options={**_OPTIONS, "alpha": 1.0, "repeats": (10, 20, 10)},
+        own_options={**_OPTIONS, "alpha": 1.0},
     ),
 }

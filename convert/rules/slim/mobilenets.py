@@ -34,7 +34,7 @@ def _v2_modules(model: MobileNetV2) -> Names:
     stem, *blocks = model.blocks()
     yield from layer(stem.name, "MobilenetV2/Conv")
     for number, block in enumerate(blocks):
-        for part in ("expand", "depthwise", "project")[number == 0 :]:
+        for part in ("expand", "depthwise", "project")[block.row.expansion == 1 :]:
             yield from layer(f"{block.name}/{part}", f"MobilenetV2/{_scope(number)}/{part}")
     yield from layer("head", "MobilenetV2/Conv_1")
     yield "classifier", f"MobilenetV2/{_LOGITS}"
@@ -44,8 +44,8 @@ def _v3_modules(model: MobileNetV3) -> Names:
     yield from layer("stem", "MobilenetV3/Conv")
     for number, block in enumerate(model.scaled.blocks):
         theirs = f"MobilenetV3/{_scope(number)}"
-        for part in ("expand", "depthwise", "project")[number == 0 :]:
-            if part == "project" and block.row.stage.squeeze and not model.minimalistic:
+        for part in ("expand", "depthwise", "project")[not block.row.expands :]:
+            if part == "project" and model.squeezes(block.row):
                 yield f"{block.name}/squeeze/reduce", f"{theirs}/squeeze_excite/Conv"
                 yield f"{block.name}/squeeze/expand", f"{theirs}/squeeze_excite/Conv_1"
             yield from layer(f"{block.name}/{part}", f"{theirs}/{part}")

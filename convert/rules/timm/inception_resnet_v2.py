@@ -40,12 +40,7 @@ RULE = Rule(
     network=InceptionResNetV2,
     layout=TORCH,
     modules=_modules,
-    own_options={
-        "alpha": 1.0,
-        "repeats": (10, 20, 10),
-        "padding": "symmetric",
-        "norm_epsilon": 1e-3,
-    },
+    own_options={"alpha": 1.0},
     preprocessing=_PRESET,
     published=(
         published("inception_resnet_v2.tf_in1k", 55_843_464, _PRESET),

@@ -29,12 +29,7 @@ RULE = Rule(
     network=InceptionV4,
     layout=TORCH,
     modules=_modules,
-    own_options={
-        "alpha": 1.0,
-        "repeats": (4, 7, 3),
-        "padding": "symmetric",
-        "norm_epsilon": 1e-3,
-    },
+    own_options={"alpha": 1.0},
     preprocessing=_PRESET,
     published=(published("inception_v4.tf_in1k", 42_679_816, _PRESET),),
 )

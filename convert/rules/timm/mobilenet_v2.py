@@ -14,14 +14,7 @@ RULE = Rule(
     network=MobileNetV2,
     layout=TORCH,
     modules=inverted_residuals,
-    own_options={
-        "padding": "symmetric",
-        "norm_epsilon": 1e-5,
-        "norm_momentum": 0.9,
-        "shortcut": "bottleneck",
-        "linear": True,
-        "activation": "relu6",
-    },
+    own_options={"norm_momentum": 0.9},
     variants=(
         {"depth": 1.0, "fixed_ends": False},
         {"depth": 1.2, "fixed_ends": True},

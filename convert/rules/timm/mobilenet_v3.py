@@ -15,24 +15,13 @@ from flaxmobile.models.mobilenet_v3 import MobileNetV3, MobileNetV3Large, Mobile
 def _modules(model: MobileNetV3) -> Names:
     yield from unit("stem", "", "conv_stem", "bn1")
     for block in model.scaled.blocks:
-        squeezes = block.row.stage.squeeze and not model.minimalistic
-        yield from inverted_residual(block, not block.name.startswith("stage1_"), squeezes)
+        yield from inverted_residual(block, block.row.expands, model.squeezes(block.row))
     yield from unit("last", f"blocks.{len(model.table.stages)}.0", ".conv", ".bn1")
     yield "hidden", "conv_head"
     yield "classifier", "classifier"
 
 
-_OPTIONS: Options = {
-    "norm_momentum": 0.9,
-    "last_channel": "paper",
-    "reduced_tail": False,
-    "reduced_expansion": False,
-    "hidden_layer": True,
-    "squeeze_first": False,
-    "dilated": False,
-}
-_TIMM = {**_OPTIONS, "padding": "symmetric", "norm_epsilon": 1e-5, "minimalistic": False}
-_TF = {**_OPTIONS, "padding": "same", "norm_epsilon": 1e-3}
+_OPTIONS: Options = {"norm_momentum": 0.9, "last_channel": "paper"}
 
 _HALVES = preset(mean=HALF, std=HALF)
 _BICUBIC = preset(interpolation="bicubic")
@@ -103,7 +92,7 @@ def _rule(network: type[MobileNetV3], files: tuple[Published, ...]) -> Rule:
         network=network,
         layout=TORCH,
         modules=_modules,
-        own_options=_TIMM,
+        own_options={**_OPTIONS, "norm_epsilon": 1e-5},
         widths=mobilenet_v3_widths,
         preprocessing=_BICUBIC,
         published=files,
@@ -114,7 +103,7 @@ def _rule(network: type[MobileNetV3], files: tuple[Published, ...]) -> Rule:
 
 def _tf_rule(network: type[MobileNetV3], files: tuple[Published, ...]) -> Rule:
     return _rule(network, files)._replace(
-        own_options=_TF,
+        own_options={**_OPTIONS, "padding": "same"},
         preprocessing=_HALVES,
         variants=({"minimalistic": False}, {"minimalistic": True}),
     )

@@ -43,13 +43,7 @@ RULE = Rule(
     layout=TORCH,
     modules=_modules,
     other_names=(partial(_modules, classifier="last_linear"),),
-    own_options={
-        "alpha": 1.0,
-        "middle_blocks": 8,
-        "order": "depthwise_first",
-        "padding": "symmetric",
-        "norm_epsilon": 1e-5,
-    },
+    own_options={"alpha": 1.0},
     preprocessing=_PRESET,
     published=(
         published(

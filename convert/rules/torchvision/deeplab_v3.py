@@ -33,7 +33,4 @@ RULE = segmenter_rule(
         SEGMENTATION,
     ),
     variants=({"auxiliary": True}, {"auxiliary": False}),
-    aspp=True,
-    rates=_RATES,
-    channels=256,
 )

@@ -23,5 +23,4 @@ RULE = segmenter_rule(
         None,
         SEGMENTATION,
     ),
-    channels=128,
 )

@@ -32,7 +32,6 @@ RULE = Rule(
     layout=TORCH,
     version=2,  # 1 had other widths below alpha 1
     modules=_modules,
-    own_options={"variant": "b1", "padding": "symmetric", "norm_epsilon": 1e-5},
     widths=mnasnet_widths,
     preprocessing=STANDARD,
     published=(

@@ -10,21 +10,18 @@ from flaxmobile.models.mobilenet_v3 import MobileNetV3, MobileNetV3Large, Mobile
 
 def _modules(model: MobileNetV3) -> Names:
     yield from sequential("stem", "features.0")
-    scaled = model.scaled
-    channels = scaled.stem
-    for index, block in enumerate(scaled.blocks, start=1):
-        ours, theirs = block.name, f"features.{index}.block"
-        layers = ["depthwise", *["squeeze"] * block.row.stage.squeeze, "project"]
-        if block.row.expanded_channels != channels:
-            layers.insert(0, "expand")
-        channels = block.row.channels
-        for place, layer in enumerate(layers):
+    blocks = model.scaled.blocks
+    for index, (ours, row, *_) in enumerate(blocks, start=1):
+        theirs = f"features.{index}.block"
+        layers = ("expand", "depthwise")[not row.expands :]
+        squeeze = ("squeeze",) * model.squeezes(row)
+        for place, layer in enumerate((*layers, *squeeze, "project")):
             if layer == "squeeze":
                 yield f"{ours}/squeeze/reduce", f"{theirs}.{place}.fc1"
                 yield f"{ours}/squeeze/expand", f"{theirs}.{place}.fc2"
             else:
                 yield from sequential(f"{ours}/{layer}", f"{theirs}.{place}")
-    yield from sequential("last", f"features.{len(scaled.blocks) + 1}")
+    yield from sequential("last", f"features.{len(blocks) + 1}")
     yield "hidden", "classifier.0"
     yield "classifier", "classifier.3"
 
@@ -46,16 +43,12 @@ def _ranges(model: MobileNetV3) -> Names:
         elif ours.endswith("squeeze/expand"):
             yield f"{unit}/linear_gate_range", theirs
             yield f"{unit}/range", theirs.replace("fc2", "skip_mul")
-    channels = model.scaled.stem
-    for index, block in enumerate(model.scaled.blocks, start=1):
-        name, row = block.name, block.row
-        if row.stage.squeeze:  # the mean has the numbers of what it is of
-            place = int(row.expanded_channels != channels)
-            last = 2 if row.stage.swish else 0
+    for index, (name, row, stride, _) in enumerate(model.scaled.blocks, start=1):
+        if model.squeezes(row):  # the mean has the numbers of what it is of
+            place, last = int(row.expands), 2 if row.stage.swish else 0
             yield f"{name}/squeeze/mean_range", f"features.{index}.block.{place}.{last}"
-        if block.stride == 1 and row.channels == channels:
+        if stride == 1 and row.channels == row.input_channels:
             yield f"{name}/sum_range", f"features.{index}.skip_add"
-        channels = row.channels
     yield "pooled_range", f"features.{len(model.scaled.blocks) + 1}.2"
     yield "linear_hidden_range", "classifier.0"
     yield "hidden_range", "classifier.1"
@@ -86,17 +79,7 @@ def _rule(network: type[MobileNetV3], *files: Published) -> Rule:
         layout=TORCH,
         modules=_modules,
         other_names=(ssdlite_modules,),
-        own_options={
-            "padding": "symmetric",
-            "norm_epsilon": 1e-3,
-            "norm_momentum": 0.99,
-            "last_channel": "torchvision",
-            "minimalistic": False,
-            "hidden_layer": True,
-            "squeeze_first": False,
-            "dilated": False,
-            "reduced_expansion": False,
-        },
+        own_options={"norm_momentum": 0.99},
         variants=({"reduced_tail": False}, {"reduced_tail": True}),
         widths=mobilenet_v3_widths,
         ranges=Ranges(_ranges, constants=_GATE),

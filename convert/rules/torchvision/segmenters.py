@@ -11,10 +11,9 @@ from convert.voc import voc_names
 from flaxmobile.segmentation import Segmenter
 
 _BACKBONE: Options = {
-    **LARGE.own_options,
+    **LARGE.options,
     "backbone": "mobilenet_v3_large",
     "alpha": 1.0,
-    "reduced_tail": False,
     "output_stride": 16,
     "dilated": True,
 }
@@ -25,7 +24,6 @@ def segmenter_rule(
     head: Callable[[Segmenter], Names],
     file: Published,
     variants: tuple[Options, ...] = ({},),
-    **options: object,
 ) -> Rule:
     """Make the rule of a head over the dilated backbone.
 
@@ -34,19 +32,12 @@ def segmenter_rule(
       head: model -> the names of the head's modules.
       file: that torchvision publishes.
       variants: see `Rule`.
-      **options: of the head.
     """
     return Rule(
         network=network,
         layout=TORCH,
         modules=_with_backbone(head),
-        own_options={
-            **_BACKBONE,
-            "head_variant": "torchvision",
-            "head_norm_epsilon": 1e-5,
-            "head_norm_momentum": 0.9,
-            **options,
-        },
+        own_options=_BACKBONE,
         variants=variants,
         preprocessing=SEGMENTATION,
         published=(file,),

@@ -43,7 +43,6 @@ RULE = Rule(
     network=ShuffleNetV2,
     layout=TORCH,
     modules=_modules,
-    own_options={"padding": "symmetric", "norm_epsilon": 1e-5},
     variants=tuple({"alpha": alpha} for alpha in (1.0, 0.5, 1.5, 2.0)),
     widths=shufflenet_v2_widths,
     preprocessing=STANDARD,

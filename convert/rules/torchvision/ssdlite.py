@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from convert.coco import class_names
+from convert.class_names import coco_names
 from convert.layouts import TORCH
 from convert.rule import Rule
 from convert.rules.torchvision import mobilenet_v3
@@ -44,18 +44,15 @@ RULE = Rule(
     layout=TORCH,
     modules=_modules,
     own_options={
-        **mobilenet_v3.LARGE.own_options,
+        **mobilenet_v3.LARGE.options,
         "backbone": "mobilenet_v3_large",
-        "head_variant": "torchvision",
         "norm_momentum": 0.97,
-        "head_norm_momentum": 0.97,
-        "head_norm_epsilon": 1e-3,
     },
     variants=({"reduced_tail": True, "alpha": 1.0}, {"reduced_tail": False, "alpha": 1.0}),
     widths=_widths,
     classifier=("logits/map1_project", BOXES_PER_CELL),
     preprocessing=PREPROCESSING,
-    class_names=class_names,
+    class_names=coco_names,
     published=(
         published(
             "ssdlite320_mobilenet_v3_large.COCO_V1",
