@@ -25,9 +25,11 @@ _trace_state = find("jax.extend.core", "get_opaque_trace_state")
 _max_dim = find("jax.core", "max_dim")
 _as_function = find("jax.extend.core", "jaxpr_as_fun")
 
-if _trace_state is not None:
+try:
     with ThreadPoolExecutor(1) as thread:  # the importing thread may be tracing
         _UNTRACED = thread.submit(_trace_state, convention="flax").result()
+except TypeError:  # missing, or called in another way
+    _trace_state = None
 
 
 def is_traced(*arguments: Any) -> bool:

@@ -38,6 +38,14 @@ def test_interfaces_of_this_release_are_found():
     assert compat._as_function is not None
 
 
+def test_a_changed_interface_breaks_no_import(monkeypatch):
+    monkeypatch.setattr("jax.extend.core.get_opaque_trace_state", lambda: None)
+    module, seen = fresh(), []
+    jax.jit(lambda x: seen.append(module.is_traced(x)) or x)(1)
+    assert seen == [True]
+    assert not module.is_traced(1)
+
+
 def test_transformations_are_seen(module):
     seen = []
 
