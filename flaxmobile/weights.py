@@ -53,6 +53,12 @@ class Metadata:
         if self.output is not None and self.output not in OUTPUTS:
             raise unknown("output", self.output, OUTPUTS)
 
+    def check_names(self, num_classes: int) -> None:
+        """Raise InputError unless there is a name for each class, or none at all."""
+        count = num_classes if self.class_names is None else len(self.class_names)
+        if count != num_classes:
+            raise InputError(f"{count} class names were given for {num_classes} classes")
+
 
 @dataclasses.dataclass(frozen=True)
 class WeightsDirectory:
@@ -129,9 +135,7 @@ def save_weights(
     if directory.exists() and not overwrite:
         raise InputError(f"{directory} exists already; remove it or choose another directory")
     model = build(model_name, **options)
-    names = metadata.class_names
-    if names is not None and len(names) != model.num_classes:
-        raise InputError(f"{len(names)} class names were given for {model.num_classes} classes")
+    metadata.check_names(model.num_classes)
     variables = widen(variables)
     check_variables(abstract_variables(model), variables, "the given tree")
     description = {
@@ -140,7 +144,7 @@ def save_weights(
         "model": resolve_name(model_name),
         "options": {**options, "dtype": as_dtype(options.get("dtype", "float32")).name},
         "num_classes": model.num_classes,
-        "class_names": names,
+        "class_names": metadata.class_names,
         "output": metadata.output or default_output(model.num_classes),
         "preprocessing": metadata.preprocessing.to_json(),
         "source": metadata.source,

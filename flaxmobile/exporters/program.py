@@ -176,11 +176,9 @@ def resized(metadata: Metadata, image_size: int | None) -> Metadata:
 
 def _with_names_of(model: Model, metadata: Metadata) -> Metadata:
     """Keep the names of classes where they name an output."""
-    names = metadata.class_names
     if not model.gives_logits:
         return dataclasses.replace(metadata, class_names=None)
-    if names is not None and len(names) != model.num_classes:
-        raise InputError(f"{len(names)} class names were given for {model.num_classes} classes")
+    metadata.check_names(model.num_classes)
     return metadata
 
 
