@@ -51,7 +51,7 @@ _BATCH = 32
 
 
 class Loaded(NamedTuple):
-    """What a weights directory holds."""
+    """Contents of a weights directory."""
 
     model: Any
     variables: Tree

@@ -24,7 +24,7 @@ _FOR_MEANS = 64
 _MOST = 127
 """Largest integer of a kernel."""
 _LARGEST_FACTOR = 1000.0
-"""Of a channel, so that one that is almost dead stays a small one."""
+"""Largest factor of a channel, so that one that is almost dead stays a small one."""
 _TINY = float(np.finfo(np.float32).tiny)
 
 
