@@ -1,11 +1,14 @@
-"""Interfaces of JAX and Orbax that are not public, each with a substitute.
+"""Interfaces of JAX and Orbax that are not public, with substitutes.
 
-A release that moves one of them breaks no import. The docstrings say what the substitutes cost.
+A release that moves one of them breaks no import. The docstrings say what the substitutes cost;
+jaxprs, which the exporters read, have none.
 """
 
 import importlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import Any
 
 import jax
@@ -23,11 +26,12 @@ def find(module: str, name: str) -> Any:
 
 _trace_state = find("jax.extend.core", "get_opaque_trace_state")
 _max_dim = find("jax.core", "max_dim")
-_as_function = find("jax.extend.core", "jaxpr_as_fun")
 
-if _trace_state is not None:
+try:
     with ThreadPoolExecutor(1) as thread:  # the importing thread may be tracing
         _UNTRACED = thread.submit(_trace_state, convention="flax").result()
+except TypeError:  # missing, or called in another way
+    _trace_state = None
 
 
 def is_traced(*arguments: Any) -> bool:
@@ -75,15 +79,6 @@ def is_in_cluster() -> bool:
     return any(not kind.opt_in_only_method and kind.is_env_present() for kind in kinds)
 
 
-def composite_attributes(equation: Any) -> dict[str, Any]:
-    """Return the attributes of a composite operation in a jaxpr, by name.
-
-    JAX keeps them flattened, with arrays in a hashable cover.
-    """
-    attributes = equation.params["attributes"]
-    return {name: getattr(leaf, "val", leaf) for name, (leaf,), _ in attributes}
-
-
 def count_cost(lowered: Any, compiled: Any, parts: int) -> dict[str, float] | None:
     """Count the operations and memory traffic of a device, where its compiler does not: a GPU's.
 
@@ -100,29 +95,73 @@ def count_cost(lowered: Any, compiled: Any, parts: int) -> dict[str, float] | No
     return {"flops": whole["flops"] / parts, "bytes accessed": part["bytes accessed"]}
 
 
-def run_jaxpr(jaxpr: Any, inputs: Sequence[Any]) -> list[Any]:
-    """Compute the outputs of a closed jaxpr as one compiled program.
+class Operation:
+    """An operation of a jaxpr.
 
-    The substitute computes one operation after the other, each a program.
+    Attributes:
+      name: of its primitive, such as "add".
+      params: its static arguments, by name.
+      inputs, outputs: shapes and types.
+      inner: the jaxpr of a function that it calls once, or of a composite; None for others.
     """
-    if _as_function is not None:
-        return list(jax.jit(_as_function(jaxpr))(*inputs))
-    variables = (*jaxpr.jaxpr.constvars, *jaxpr.jaxpr.invars)
-    values = dict(zip(variables, (*jaxpr.consts, *inputs), strict=True))
 
-    def read(atom: Any) -> Any:
-        return atom.val if hasattr(atom, "val") else values[atom]
+    def __init__(self, equation: Any) -> None:
+        self._primitive = equation.primitive
+        self.name: str = equation.primitive.name
+        self.params: Mapping[str, Any] = equation.params
+        self.inputs = [atom.aval for atom in equation.invars]
+        self.outputs = [atom.aval for atom in equation.outvars]
+        calls = self.name != "scan"  # which repeats its jaxpr
+        self.inner = self.params.get("jaxpr", self.params.get("call_jaxpr")) if calls else None
 
-    for equation in jaxpr.jaxpr.eqns:
-        inner = equation.params.get("jaxpr")
-        arguments = list(map(read, equation.invars))
-        if inner is not None:
-            results = run_jaxpr(inner, arguments)
-        else:
-            result = equation.primitive.bind(*arguments, **equation.params)
-            results = result if equation.primitive.multiple_results else [result]
+    def run(self, arrays: Sequence[Any]) -> list[Any]:
+        """Compute the outputs, one operation of the inner jaxpr after the other."""
+        if self.inner is not None:
+            return walk_jaxpr(self.inner, arrays, Operation.run)
+        result = self._primitive.bind(*arrays, **self.params)
+        return list(result) if self._primitive.multiple_results else [result]
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """Attributes of a composite, by name.
+
+        JAX keeps them flattened, with arrays in a hashable cover.
+        """
+        attributes = self.params["attributes"]
+        return {name: getattr(leaf, "val", leaf) for name, (leaf,), _ in attributes}
+
+
+def walk_jaxpr(
+    jaxpr: Any,
+    inputs: Sequence[Any],
+    visit: Callable[[Operation, list[Any]], Sequence[Any]],
+    read: Callable[[Any, int], Any] = lambda value, uses: value,
+) -> list[Any]:
+    """Follow values of any kind through the operations of a jaxpr.
+
+    Args:
+      jaxpr: closed; its constants are NumPy arrays to `read`.
+      inputs: its values.
+      visit: operation, values of its inputs -> values of its outputs.
+      read: value, number of its uses -> the value as it is visited or returned.
+
+    Returns:
+      The values of its outputs.
+    """
+    jaxpr, constants = jaxpr.jaxpr, map(np.asarray, jaxpr.consts)
+    values = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*constants, *inputs), strict=True))
+    atoms = (*(each.invars for each in jaxpr.eqns), jaxpr.outvars)
+    uses = Counter(atom for atom in chain.from_iterable(atoms) if not hasattr(atom, "val"))
+
+    def look_up(atom: Any) -> Any:
+        if hasattr(atom, "val"):
+            return read(np.asarray(atom.val, atom.aval.dtype), 1)
+        return read(values[atom], uses[atom])
+
+    for equation in jaxpr.eqns:
+        results = visit(Operation(equation), list(map(look_up, equation.invars)))
         values.update(zip(equation.outvars, results, strict=True))
-    return list(map(read, jaxpr.jaxpr.outvars))
+    return list(map(look_up, jaxpr.outvars))
 
 
 def make_checkpoint_handler(part: int) -> Any:

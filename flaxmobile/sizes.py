@@ -29,9 +29,9 @@ def as_height_and_width(size: Any, name: str = "image_size") -> tuple[int, int]:
     return height, width
 
 
-def as_image_size(size: Any, name: str = "image_size") -> ImageSize:
+def as_image_size(size: Any) -> ImageSize:
     """Return a size in plain numbers: one for a square, otherwise (height, width)."""
-    height, width = as_height_and_width(size, name)
+    height, width = as_height_and_width(size)
     return height if height == width else (height, width)
 
 

@@ -2,14 +2,11 @@
 
 import dataclasses
 import hashlib
-import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 
 from flaxmobile.buckets import fetch_directory, is_url
@@ -17,6 +14,7 @@ from flaxmobile.compat import make_checkpoint_handler
 from flaxmobile.errors import InputError, first_line, unknown
 from flaxmobile.files import written_at_once
 from flaxmobile.layers import Model
+from flaxmobile.model_json import DESCRIPTION, FORMAT, read_description, to_json
 from flaxmobile.outputs import OUTPUTS, default_output
 from flaxmobile.preprocessing import Preprocessing
 from flaxmobile.registry import as_dtype
@@ -25,9 +23,7 @@ from flaxmobile.trees import Tree
 from flaxmobile.variables import abstract_variables, check_variables, widen
 from flaxmobile.versions import __version__
 
-_DESCRIPTION = "model.json"
 _VARIABLES = "variables"
-_FORMAT = 1
 _PART = 2**24
 """Bytes written at once; a larger array is written whole."""
 
@@ -52,6 +48,12 @@ class Metadata:
     def __post_init__(self) -> None:
         if self.output is not None and self.output not in OUTPUTS:
             raise unknown("output", self.output, OUTPUTS)
+
+    def check_names(self, num_classes: int) -> None:
+        """Raise InputError unless there is a name for each class, or none at all."""
+        count = num_classes if self.class_names is None else len(self.class_names)
+        if count != num_classes:
+            raise InputError(f"{count} class names were given for {num_classes} classes")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,15 +93,13 @@ class WeightsDirectory:
     def _check_files(self) -> None:
         for name in _files(self.path / _VARIABLES):
             if f"{_VARIABLES}/{name}" not in self.sha256:
-                raise InputError(
-                    f"{_VARIABLES}/{name} has no SHA-256 in {self.path / _DESCRIPTION}"
-                )
+                raise InputError(f"{_VARIABLES}/{name} has no SHA-256 in {self.path / DESCRIPTION}")
         for name, digest in self.sha256.items():
             path = self.path / name
             if not path.is_file():
                 raise InputError(f"{path} is missing: the weights directory is incomplete")
             if _sha256(path) != digest:
-                raise InputError(f"{path} is damaged: its SHA-256 is not the one in {_DESCRIPTION}")
+                raise InputError(f"{path} is damaged: its SHA-256 is not the one in {DESCRIPTION}")
 
 
 def save_weights(
@@ -129,23 +129,21 @@ def save_weights(
     if directory.exists() and not overwrite:
         raise InputError(f"{directory} exists already; remove it or choose another directory")
     model = build(model_name, **options)
-    names = metadata.class_names
-    if names is not None and len(names) != model.num_classes:
-        raise InputError(f"{len(names)} class names were given for {model.num_classes} classes")
+    metadata.check_names(model.num_classes)
     variables = widen(variables)
     check_variables(abstract_variables(model), variables, "the given tree")
     description = {
-        "format": _FORMAT,
+        "format": FORMAT,
         "library": f"flaxmobile {__version__}",
         "model": resolve_name(model_name),
         "options": {**options, "dtype": as_dtype(options.get("dtype", "float32")).name},
         "num_classes": model.num_classes,
-        "class_names": names,
+        "class_names": metadata.class_names,
         "output": metadata.output or default_output(model.num_classes),
         "preprocessing": metadata.preprocessing.to_json(),
         "source": metadata.source,
     }
-    _to_json(description)  # refuses before anything is written
+    to_json(description)  # refuses before anything is written
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
         with written_at_once(directory) as draft:
@@ -153,26 +151,12 @@ def save_weights(
             with ocp.Checkpointer(handler, multiprocessing_options=alone()) as checkpointer:
                 checkpointer.save(draft.absolute() / _VARIABLES, variables)
             description["sha256"] = {name: _sha256(draft / name) for name in _files(draft)}
-            (draft / _DESCRIPTION).write_text(_to_json(description))
+            (draft / DESCRIPTION).write_text(to_json(description))
     except (OSError, ValueError) as error:
         # Orbax's store reports a full disk as a ValueError with the system's error code.
         if isinstance(error, ValueError) and "os_error_code" not in str(error):
             raise
         raise InputError(f"{directory} cannot be written: {first_line(error)}") from error
-
-
-def _to_json(description: Tree) -> str:
-    def convert(value: Any) -> Any:
-        if isinstance(value, Mapping):  # Flax freezes the dictionaries of a module
-            return dict(value)
-        if isinstance(value, np.generic):
-            return value.item()
-        raise InputError(
-            f"{_DESCRIPTION} cannot hold {value!r} in options or source; accepted: numbers, text, "
-            "lists and dictionaries"
-        )
-
-    return json.dumps(description, indent=2, default=convert) + "\n"
 
 
 def open_weights(directory: str | os.PathLike[str]) -> WeightsDirectory:
@@ -186,7 +170,7 @@ def open_weights(directory: str | os.PathLike[str]) -> WeightsDirectory:
         drop_strangers(path)
     else:
         path = Path(directory)
-    description = _read_description(path)
+    description = read_description(path)
     try:
         model = build(description["model"], **description["options"])
         names = description["class_names"]
@@ -197,7 +181,7 @@ def open_weights(directory: str | os.PathLike[str]) -> WeightsDirectory:
             description.get("output") or default_output(model.num_classes),
         )
     except InputError as error:
-        raise InputError(f"{path / _DESCRIPTION}: {error}") from None
+        raise InputError(f"{path / DESCRIPTION}: {error}") from None
     return WeightsDirectory(
         path=path,
         model_name=description["model"],
@@ -230,38 +214,11 @@ def load_metadata(directory: str | os.PathLike[str]) -> Metadata:
     return open_weights(directory).metadata
 
 
-def _read_description(directory: Path) -> Tree:
-    path = directory / _DESCRIPTION
-    if not path.is_file():
-        best = directory / "best"
-        of_run = f"; that run's best weights are {best}" if (best / _DESCRIPTION).is_file() else ""
-        raise InputError(
-            f"{directory} is not a weights directory: it has no {_DESCRIPTION}{of_run}"
-        )
-    try:
-        description = json.loads(path.read_text())
-    except ValueError as error:
-        raise InputError(f"{path} is damaged: {error}") from None
-    kinds = {"model": str, "options": dict, "preprocessing": dict, "source": dict, "sha256": dict}
-    for key, kind in kinds.items():
-        if not isinstance(description, dict) or not isinstance(description.get(key), kind):
-            raise InputError(f"{path} is damaged: it has no {key!r}")
-    if description.get("format") != _FORMAT:
-        raise InputError(
-            f"{path} has format {description.get('format')}; this version reads format {_FORMAT}"
-        )
-    names, count = description.setdefault("class_names", None), description.get("num_classes")
-    named = isinstance(names, list) and all(isinstance(name, str) for name in names)
-    if names is not None and not (named and len(names) == count):
-        raise InputError(f"{path} is damaged: class_names must be null or {count} names")
-    return description
-
-
 def drop_strangers(directory: Path) -> None:
     """Remove files that model.json does not list, from a copy made while its source was written."""
-    path = directory / _DESCRIPTION
+    path = directory / DESCRIPTION
     if path.is_file():
-        listed = {_DESCRIPTION, *_read_description(directory)["sha256"]}
+        listed = {DESCRIPTION, *read_description(directory)["sha256"]}
         for name in {*_files(directory)} - listed:
             (directory / name).unlink()
 

@@ -11,6 +11,7 @@ from jax import export
 from jax.sharding import PartitionSpec
 
 from flaxmobile import compat
+from flaxmobile.compat import Operation, walk_jaxpr
 
 
 def fresh():
@@ -27,7 +28,6 @@ def module(request, monkeypatch):
     if request.param == "substitute":
         monkeypatch.delattr("jax.extend.core.get_opaque_trace_state")
         monkeypatch.delattr("jax.core.max_dim")
-        monkeypatch.delattr("jax.extend.core.jaxpr_as_fun")
         monkeypatch.delattr("orbax.checkpoint.type_handlers.NumpyHandler")
     return fresh()
 
@@ -35,7 +35,14 @@ def module(request, monkeypatch):
 def test_interfaces_of_this_release_are_found():
     assert compat._trace_state is not None
     assert compat._max_dim is not None
-    assert compat._as_function is not None
+
+
+def test_a_changed_interface_breaks_no_import(monkeypatch):
+    monkeypatch.setattr("jax.extend.core.get_opaque_trace_state", lambda: None)
+    module, seen = fresh(), []
+    jax.jit(lambda x: seen.append(module.is_traced(x)) or x)(1)
+    assert seen == [True]
+    assert not module.is_traced(1)
 
 
 def test_transformations_are_seen(module):
@@ -67,14 +74,34 @@ def test_the_larger_of_two_dimensions_may_be_symbolic(module):
     assert [float(exported.call(jnp.ones(n))) for n in (1, 3)] == [1.0, 1.5]
 
 
-def test_a_jaxpr_is_computed(module):
+def test_a_jaxpr_is_computed():
     def function(x, y):
         low, high = jnp.split(jax.jit(jnp.clip)(x + np.arange(4), 1, 4), 2)
-        return high * y, low, y
+        total, _ = jax.lax.scan(lambda carry, each: (carry + each, None), y, high)
+        return high * y, jax.nn.relu6(-low), total, y
 
     inputs = [np.ones(4), np.float32(3)]
-    found = module.run_jaxpr(jax.make_jaxpr(function)(*inputs), inputs)
-    assert [np.asarray(each).tolist() for each in found] == [[9, 12], [1, 2], 3]
+    found = walk_jaxpr(jax.make_jaxpr(function)(*inputs), inputs, Operation.run)
+    assert [np.asarray(each).tolist() for each in found] == [[9, 12], [0, 0], 10, 3]
+
+
+def test_values_are_read_with_the_number_of_their_uses():
+    jaxpr = jax.make_jaxpr(lambda x, y: jax.jit(lambda x: x * x)(x) + y + y)(1, 2)
+    read = []
+
+    def visit(operation, values):
+        inner = operation.inner
+        return walk_jaxpr(inner, values, visit, look_up) if inner else [operation.name]
+
+    def look_up(value, uses):
+        read.append((value, uses))
+        return value
+
+    assert walk_jaxpr(jaxpr, ["x", "y"], visit, look_up) == ["add"]
+    assert read == [
+        ("x", 1), ("x", 2), ("x", 2), ("mul", 1), ("mul", 1), ("y", 2), ("add", 1), ("y", 2),
+        ("add", 1),
+    ]  # fmt: skip
 
 
 def test_axes_over_which_an_array_varies_are_known_or_none(monkeypatch):

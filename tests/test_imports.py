@@ -26,7 +26,7 @@ FLOORS = (
         "imagenet",
         "outputs",
     ),
-    ("gpu", "tpu", "sizes", "ops", "dilations", "buckets"),
+    ("gpu", "tpu", "sizes", "ops", "dilations", "buckets", "model_json"),
     ("command", "images", "layers", "preprocessing"),
     ("models", "heatmaps", "nnx"),
     ("specs", "detection", "segmentation"),

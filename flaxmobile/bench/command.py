@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 import tyro
 
-from flaxmobile.bench.measure import Job, Result, measure, measure_compilation
+from flaxmobile.bench.job import Job
+from flaxmobile.bench.measure import Result, measure, measure_compilation
 from flaxmobile.bench.picture import Point, plot
 from flaxmobile.bench.report import (
     compilation_table,

@@ -1,72 +1,17 @@
 """Candidates in turn, each in its own process: A B C A B C …"""
 
 import itertools
-import json
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from flaxmobile.bench.job import Job, expected_path
+from flaxmobile.bench.process import Process
 from flaxmobile.errors import InputError
-
-ALLOCATOR = {
-    "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_TRIM_THRESHOLD_": "100000000000",
-    "MALLOC_TOP_PAD_": "500000000",
-    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
-}
-"""glibc keeps freed memory, in large pages: page faults would cost more than the arithmetic.
-
-Every candidate gets it. MobileNetV2's training step at batch 32 took 52 ms per image without the
-last line, 430,000 faults each time, and 37 with it; torch's 29 and 24. Each thread keeps its own
-heap: with one for all (arena_max) XLA, whose threads allocate in every operation, is 1.2 times
-slower, and PyTorch and ONNX Runtime are as fast as before.
-"""
-
-
-_GPU = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-"""Otherwise JAX takes three quarters of a GPU's memory at its start."""
-
-_SECONDS_TO_END = 10
-
-PIPELINE_BATCHES = 24
-"""Batches of a call of an input pipeline: many more than any pipeline prefetches."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """A task for a candidate.
-
-    Attributes:
-      candidate: a name of `flaxmobile.bench.candidates.CANDIDATES`.
-      task: "inference", "train", "pipeline" or "compile" (of the training step).
-      model: registered name of the network, or of a head.
-      options: of `flaxmobile.tasks.build`.
-      batch_size: images per call.
-      image_size: side of the images in pixels.
-      threads: how many it may use.
-    """
-
-    candidate: str
-    task: str
-    model: str
-    options: dict[str, Any]
-    batch_size: int
-    image_size: int
-    threads: int
-
-    @property
-    def images(self) -> int:
-        """Number of images of a call."""
-        return self.batch_size * (PIPELINE_BATCHES if self.task == "pipeline" else 1)
 
 
 class Result(NamedTuple):
@@ -100,75 +45,6 @@ class Result(NamedTuple):
         return float((high - low) / 2 / self.median)
 
 
-def expected_path(outputs: Path) -> Path:
-    """Path at which a candidate saves the outputs expected of it, beside its own."""
-    return outputs.with_suffix(".expected.npy")
-
-
-class _Process:
-    """A candidate in its own process, which answers each line with a line."""
-
-    def __init__(self, job: Job, directory: Path, **settings: str) -> None:
-        self.outputs = directory / f"{job.candidate}.npy"
-        words = [
-            sys.executable,
-            "-m",
-            "flaxmobile.bench.worker",
-            json.dumps(asdict(job)),
-            str(self.outputs),
-        ]
-        self._process = subprocess.Popen(
-            words,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,  # Ctrl-C is for this process, which then ends that one
-            env={
-                **os.environ,
-                **ALLOCATOR,
-                **_GPU,
-                "OMP_NUM_THREADS": str(job.threads),
-                "TMPDIR": str(directory),  # removed with all that is in it
-                **settings,
-            },
-        )
-
-    def answer(self, request: str = "") -> dict[str, Any]:
-        """Send a request and wait for the answer; without one, wait for the start."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        if request:
-            self._process.stdin.write(request + "\n")
-            self._process.stdin.flush()
-        line = self._process.stdout.readline()
-        if not line:
-            raise InputError(self._why_it_ended(self._process.wait()))
-        return json.loads(line)
-
-    def _why_it_ended(self, status: int) -> str:
-        process = f"the process of {self.outputs.stem}"
-        if status != -signal.SIGKILL:
-            return f"{process} ended with status {status}"
-        return (
-            f"{process} was killed, as the system does when memory runs out; take a smaller "
-            "--batch-size, or fewer peers with --against"
-        )
-
-    def stop(self, seconds: float) -> None:
-        """Let the process end by itself for some seconds, then kill it."""
-        try:
-            self._process.communicate(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.communicate()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self.stop(seconds=0 if kind is KeyboardInterrupt else _SECONDS_TO_END)
-
-
 def measure(jobs: Sequence[Job], rounds: int) -> dict[str, Result]:
     """Run candidates side by side.
 
@@ -181,12 +57,12 @@ def measure(jobs: Sequence[Job], rounds: int) -> dict[str, Result]:
     Raises:
       InputError: two candidates do not compute the same.
     """
-    processes: dict[str, _Process] = {}
+    processes: dict[str, Process] = {}
     started: dict[str, Any] = {}
     times: dict[str, list[float]] = {}
     with TemporaryDirectory() as directory, ExitStack() as running:
         for job in jobs:
-            process = running.enter_context(_Process(job, Path(directory)))
+            process = running.enter_context(Process(job, Path(directory)))
             processes[job.candidate] = process
             answer = started[job.candidate] = process.answer()
             if "reason" not in answer:
@@ -236,7 +112,7 @@ def measure_compilation(jobs: Sequence[Job], rounds: int) -> dict[str, Compilati
         result = results[job.candidate]
         with TemporaryDirectory() as directory:
             for seconds in (result.first, result.second):
-                process = _Process(
+                process = Process(
                     job,
                     Path(directory),
                     JAX_COMPILATION_CACHE_DIR=directory,

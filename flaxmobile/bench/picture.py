@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from flaxmobile.files import written_at_once
 
 _MARKERS = "os^Dv*"
-"""Of the batch sizes, in their order."""
+"""Markers of the batch sizes, in their order."""
 _GAP = 0.035
 """Least distance of two names, as a share of the picture's width."""
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from flaxmobile.bench.measure import Compilation, Job, Result
+from flaxmobile.bench.job import Job
+from flaxmobile.bench.measure import Compilation, Result
 from flaxmobile.table import RULE, format_table
 from flaxmobile.versions import installed_versions
 

@@ -26,7 +26,6 @@ TOPOLOGY = "v5e:2x2"
 NETWORKS = ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large", "shufflenet_v2")
 IMAGES_PER_CHIP = 128
 SIZE = 224
-AXIS = str(PmapParallel.axis_name)
 
 Figures = dict[str, float]
 

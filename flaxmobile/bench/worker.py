@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from flaxmobile.bench.candidates import Candidate, Missing, build
-from flaxmobile.bench.measure import Job, expected_path
+from flaxmobile.bench.job import Job, expected_path
 
 _MIN_SECONDS = 0.2
 """Shorter calls are measured several at a time, after as many unmeasured ones: the caches and the

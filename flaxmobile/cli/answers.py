@@ -15,7 +15,7 @@ Answer = Mapping[str, Any]
 """A class or an object: index, class, a number, and for an object its box and keypoints."""
 
 Answered = tuple[dict[str, Any], Sequence[Answer]]
-"""What an image is called, and its answers."""
+"""Name of an image, see `label`, and its answers."""
 
 STDOUT = Path("-")
 

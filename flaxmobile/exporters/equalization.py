@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from flaxmobile.compat import Operation
 from flaxmobile.exporters.flow import Layer, Outputs, Value, walk
 from flaxmobile.trees import Tree
 
@@ -23,7 +24,7 @@ _FOR_MEANS = 64
 _MOST = 127
 """Largest integer of a kernel."""
 _LARGEST_FACTOR = 1000.0
-"""Of a channel, so that one that is almost dead stays a small one."""
+"""Largest factor of a channel, so that one that is almost dead stays a small one."""
 _TINY = float(np.finfo(np.float32).tiny)
 
 
@@ -93,7 +94,7 @@ def _look(
     function: Outputs,
     variables: Tree,
     images: np.ndarray,
-    measure: Callable[[Any, Value, Array], Any],
+    measure: Callable[[Operation, Value, Any], Any],
     join: Callable[..., np.ndarray],
 ) -> list[tuple[Layer, Any]]:
     """Show a network images, some at a time, and measure each layer: operation, input, kernel."""
@@ -103,9 +104,9 @@ def _look(
     def look(variables: Tree, images: Array) -> list[Any]:
         seen: list[Any] = []
 
-        def visit(equation: Any, layer: Layer, x: Value, kernel: Value) -> None:
+        def visit(operation: Operation, layer: Layer, x: Value, kernel: Value) -> None:
             layers.append(layer)
-            seen.append(measure(equation, x, kernel.array))
+            seen.append(measure(operation, x, kernel.array))
 
         walk(function, variables, images, visit)
         return seen
@@ -117,17 +118,17 @@ def _look(
     return list(zip(layers, joined, strict=True))
 
 
-def _measure_ranges(equation: Any, x: Value, kernel: Array) -> _Ranges:
+def _measure_ranges(operation: Operation, x: Value, kernel: Array) -> _Ranges:
     reads = jnp.abs(x.array).max(range(x.array.ndim - 1))
     return _Ranges(reads, reads if x.peak is None else x.peak)
 
 
-def _measure_error(equation: Any, x: Value, kernel: Array) -> Array:
+def _measure_error(operation: Operation, x: Value, kernel: Array) -> Array:
     """Return the mean of what the rounding of a kernel [..., out] adds to each output channel."""
     steps = jnp.abs(kernel).max(range(kernel.ndim - 1), keepdims=True) / _MOST
     steps = jnp.where(steps > 0, steps, 1)
     rounding = jnp.round(kernel / steps) * steps - kernel
-    error = equation.primitive.bind(x.array, rounding, **equation.params)
+    (error,) = operation.run([x.array, rounding])
     return error.mean(range(error.ndim - 1))
 
 

@@ -1,14 +1,15 @@
 """Which layer reads which: a walk over a network's operations that also runs them."""
 
 import dataclasses
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
+from flaxmobile.compat import Operation, walk_jaxpr
 from flaxmobile.trees import Tree
 
 Outputs = Callable[[Tree, Array], Any]
@@ -50,7 +51,7 @@ class Value:
       peak: largest output of each channel of the layer behind the activation; None before it.
     """
 
-    array: Array
+    array: Array | np.ndarray
     number: float | None = None
     leaf: int | None = None
     layer: Layer | None = None
@@ -59,7 +60,7 @@ class Value:
     peak: Array | None = None
 
 
-Visit = Callable[[Any, Layer, Value, Value], None]
+Visit = Callable[[Operation, Layer, Value, Value], None]
 """Operation, layer, its input, its kernel."""
 
 
@@ -77,46 +78,29 @@ def walk(function: Outputs, variables: Tree, images: Array, visit: Visit) -> Non
     def flat(leaves: list[Array], images: Array) -> Any:
         return function(jax.tree.unflatten(structure, leaves), images)
 
-    traced = jax.make_jaxpr(flat)(leaves, images)
     inputs = [Value(array, leaf=number) for number, array in enumerate(leaves)]
-    _run(traced.jaxpr, traced.consts, [*inputs, Value(images)], visit)
+    _walk(jax.make_jaxpr(flat)(leaves, images), [*inputs, Value(images)], visit)
 
 
-def _run(jaxpr: Any, constants: Sequence[Any], inputs: list[Value], visit: Visit) -> list[Value]:
-    uses = Counter(
-        atom
-        for atoms in (*(each.invars for each in jaxpr.eqns), jaxpr.outvars)
-        for atom in atoms
-        if not hasattr(atom, "val")
-    )
-    values = dict(zip(jaxpr.constvars, map(Value, constants), strict=True))
-    values.update(zip(jaxpr.invars, inputs, strict=True))
-
-    def read(atom: Any) -> Value:
-        if hasattr(atom, "val"):
-            number = float(atom.val) if jnp.ndim(atom.val) == 0 else None
-            return Value(jnp.asarray(atom.val, atom.aval.dtype), number)
-        value = values[atom]
-        return value if uses[atom] == 1 else dataclasses.replace(value, layer=None)
-
-    for equation in jaxpr.eqns:
-        results = _run_one(equation, [read(atom) for atom in equation.invars], visit)
-        values.update(zip(equation.outvars, results, strict=True))
-    return [read(atom) for atom in jaxpr.outvars]
+def _walk(jaxpr: Any, inputs: list[Value], visit: Visit) -> list[Value]:
+    return walk_jaxpr(jaxpr, inputs, partial(_run, visit), _read)
 
 
-def _run_one(equation: Any, inputs: list[Value], visit: Visit) -> list[Value]:
-    inner = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
-    if inner is not None and equation.primitive.name != "scan":
-        return _run(inner.jaxpr, inner.consts, inputs, visit)
-    arrays = [value.array for value in inputs]
-    result = equation.primitive.bind(*arrays, **equation.params)
-    if equation.primitive.multiple_results:
-        return [Value(array) for array in result]
-    if equation.primitive.name in _LAYERS:
-        return [_meet(equation, result, inputs, visit)]
-    rule = _RULES.get(equation.primitive.name)
-    return [rule(equation, result, inputs) if rule else Value(result)]
+def _read(value: Value | np.ndarray, uses: int) -> Value:
+    if isinstance(value, np.ndarray):
+        return Value(value, number=None if value.ndim else float(value))
+    return value if uses == 1 else dataclasses.replace(value, layer=None)
+
+
+def _run(visit: Visit, operation: Operation, inputs: list[Value]) -> list[Value]:
+    if operation.inner is not None:
+        return _walk(operation.inner, inputs, visit)
+    results = operation.run([value.array for value in inputs])
+    if operation.name in _LAYERS:
+        return [_meet(operation, results[0], inputs, visit)]
+    if rule := _RULES.get(operation.name):
+        return [rule(operation, results[0], inputs)]
+    return list(map(Value, results))
 
 
 _LAYERS = {
@@ -126,18 +110,18 @@ _LAYERS = {
 """Operation -> its dimension numbers: a kernel is [kh, kw, in, out] or [in, out]."""
 
 
-def _meet(equation: Any, result: Array, inputs: list[Value], visit: Visit) -> Value:
+def _meet(operation: Operation, result: Array, inputs: list[Value], visit: Visit) -> Value:
     x, kernel = inputs
-    numbers = tuple(equation.params["dimension_numbers"])
-    if kernel.leaf is None or numbers != _LAYERS[equation.primitive.name]:
+    numbers = tuple(operation.params["dimension_numbers"])
+    if kernel.leaf is None or numbers != _LAYERS[operation.name]:
         return Value(result)
-    groups = equation.params.get("feature_group_count", 1)
+    groups = operation.params.get("feature_group_count", 1)
     layer = Layer(kernel.leaf, groups, x.layer, x.limit)
-    visit(equation, layer, x, kernel)
+    visit(operation, layer, x, kernel)
     return Value(result, layer=layer, is_product=True)
 
 
-def _add(equation: Any, result: Array, inputs: list[Value]) -> Value:
+def _add(operation: Operation, result: Array, inputs: list[Value]) -> Value:
     """Add a bias to a layer's outputs; after any other sum they are those of no layer alone."""
     for x, other in (inputs, inputs[::-1]):
         if x.layer and x.is_product and other.leaf is not None:
@@ -146,12 +130,12 @@ def _add(equation: Any, result: Array, inputs: list[Value]) -> Value:
     return Value(result)
 
 
-def _cut_below(equation: Any, result: Array, inputs: list[Value]) -> Value:
+def _cut_below(operation: Operation, result: Array, inputs: list[Value]) -> Value:
     x, other = inputs if inputs[0].number is None else inputs[::-1]
     return _cut(result, x) if other.number == 0 else Value(result)
 
 
-def _clamp(equation: Any, result: Array, inputs: list[Value]) -> Value:
+def _clamp(operation: Operation, result: Array, inputs: list[Value]) -> Value:
     least, x, most = inputs
     if least.number != 0 or most.number is None:
         return Value(result)
@@ -165,27 +149,27 @@ def _cut(result: Array, x: Value, limit: float = float("inf")) -> Value:
     return Value(result, layer=x.layer, limit=limit, peak=peak)
 
 
-def _multiply(equation: Any, result: Array, inputs: list[Value]) -> Value:
+def _multiply(operation: Operation, result: Array, inputs: list[Value]) -> Value:
     x, other = inputs if inputs[0].number is None else inputs[::-1]
     return _kept(result, x) if other.number is not None else Value(result)
 
 
-def _divide(equation: Any, result: Array, inputs: list[Value]) -> Value:
+def _divide(operation: Operation, result: Array, inputs: list[Value]) -> Value:
     return _kept(result, inputs[0]) if inputs[1].number is not None else Value(result)
 
 
-def _pad(equation: Any, result: Array, inputs: list[Value]) -> Value:
+def _pad(operation: Operation, result: Array, inputs: list[Value]) -> Value:
     return _kept(result, inputs[0]) if inputs[1].number == 0 else Value(result)
 
 
-def _sum(equation: Any, result: Array, inputs: list[Value]) -> Value:
+def _sum(operation: Operation, result: Array, inputs: list[Value]) -> Value:
     """Add over pixels, which leaves the channels alone."""
     (x,) = inputs
     channels = x.array.ndim - 1
-    return Value(result) if channels in equation.params["axes"] else _kept(result, x)
+    return Value(result) if channels in operation.params["axes"] else _kept(result, x)
 
 
-def _reshape(equation: Any, result: Array, inputs: list[Value]) -> Value:
+def _reshape(operation: Operation, result: Array, inputs: list[Value]) -> Value:
     """Reshape; what keeps its last axis keeps its channels."""
     x = inputs[0]
     if result.shape[-1:] != x.array.shape[-1:]:
@@ -193,12 +177,12 @@ def _reshape(equation: Any, result: Array, inputs: list[Value]) -> Value:
     return dataclasses.replace(x, array=result)
 
 
-def _repeat(equation: Any, result: Array, inputs: list[Value]) -> Value:
+def _repeat(operation: Operation, result: Array, inputs: list[Value]) -> Value:
     """Repeat along new axes or those of length 1; channels stay where they are the last axis."""
-    axes = equation.params["broadcast_dimensions"]
+    axes = operation.params["broadcast_dimensions"]
     if axes and axes[-1] != result.ndim - 1:
         return Value(result, number=inputs[0].number)
-    return _reshape(equation, result, inputs)
+    return _reshape(operation, result, inputs)
 
 
 def _kept(result: Array, x: Value) -> Value:
@@ -208,7 +192,7 @@ def _kept(result: Array, x: Value) -> Value:
     return Value(result, layer=x.layer, limit=x.limit, peak=x.peak)
 
 
-_RULES: dict[str, Callable[[Any, Array, list[Value]], Value]] = {
+_RULES: dict[str, Callable[[Operation, Array, list[Value]], Value]] = {
     "add": _add,
     "broadcast_in_dim": _repeat,
     "clamp": _clamp,

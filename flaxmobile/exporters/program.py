@@ -14,13 +14,17 @@ from jax import Array
 from flaxmobile.detection import SSDLite, decode, make_anchors
 from flaxmobile.detection.boxes import clip_boxes, decode_boxes
 from flaxmobile.errors import InputError, check_value
+from flaxmobile.exporters.checks import (
+    check_calibration,
+    check_float16,
+    check_images,
+    check_quantize,
+)
 from flaxmobile.exporters.equalization import correct_biases, equalize
 from flaxmobile.folding import fold_batch_norm
 from flaxmobile.layers import Model
 from flaxmobile.layers.resizing import composite_resizing
-from flaxmobile.models.blazeface import BlazeFace
 from flaxmobile.outputs import OUTPUTS, default_output
-from flaxmobile.sizes import size_text
 from flaxmobile.trees import Tree
 from flaxmobile.versions import __version__
 from flaxmobile.weights import Metadata
@@ -29,7 +33,6 @@ IMAGES = "images"
 """Name of the input of every exported file."""
 QUANTIZE = ("float16", "int8")
 """Types in which a file can store weights; int8 is that of its arithmetic too."""
-_FLOAT16_MOST = float(np.finfo(np.float16).max)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,7 +131,7 @@ def build_program(
       InputError: a size that the network does not take, or an option that it cannot have.
     """
     rounds = model.quantized
-    _check_quantize(rounds, quantize, calibration)
+    check_quantize(rounds, quantize, calibration)
     held = calibration_percentile
     check_value("calibration_percentile", held, 50 < held <= 100, "above 50, at most 100")
     if not model.folded:
@@ -139,9 +142,9 @@ def build_program(
     metadata = dataclasses.replace(metadata, preprocessing=preprocessing)
     size = preprocessing.height_and_width
     answer = _answer(model, metadata, probabilities)
-    _check(model, size, batch_size, raw_images)
+    check_images(model, size, batch_size, raw_images)
     if quantize == "float16":
-        _check_float16(variables)
+        check_float16(variables)
 
     def apply(variables: Tree, images: Array) -> Any:
         return model.apply(variables, preprocessing.normalize(images) if raw_images else images)
@@ -150,7 +153,7 @@ def build_program(
     dtype = jnp.uint8 if raw_images else jnp.float32
     images = jax.ShapeDtypeStruct((n, *size, 3 if raw_images else model.in_channels), dtype)
     calibrates = quantize == "int8" and not rounds
-    shown = _check_calibration(calibration, images) if calibrates else None
+    shown = check_calibration(calibration, images) if calibrates else None
     if shown is not None:
         variables = correct_biases(apply, equalize(apply, variables, shown), shown)
 
@@ -173,11 +176,9 @@ def resized(metadata: Metadata, image_size: int | None) -> Metadata:
 
 def _with_names_of(model: Model, metadata: Metadata) -> Metadata:
     """Keep the names of classes where they name an output."""
-    names = metadata.class_names
     if not model.gives_logits:
         return dataclasses.replace(metadata, class_names=None)
-    if names is not None and len(names) != model.num_classes:
-        raise InputError(f"{len(names)} class names were given for {model.num_classes} classes")
+    metadata.check_names(model.num_classes)
     return metadata
 
 
@@ -187,51 +188,6 @@ def _answer(model: Model, metadata: Metadata, probabilities: bool) -> str:
     if not model.gives_logits:
         raise InputError("probabilities are those of a classifier, and the network gives no logits")
     return metadata.output or default_output(model.num_classes)
-
-
-def _check(model: Model, size: tuple[int, int], batch_size: int | None, raw_images: bool) -> None:
-    text = size_text(size)
-    if min(size) < model.min_image_size:
-        raise InputError(f"image_size is {text}; the network needs {model.min_image_size} or more")
-    if batch_size is not None and batch_size < 1:
-        raise InputError(
-            f"batch_size is {batch_size}; accepted: 1 or more, or any number of images"
-        )
-    if raw_images and model.in_channels not in (1, 3):
-        raise InputError(f"raw images are RGB, and the network takes {model.in_channels} channels")
-    detects = isinstance(model, BlazeFace) and model.detector and not model.is_backbone
-    if detects and set(size) != {model.table.image_size}:
-        raise InputError(f"image_size is {text}; the detector takes {model.table.image_size}")
-
-
-def _check_quantize(rounds: bool, quantize: str | None, calibration: Any) -> None:
-    if rounds and (quantize != "int8" or calibration is not None):
-        raise InputError(
-            "the weights were trained with the ranges of an int8 file: export them to litert or "
-            "onnx with quantize int8, without calibration"
-        )
-
-
-def _check_float16(variables: Tree) -> None:
-    most = max(float(np.abs(leaf).max()) for leaf in jax.tree.leaves(variables))
-    if not most <= _FLOAT16_MOST:
-        raise InputError(
-            f"float16 holds numbers up to {_FLOAT16_MOST:g}; the weights have {most:g}"
-        )
-
-
-def _check_calibration(calibration: Any, images: jax.ShapeDtypeStruct) -> np.ndarray:
-    wanted = f"images [k, {', '.join(map(str, images.shape[1:]))}] in {images.dtype}"
-    if calibration is None:
-        raise InputError(
-            f"int8 needs images that show the ranges of the activations: calibration, {wanted}"
-        )
-    given = np.asarray(calibration)
-    if given.ndim != 4 or given.shape[1:] != images.shape[1:] or not len(given):
-        raise InputError(f"calibration has shape {list(given.shape)}; accepted: {wanted}")
-    if given.dtype != images.dtype:
-        raise InputError(f"calibration is in {given.dtype}; accepted: {wanted}")
-    return given
 
 
 def _named(model: Model, outputs: Any, size: tuple[int, int], answer: str) -> dict[str, Array]:

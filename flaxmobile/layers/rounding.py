@@ -11,9 +11,9 @@ def round_channels(channels: float, divisor: int = 8) -> int:
     return rounded + divisor if rounded < 0.9 * channels else rounded
 
 
-def thin_channels(channels: float, alpha: float, least: int = 16) -> int:
-    """Scale a width and round down, at least to `least`.
+def thin_channels(channels: float, alpha: float) -> int:
+    """Scale a width and round down, at least to 16.
 
     Source: `depth` in TF-slim's Inception networks; the papers have no width multiplier.
     """
-    return max(int(channels * alpha), least)
+    return max(int(channels * alpha), 16)

@@ -100,7 +100,7 @@ class Step(NamedTuple):
 
 
 DECODER = (Step(16, 96, 2), Step(8, 64, 2), Step(4, 48, 1))
-"""Of the full-range models, from the map of stride 32 on."""
+"""Decoder of the full-range models, from the map of stride 32 on."""
 
 
 class Variant(NamedTuple):

@@ -124,4 +124,4 @@ TABLES: Mapping[str, Table] = MappingProxyType({"small": SMALL, "medium": MEDIUM
 """Variant -> its network."""
 
 HEAD_CHANNELS = 1280
-"""Of the last convolution, behind pooling."""
+"""Channels of the last convolution, behind pooling."""

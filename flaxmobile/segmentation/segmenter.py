@@ -41,7 +41,7 @@ class Segmenter(HeadedNetwork):
         """Return the map of stride 8 [n, h / 8, w / 8, c] and the last one."""
         return maps[self.backbone.taps[0]], maps[self.backbone.output_stride]
 
-    def classifier(self, name: str, use_bias: bool = True) -> Conv:
+    def classifier(self, name: str) -> Conv:
         """Make a 1×1 convolution to logits, computed in float32 or wider."""
         dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Conv(self.num_classes, use_bias=use_bias, dtype=dtype, name=name)
+        return Conv(self.num_classes, dtype=dtype, name=name)

@@ -20,7 +20,9 @@ from flaxmobile.bench.candidates.base import network, tolerance
 from flaxmobile.bench.candidates.in_jax import flax, ours
 from flaxmobile.bench.candidates.in_torch import _torch_device
 from flaxmobile.bench.command import Config
-from flaxmobile.bench.measure import Job, Result, measure
+from flaxmobile.bench.job import Job
+from flaxmobile.bench.measure import Result, measure
+from flaxmobile.bench.process import Process
 from flaxmobile.bench.report import table
 from flaxmobile.cli import main
 from flaxmobile.errors import InputError
@@ -52,14 +54,14 @@ def test_plain_flax_takes_the_same_training_step():
 
 def test_candidates_run_in_turn_and_compute_the_same(monkeypatch):
     asked = []
-    answer = flaxmobile.bench.measure._Process.answer
+    answer = Process.answer
 
     def recorded(self, request=""):
         if request:
             asked.append(self.outputs.stem)
         return answer(self, request)
 
-    monkeypatch.setattr(flaxmobile.bench.measure._Process, "answer", recorded)
+    monkeypatch.setattr(Process, "answer", recorded)
     names = ["flaxmobile", "torch", "onnxruntime"]
     results = measure([job(name) for name in names], rounds=2)
     assert asked == names * 2
@@ -134,7 +136,7 @@ def test_exported_files_do_not_train():
     ],
 )
 def test_a_candidate_whose_process_ends_is_named(sent, message, tmp_path):
-    process = flaxmobile.bench.measure._Process(job(), tmp_path)
+    process = Process(job(), tmp_path)
     process._process.send_signal(sent)
     with pytest.raises(InputError, match=message):
         process.answer()
@@ -142,10 +144,7 @@ def test_a_candidate_whose_process_ends_is_named(sent, message, tmp_path):
 
 
 def test_ctrl_c_is_for_the_command_which_ends_its_candidates(tmp_path):
-    with (
-        pytest.raises(KeyboardInterrupt),
-        flaxmobile.bench.measure._Process(job(), tmp_path) as process,
-    ):
+    with pytest.raises(KeyboardInterrupt), Process(job(), tmp_path) as process:
         assert os.getsid(process._process.pid) == process._process.pid
         raise KeyboardInterrupt
     assert process._process.returncode == -signal.SIGKILL

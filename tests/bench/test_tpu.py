@@ -8,9 +8,10 @@ from functools import cache
 import pytest
 
 from flaxmobile.bench.plain import plain_layers
-from flaxmobile.bench.tpu import AXIS, measure
+from flaxmobile.bench.tpu import measure
 from tests.networks import short_model
 from tests.tpu import check_growth
+from train.parallel import PmapParallel
 
 pytestmark = [
     pytest.mark.xdist_group("libtpu"),  # a second process may not load it meanwhile
@@ -18,7 +19,7 @@ pytestmark = [
 ]
 
 SIZE, PER_CHIP = 64, 8
-AXES = {"jit": None, "pmap": AXIS}
+AXES = {"jit": None, "pmap": PmapParallel.axis_name}
 
 
 @cache

@@ -15,7 +15,7 @@ from flaxmobile.bench.candidates.exported import (
 from flaxmobile.bench.candidates.in_jax import flax, ours
 from flaxmobile.bench.candidates.in_keras import KerasNetwork
 from flaxmobile.bench.candidates.in_torch import OnnxRuntime, TorchNetwork, torch_compiled
-from flaxmobile.bench.measure import Job
+from flaxmobile.bench.job import Job
 
 __all__ = ["CANDIDATES", "Candidate", "Missing", "build"]
 

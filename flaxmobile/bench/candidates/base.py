@@ -11,7 +11,7 @@ import numpy as np
 
 from convert.rules import RULES
 from convert.verification import join
-from flaxmobile.bench.measure import Job
+from flaxmobile.bench.job import Job
 from flaxmobile.tasks import HEADS, build, resolve_name
 from flaxmobile.variables import abstract_variables
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from flaxmobile.bench.candidates.base import Candidate, Missing, data, dtype, network
-from flaxmobile.bench.measure import Job
+from flaxmobile.bench.job import Job
 from flaxmobile.errors import InputError, pip_install
 from flaxmobile.exporters.exporting import export
 from flaxmobile.tasks import DETECTORS

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from flaxmobile.bench.candidates.base import Candidate, data, network
-from flaxmobile.bench.measure import Job
+from flaxmobile.bench.job import Job
 from flaxmobile.bench.objective import sgd
 from flaxmobile.bench.plain import plain_layers
 from flaxmobile.compiler import training_options

@@ -17,7 +17,7 @@ from flaxmobile.bench.candidates.base import (
     dtype,
 )
 from flaxmobile.bench.candidates.in_jax import Training
-from flaxmobile.bench.measure import Job
+from flaxmobile.bench.job import Job
 from flaxmobile.bench.objective import LEARNING_RATE, MOMENTUM
 from flaxmobile.errors import InputError, pip_install
 from flaxmobile.registry import create_model, options_of

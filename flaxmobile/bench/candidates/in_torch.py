@@ -18,7 +18,7 @@ from flaxmobile.bench.candidates.base import (
     dtype,
     network,
 )
-from flaxmobile.bench.measure import Job
+from flaxmobile.bench.job import Job
 from flaxmobile.bench.objective import LEARNING_RATE, MOMENTUM
 from flaxmobile.errors import InputError, pip_install
 from flaxmobile.tasks import build, options_of

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from flaxmobile.bench.candidates.base import Candidate, Missing
-from flaxmobile.bench.measure import PIPELINE_BATCHES, Job
+from flaxmobile.bench.job import PIPELINE_BATCHES, Job
 from flaxmobile.errors import pip_install
 from flaxmobile.preprocessing import Preprocessing
 

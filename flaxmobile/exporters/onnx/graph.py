@@ -13,7 +13,7 @@ import numpy as np
 Value = str | np.ndarray
 """Name of an array of the graph, channels first; or a constant, in XLA's own layout."""
 Rule = Callable[..., Value | list[Value]]
-"""What an operation of JAX appends: (graph, equation, *inputs) -> its output or outputs."""
+"""What an operation of JAX appends: (graph, operation, *inputs) -> its output or outputs."""
 
 
 class Rounded(np.ndarray):

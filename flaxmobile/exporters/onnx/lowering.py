@@ -1,11 +1,13 @@
 """From a jaxpr to the nodes of an ONNX graph."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
+import jax
 import numpy as np
 
-from flaxmobile.compat import composite_attributes, run_jaxpr
+from flaxmobile.compat import Operation, walk_jaxpr
 from flaxmobile.errors import InputError
 from flaxmobile.exporters.onnx.graph import Graph, Rounded, Value, channels_first
 from flaxmobile.exporters.onnx.merging import merge
@@ -21,72 +23,54 @@ _ELEMENTWISE = {
 """Primitive -> operator, both with broadcasting of axes of length 1."""
 
 
-def lower(
-    graph: Graph, jaxpr: Any, constants: Sequence[Any], inputs: Sequence[Value]
-) -> list[Value]:
-    """Append the operations of a jaxpr to a graph, and return its outputs.
+def lower(graph: Graph, jaxpr: Any, inputs: Sequence[Value]) -> list[Value]:
+    """Append the operations of a closed jaxpr to a graph, and return its outputs.
 
     Raises:
       InputError: an operation that is not known here.
     """
-    values: dict[Any, Value] = dict(zip(jaxpr.constvars, map(np.asarray, constants), strict=True))
-    values.update(zip(jaxpr.invars, inputs, strict=True))
-
-    def read(atom: Any) -> Value:
-        return np.asarray(atom.val, atom.aval.dtype) if hasattr(atom, "val") else values[atom]
-
-    for equation in jaxpr.eqns:
-        results = _lower_one(graph, equation, [read(atom) for atom in equation.invars])
-        values.update(zip(equation.outvars, results, strict=True))
-    return [read(atom) for atom in jaxpr.outvars]
+    return walk_jaxpr(jaxpr, inputs, partial(_lower_one, graph))
 
 
-def _lower_one(graph: Graph, equation: Any, inputs: list[Value]) -> Sequence[Value]:
-    name, params = equation.primitive.name, equation.params
+def _lower_one(graph: Graph, operation: Operation, inputs: list[Value]) -> Sequence[Value]:
+    name, params = operation.name, operation.params
     constant = all(isinstance(value, np.ndarray) for value in inputs)
     rule = RULES.get(params["name"] if name == "composite" else name)
     if constant:
-        results = _compute(equation, inputs)
-        return [_with_steps(equation, *results)] if params.get("name") == FAKE_QUANT else results
-    if rule is None and (inner := _inner(equation)) is not None:
-        return lower(graph, inner.jaxpr, inner.consts, inputs)
+        results = _compute(operation, inputs)
+        return [_with_steps(operation, *results)] if params.get("name") == FAKE_QUANT else results
+    if rule is None and operation.inner is not None:
+        return lower(graph, operation.inner, inputs)
     if name in _ELEMENTWISE:
         return [_elementwise(graph, name, list(map(_operand, inputs)))]
     if rule is None:
         raise InputError(f"ONNX export does not know the operation {name} of the network")
-    result = rule(graph, equation, *inputs)
+    result = rule(graph, operation, *inputs)
     return result if isinstance(result, list) else [result]
 
 
-def _inner(equation: Any) -> Any:
-    """Return the closed jaxpr of a function or of a composite, and None for other operations."""
-    return equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
-
-
-def _with_steps(equation: Any, kernel: Any) -> Value:
+def _with_steps(operation: Operation, kernel: Any) -> Value:
     """Return a kernel that a composite has rounded, with its steps."""
     rounded = kernel.view(Rounded)
-    rounded.steps = composite_attributes(equation)["scale"].astype(np.float32)
+    rounded.steps = operation.attributes["scale"].astype(np.float32)
     return rounded
 
 
-def _compute(equation: Any, inputs: Sequence[Any]) -> list[np.ndarray]:
+def _compute(operation: Operation, inputs: Sequence[Any]) -> list[np.ndarray]:
     """Compute an operation on constants. What only repeats numbers is left to broadcasting."""
-    name, shape = equation.primitive.name, equation.outvars[0].aval.shape
-    if name == "reshape":
+    shape = operation.outputs[0].shape
+    if operation.name == "reshape":
         return [inputs[0].reshape(shape)]
-    if name == "broadcast_in_dim":
-        axes = dict(zip(equation.params["broadcast_dimensions"], inputs[0].shape, strict=True))
+    if operation.name == "broadcast_in_dim":
+        axes = dict(zip(operation.params["broadcast_dimensions"], inputs[0].shape, strict=True))
         return [inputs[0].reshape([axes.get(axis, 1) for axis in range(len(shape))])]
     whole = [
-        np.broadcast_to(value, atom.aval.shape)
-        for value, atom in zip(inputs, equation.invars, strict=True)
+        np.broadcast_to(value, aval.shape)
+        for value, aval in zip(inputs, operation.inputs, strict=True)
     ]
-    if (inner := _inner(equation)) is not None:  # compiled once, not each of its operations
-        return list(map(np.asarray, run_jaxpr(inner, whole)))
-    result = equation.primitive.bind(*whole, **equation.params)
-    several = equation.primitive.multiple_results
-    return [np.asarray(array) for array in (result if several else [result])]
+    calls = operation.inner is not None
+    run = jax.jit(operation.run) if calls else operation.run  # once, not each of its operations
+    return list(map(np.asarray, run(whole)))
 
 
 def _operand(value: Value) -> Value:

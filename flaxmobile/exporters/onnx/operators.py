@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from flaxmobile.compat import composite_attributes
+from flaxmobile.compat import Operation
 from flaxmobile.errors import InputError
 from flaxmobile.exporters.onnx.graph import Graph, Rule, Value, channels_first, channels_last
 from flaxmobile.exporters.onnx.shapes import SHAPES, pads
@@ -17,8 +17,8 @@ _IMAGES = ((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
 """Dimension numbers of a convolution of NHWC images with an HWIO kernel."""
 
 
-def _convolve(graph: Graph, equation: Any, x: Value, kernel: Value) -> Value:
-    p = equation.params
+def _convolve(graph: Graph, operation: Operation, x: Value, kernel: Value) -> Value:
+    p = operation.params
     plain = tuple(p["dimension_numbers"]) == _IMAGES and set(p["lhs_dilation"]) == {1}
     if not plain or p["batch_group_count"] != 1 or not isinstance(kernel, np.ndarray):
         raise InputError("ONNX export knows convolutions of images with constant kernels alone")
@@ -36,8 +36,8 @@ def _convolve(graph: Graph, equation: Any, x: Value, kernel: Value) -> Value:
 def _pool(operator: str, factor: bool) -> Rule:
     """Make the rule of a reduction over windows; a sum is the mean times the window's area."""
 
-    def rule(graph: Graph, equation: Any, x: Value, *_: Value) -> Value:
-        p = equation.params
+    def rule(graph: Graph, operation: Operation, x: Value, *_: Value) -> Value:
+        p = operation.params
         size = p["window_dimensions"]
         if len(size) != 4 or {size[0], size[3]} != {1} or set(p["base_dilation"]) != {1}:
             raise InputError("ONNX export knows pooling over the height and width of images alone")
@@ -52,29 +52,29 @@ def _pool(operator: str, factor: bool) -> Rule:
             pads=pads(p["padding"][1:3]),
             **options,
         )
-        area = np.asarray(math.prod(size), equation.outvars[0].aval.dtype)
+        area = np.asarray(math.prod(size), operation.outputs[0].dtype)
         return graph.add("Mul", pooled, area) if factor else pooled
 
     return rule
 
 
 def _reduce(operator: str) -> Rule:
-    def rule(graph: Graph, equation: Any, x: Value) -> Value:
-        aval, axes = equation.invars[0].aval, equation.params["axes"]
+    def rule(graph: Graph, operation: Operation, x: Value) -> Value:
+        (aval,), axes = operation.inputs, operation.params["axes"]
         if operator == "ReduceSum" and tuple(axes) == (1, 2) and len(aval.shape) == 4:
             mean = graph.add("ReduceMean", x, np.asarray([2, 3]), keepdims=0)
             return graph.add("Mul", mean, np.asarray(math.prod(aval.shape[1:3]), aval.dtype))
         value = graph.transpose(x, channels_last(len(aval.shape)))
         reduced = graph.add(operator, value, np.asarray(axes), keepdims=0)
-        return graph.transpose(reduced, channels_first(len(equation.outvars[0].aval.shape)))
+        return graph.transpose(reduced, channels_first(len(operation.outputs[0].shape)))
 
     return rule
 
 
-def _multiply(graph: Graph, equation: Any, x: Value, y: Value) -> Value:
+def _multiply(graph: Graph, operation: Operation, x: Value, y: Value) -> Value:
     """Multiply matrices, or sum products over other axes, as the resizing of maps does."""
-    contracted, batch = equation.params["dimension_numbers"]
-    ranks = [len(atom.aval.shape) for atom in equation.invars]
+    contracted, batch = operation.params["dimension_numbers"]
+    ranks = [len(aval.shape) for aval in operation.inputs]
     if (contracted, batch) == (((1,), (0,)), ((), ())) and ranks == [2, 2]:
         return graph.add("MatMul", x, y)
     letters = iter("abcdefghijklmnopqrstuvwxyz")
@@ -97,13 +97,13 @@ def _stored(axes: list[str]) -> list[str]:
     return [axes[axis] for axis in channels_first(len(axes))]
 
 
-def _interpolate(graph: Graph, equation: Any, x: Value) -> Value:
+def _interpolate(graph: Graph, operation: Operation, x: Value) -> Value:
     """Resize images by bilinear interpolation; centres of pixels lie between their edges.
 
     By factors of all axes, not by the sizes of two: ONNX Runtime 1.32 moves transpositions behind
     such a node in int8, and then refuses it.
     """
-    before, after = (v.aval.shape[1:3] for v in (equation.invars[0], equation.outvars[0]))
+    before, after = (aval.shape[1:3] for aval in (operation.inputs[0], operation.outputs[0]))
     factors = [1, 1, *(_factor(*sizes) for sizes in zip(before, after, strict=True))]
     return graph.add(
         "Resize", x, "", np.asarray(factors, np.float32), mode="linear",
@@ -117,35 +117,35 @@ def _factor(before: int, after: int) -> np.float32:
     return factor if before * float(factor) >= after else np.nextafter(factor, np.float32(np.inf))
 
 
-def _round(graph: Graph, equation: Any, x: Value) -> Value:
+def _round(graph: Graph, operation: Operation, x: Value) -> Value:
     """Round an activation to the steps of its range."""
-    steps = composite_attributes(equation)
+    steps = operation.attributes
     scale, zero = np.float32(steps["scale"].item()), np.int8(steps["zero_point"].item())
     ends = np.asarray(scale), np.asarray(zero)
     return graph.add("DequantizeLinear", graph.add("QuantizeLinear", x, *ends), *ends)
 
 
-def _cast(graph: Graph, equation: Any, x: Value) -> Value:
+def _cast(graph: Graph, operation: Operation, x: Value) -> Value:
     from onnx import helper
 
-    old, new = (np.dtype(v.aval.dtype) for v in (*equation.invars, *equation.outvars))
+    old, new = (np.dtype(aval.dtype) for aval in (*operation.inputs, *operation.outputs))
     return x if old == new else graph.add("Cast", x, to=helper.np_dtype_to_tensor_dtype(new))
 
 
-def _complement(graph: Graph, equation: Any, x: Value) -> Value:
+def _complement(graph: Graph, operation: Operation, x: Value) -> Value:
     """Compute erfc as 1 − erf."""
-    return graph.add("Sub", _one(equation), graph.add("Erf", x))
+    return graph.add("Sub", _one(operation), graph.add("Erf", x))
 
 
-def _exponent_less_one(graph: Graph, equation: Any, x: Value) -> Value:
-    return graph.add("Sub", graph.add("Exp", x), _one(equation))
+def _exponent_less_one(graph: Graph, operation: Operation, x: Value) -> Value:
+    return graph.add("Sub", graph.add("Exp", x), _one(operation))
 
 
-def _one(equation: Any) -> np.ndarray:
-    return np.ones((), equation.outvars[0].aval.dtype)
+def _one(operation: Operation) -> np.ndarray:
+    return np.ones((), operation.outputs[0].dtype)
 
 
-def _same(graph: Graph, equation: Any, x: Value, *_: Value) -> Value:
+def _same(graph: Graph, operation: Operation, x: Value, *_: Value) -> Value:
     return x
 
 
@@ -167,4 +167,4 @@ RULES: Mapping[str, Rule] = {
     FAKE_QUANT: _round,
     INTERPOLATION: _interpolate,
 }
-"""Primitive, or name of a composite -> what it appends, from the graph, equation and inputs."""
+"""Primitive, or name of a composite -> what it appends, from the graph, operation and inputs."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from flaxmobile.compat import Operation
 from flaxmobile.errors import InputError
 from flaxmobile.exporters.onnx.graph import Graph, Rule, Value, channels_first, channels_last
 
@@ -14,9 +15,9 @@ def pads(padding: Sequence[tuple[int, int]]) -> list[int]:
     return [low for low, _ in padding] + [high for _, high in padding]
 
 
-def _reshape(graph: Graph, equation: Any, x: Value) -> Value:
-    new = equation.outvars[0].aval.shape
-    return _with_shape(graph, x, equation.invars[0].aval.shape, new)
+def _reshape(graph: Graph, operation: Operation, x: Value) -> Value:
+    new = operation.outputs[0].shape
+    return _with_shape(graph, x, operation.inputs[0].shape, new)
 
 
 def _with_shape(graph: Graph, x: Value, old: Sequence[Any], new: Sequence[Any]) -> Value:
@@ -34,9 +35,9 @@ def _sizes(shape: Sequence[Any]) -> np.ndarray:
     return np.asarray([size if isinstance(size, int) else -1 for size in shape])
 
 
-def _broadcast(graph: Graph, equation: Any, x: Value, *_: Value) -> Value:
-    old, new = (v.aval.shape for v in (*equation.invars[:1], *equation.outvars))
-    sizes = dict(zip(equation.params["broadcast_dimensions"], old, strict=True))
+def _broadcast(graph: Graph, operation: Operation, x: Value, *_: Value) -> Value:
+    old, new = (aval.shape for aval in (*operation.inputs[:1], *operation.outputs))
+    sizes = dict(zip(operation.params["broadcast_dimensions"], old, strict=True))
     thin = tuple(sizes.get(axis, 1) for axis in range(len(new)))
     x = _with_shape(graph, x, old, thin)
     if thin == new:
@@ -45,8 +46,8 @@ def _broadcast(graph: Graph, equation: Any, x: Value, *_: Value) -> Value:
     return graph.add("Expand", x, np.asarray([wide[axis] for axis in channels_first(len(new))]))
 
 
-def _permute(graph: Graph, equation: Any, x: Value) -> Value:
-    permutation = equation.params["permutation"]
+def _permute(graph: Graph, operation: Operation, x: Value) -> Value:
+    permutation = operation.params["permutation"]
     first = channels_first(len(permutation))
     if len(permutation) > 3 and tuple(permutation[:3]) == (0, 1, 2):
         place = {axis: i for i, axis in enumerate(first)}
@@ -55,56 +56,56 @@ def _permute(graph: Graph, equation: Any, x: Value) -> Value:
     return graph.transpose(graph.transpose(x, permutation), first)
 
 
-def _axis(equation: Any, axis: int) -> int:
+def _axis(operation: Operation, axis: int) -> int:
     """Where an axis of the first operand is stored."""
-    return channels_first(len(equation.invars[0].aval.shape)).index(axis)
+    return channels_first(len(operation.inputs[0].shape)).index(axis)
 
 
-def _concatenate(graph: Graph, equation: Any, *parts: Value) -> Value:
+def _concatenate(graph: Graph, operation: Operation, *parts: Value) -> Value:
     whole = [
-        np.broadcast_to(x, atom.aval.shape).transpose(channels_first(x.ndim))
+        np.broadcast_to(x, aval.shape).transpose(channels_first(x.ndim))
         if isinstance(x, np.ndarray)
         else x
-        for x, atom in zip(parts, equation.invars, strict=True)
+        for x, aval in zip(parts, operation.inputs, strict=True)
     ]
-    return graph.add("Concat", *whole, axis=_axis(equation, equation.params["dimension"]))
+    return graph.add("Concat", *whole, axis=_axis(operation, operation.params["dimension"]))
 
 
-def _split(graph: Graph, equation: Any, x: Value) -> list[Value]:
-    sizes, axis = equation.params["sizes"], _axis(equation, equation.params["axis"])
+def _split(graph: Graph, operation: Operation, x: Value) -> list[Value]:
+    sizes, axis = operation.params["sizes"], _axis(operation, operation.params["axis"])
     return list(graph.add("Split", x, np.asarray(sizes), outputs=len(sizes), axis=axis))
 
 
-def _pad(graph: Graph, equation: Any, x: Value, value: Value) -> Value:
-    config = equation.params["padding_config"]
+def _pad(graph: Graph, operation: Operation, x: Value, value: Value) -> Value:
+    config = operation.params["padding_config"]
     if any(interior for *_, interior in config):
         raise InputError("ONNX export does not know padding between pixels")
     moved = [config[axis][:2] for axis in channels_first(len(config))]
     return graph.add("Pad", x, np.asarray(pads(moved)), value)
 
 
-def _slice(graph: Graph, equation: Any, x: Value) -> Value:
-    p, shape = equation.params, equation.invars[0].aval.shape
+def _slice(graph: Graph, operation: Operation, x: Value) -> Value:
+    p, shape = operation.params, operation.inputs[0].shape
     steps = p["strides"] or (1,) * len(shape)
     spans = zip(p["start_indices"], p["limit_indices"], steps, strict=True)
     cut = {i: span for i, span in enumerate(spans) if span != (0, shape[i], 1)}
     if not cut:
         return x
     starts, ends, strides = map(np.asarray, zip(*cut.values(), strict=True))
-    axes = np.asarray([_axis(equation, axis) for axis in cut])
+    axes = np.asarray([_axis(operation, axis) for axis in cut])
     return graph.add("Slice", x, starts, ends, axes, strides)
 
 
-def _reverse(graph: Graph, equation: Any, x: Value) -> Value:
-    for axis in equation.params["dimensions"]:
-        indices = np.arange(equation.invars[0].aval.shape[axis])[::-1]
-        x = graph.add("Gather", x, indices, axis=_axis(equation, axis))
+def _reverse(graph: Graph, operation: Operation, x: Value) -> Value:
+    for axis in operation.params["dimensions"]:
+        indices = np.arange(operation.inputs[0].shape[axis])[::-1]
+        x = graph.add("Gather", x, indices, axis=_axis(operation, axis))
     return x
 
 
-def _gather(graph: Graph, equation: Any, x: Value, indices: Value) -> Value:
+def _gather(graph: Graph, operation: Operation, x: Value, indices: Value) -> Value:
     """Pick constant indices of one axis."""
-    numbers, shape = equation.params["dimension_numbers"], equation.invars[0].aval.shape
+    numbers, shape = operation.params["dimension_numbers"], operation.inputs[0].shape
     axes = numbers.start_index_map
     rest = set(range(len(shape))) - set(numbers.offset_dims)
     picks = (
@@ -113,7 +114,7 @@ def _gather(graph: Graph, equation: Any, x: Value, indices: Value) -> Value:
     if not picks or not isinstance(indices, np.ndarray):
         raise InputError("ONNX export knows picking constant indices of one axis alone")
     return graph.add(
-        "Gather", x, indices.reshape(-1).astype(np.int64), axis=_axis(equation, axes[0])
+        "Gather", x, indices.reshape(-1).astype(np.int64), axis=_axis(operation, axes[0])
     )
 
 
@@ -129,4 +130,4 @@ SHAPES: Mapping[str, Rule] = {
     "squeeze": _reshape,
     "transpose": _permute,
 }
-"""Primitive -> what it appends, from the graph, equation and inputs."""
+"""Primitive -> what it appends, from the graph, operation and inputs."""

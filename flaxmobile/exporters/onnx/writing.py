@@ -31,7 +31,7 @@ def write(program: Program, path: Path) -> None:
     outputs = program.outputs
     closed = jax.make_jaxpr(program.function)(program.images)
     images = graph.transpose(IMAGES, channels_first(4))
-    values = lower(graph, closed.jaxpr, closed.consts, [images])
+    values = lower(graph, closed, [images])
     for (name, aval), value in zip(outputs.items(), values, strict=True):
         last = graph.transpose(str(value), channels_last(len(aval.shape)))
         _rename(graph, last, name)
