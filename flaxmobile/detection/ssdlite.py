@@ -36,18 +36,9 @@ from flaxmobile.layers import (
     relu6,
     round_channels,
 )
-from flaxmobile.models import mnasnet, mobilenet_v2
-from flaxmobile.models.families import INVERTED_RESIDUALS
-from flaxmobile.models.mnasnet import MnasNet
-from flaxmobile.models.mobilenet_v2 import MobileNetV2
 
 FINE, COARSE = 16, 32
 """Strides of the backbone's two maps."""
-LAST_CHANNELS = {
-    MnasNet: mnasnet.HEAD_CHANNELS,
-    MobileNetV2: mobilenet_v2.HEAD_CHANNELS,
-}
-"""Channels of the 1×1 convolution that these classifiers have after their last map."""
 EXTRA_CHANNELS = (512, 256, 256, 128)
 """Channels of the maps after the backbone's, each half as high and wide as the one before."""
 LEAST_CHANNELS = 16
@@ -157,7 +148,7 @@ class SSDLite(HeadedNetwork):
                 f"{type(network).__name__} has no feature map of stride {min(missing)}, which the "
                 f"head needs under output_stride {COARSE}; choose another backbone"
             )
-        if not isinstance(network, INVERTED_RESIDUALS):
+        if not network.inverted_residuals:
             return {"out_strides": (FINE, COARSE), "taps": ()}
         block = next(name for name, total in totals.items() if total == COARSE)
         return {"out_strides": (COARSE,), "taps": (f"{block}/expand",)}
@@ -178,7 +169,7 @@ class SSDLite(HeadedNetwork):
         unit = partial(self.unit(), activation=relu6)
         (fine,) = (x for name, x in maps.items() if name != COARSE)
         coarse = maps[COARSE]
-        channels = LAST_CHANNELS.get(type(self.backbone))
+        channels = self.backbone.detector_channels
         if self.head_variant == "paper" and channels:
             coarse = unit(round_channels(channels * self.scale), name="last")(coarse, train)
         pyramid = [fine, coarse, *Extras(self.extra_channels, unit, name="extra")(coarse, train)]

@@ -51,6 +51,9 @@ class Network(Backbone):
     """Top-level parameter groups that depend on the number of classes."""
     aux_weight: ClassVar[float] = 0.0
     """Weight of each auxiliary classifier's loss."""
+    detector_channels: ClassVar[int] = 0
+    """Channels at alpha 1 of the classifier's last 1×1 convolution, where the paper's detector has
+    that too; otherwise 0."""
 
     @property
     def gives_logits(self) -> bool:

@@ -153,6 +153,7 @@ class MobileNetV3(ScaledNetwork):
     norm_epsilon: float = 1e-3
 
     quantizes = True
+    inverted_residuals = True
     table: ClassVar[Table]
 
     def check_options(self) -> None:
