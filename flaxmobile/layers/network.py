@@ -121,8 +121,7 @@ class Network(Backbone):
     def _check_quantized(self) -> None:
         if not self.quantizes:
             raise InputError(
-                f"{type(self).__name__} cannot be quantized; accepted: MobileNet V1 to V4, "
-                "MobileNeXt, MNASNet, ShuffleNet V2 and BlazeFace. An export in int8 with "
+                f"{type(self).__name__} cannot be quantized in training; an export in int8 with "
                 "calibration takes any network"
             )
         if not self.folded or jnp.dtype(self.dtype) != jnp.float32:
