@@ -12,8 +12,7 @@ from jax import Array
 from flaxmobile.errors import InputError
 from flaxmobile.layers import HeadedNetwork, Model
 from flaxmobile.sizes import ImageSize, as_height_and_width
-
-Tree = dict[str, Any]
+from flaxmobile.trees import Tree
 
 
 def init(model: Model, key: Array, image_size: ImageSize | None = None) -> Tree:
