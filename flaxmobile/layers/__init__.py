@@ -11,7 +11,8 @@ from flaxmobile.layers.activations import (
 from flaxmobile.layers.attention import SqueezeExcite
 from flaxmobile.layers.backbone import Layer, MakeUnit
 from flaxmobile.layers.conv import Conv, ConvNorm
-from flaxmobile.layers.dropout import Dropout, DropPath, check_drop_path_rate, drop_path_rates
+from flaxmobile.layers.depth import DropPathNetwork
+from flaxmobile.layers.dropout import Dropout, DropPath
 from flaxmobile.layers.headed import HeadedNetwork, Model
 from flaxmobile.layers.in_parts import bottleneck_in_parts
 from flaxmobile.layers.inputs import to_symmetric_range
@@ -36,6 +37,7 @@ __all__ = [
     "ConvNorm",
     "Dense",
     "DropPath",
+    "DropPathNetwork",
     "Dropout",
     "FeaturePyramid",
     "HeadedNetwork",
@@ -54,8 +56,6 @@ __all__ = [
     "avg_pool",
     "bottleneck_in_parts",
     "channel_shuffle",
-    "check_drop_path_rate",
-    "drop_path_rates",
     "hard_sigmoid",
     "hard_swish",
     "keep_steps",
