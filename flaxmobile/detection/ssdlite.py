@@ -33,6 +33,7 @@ from flaxmobile.layers import (
     MakeUnit,
     Network,
     ScaledNetwork,
+    depthwise_unit,
     relu6,
     round_channels,
 )
@@ -60,7 +61,7 @@ class ExtraBlock(nn.Module):
         """Map x [n, h, w, c] to [n, ceil(h / 2), ceil(w / 2), features]."""
         narrow = max(LEAST_CHANNELS, self.features // 2)
         x = self.unit(narrow, name="reduce")(x, train)
-        x = self.unit(narrow, 3, stride=2, groups=narrow, name="depthwise")(x, train)
+        x = depthwise_unit(self.unit, x, train, stride=2, name="depthwise")
         y: Array = self.unit(self.features, name="project")(x, train)
         return y
 
@@ -106,8 +107,8 @@ class Predictor(nn.Module):
         """Map the maps to [n, boxes, features], in the order of `make_default_boxes`."""
         numbers = []
         for level, (x, boxes) in enumerate(zip(maps, self.boxes, strict=True), start=1):
-            n, height, width, channels = x.shape
-            x = self.unit(channels, 3, groups=channels, name=f"map{level}_depthwise")(x, train)
+            n, height, width, _ = x.shape
+            x = depthwise_unit(self.unit, x, train, name=f"map{level}_depthwise")
             project = Conv(
                 boxes * self.features,
                 dtype=self.dtype,

@@ -10,7 +10,7 @@ from flaxmobile.layers.activations import (
 )
 from flaxmobile.layers.attention import SqueezeExcite
 from flaxmobile.layers.backbone import Layer, MakeUnit
-from flaxmobile.layers.conv import Conv, ConvNorm
+from flaxmobile.layers.conv import Conv, ConvNorm, depthwise_unit
 from flaxmobile.layers.depth import DropPathNetwork
 from flaxmobile.layers.dropout import Dropout, DropPath
 from flaxmobile.layers.headed import HeadedNetwork, Model
@@ -56,6 +56,7 @@ __all__ = [
     "avg_pool",
     "bottleneck_in_parts",
     "channel_shuffle",
+    "depthwise_unit",
     "hard_sigmoid",
     "hard_swish",
     "keep_steps",

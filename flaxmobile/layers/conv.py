@@ -154,3 +154,12 @@ class ConvNorm(nn.Module):
     def make_norm(self, **place: Any) -> BatchNorm:
         """Make the unit's normalization."""
         return BatchNorm(self.norm_momentum, self.norm_epsilon, self.dtype, self.axis_name, **place)
+
+
+def depthwise_unit(
+    unit: Callable[..., Any], x: Array, train: bool, kernel_size: int = 3, **options: Any
+) -> Array:
+    """Make a unit that filters each channel of x [n, h, w, c] by itself, and apply it."""
+    channels = x.shape[-1]
+    y: Array = unit(channels, kernel_size, groups=channels, **options)(x, train)
+    return y
