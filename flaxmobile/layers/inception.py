@@ -9,8 +9,8 @@ from flaxmobile.errors import check_value
 from flaxmobile.layers.backbone import Layer, MakeUnit
 from flaxmobile.layers.branches import Branches, scale
 from flaxmobile.layers.inputs import to_symmetric_range
-from flaxmobile.layers.network import ScaledNetwork
 from flaxmobile.layers.rounding import thin_channels
+from flaxmobile.layers.scaled import ScaledNetwork
 from flaxmobile.layers.stages import Block, Place
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Self
 
@@ -17,7 +16,6 @@ from flaxmobile.layers.activations import ACTIVATIONS
 from flaxmobile.layers.backbone import PADDINGS, Backbone
 from flaxmobile.layers.dropout import Dropout
 from flaxmobile.layers.quantization import Dense, activate, join_ranges, quantize, quantizing
-from flaxmobile.layers.rounding import round_channels
 from flaxmobile.layers.taps import Maps
 from flaxmobile.ops import global_mean, native_forms
 
@@ -242,27 +240,3 @@ def _check_train(train: Any) -> None:
             "train is traced by jit; accepted: True or False when it compiles, such as by "
             'jax.jit(model.apply, static_argnames="train")'
         ) from None
-
-
-class ScaledNetwork(Network):
-    """A network with a width multiplier.
-
-    Attributes:
-      alpha: width multiplier, above 0.
-      The others: see `Network`.
-    """
-
-    alpha: float = 1.0
-
-    def check_options(self) -> None:
-        """Raise InputError for an option that the network does not offer."""
-        super().check_options()
-        check_value("alpha", self.alpha, 0 < self.alpha < math.inf, "any number above 0")
-
-    def width(self, channels: float) -> int:
-        """Scale a width of the paper's table, to a multiple of 8."""
-        return round_channels(channels * self.alpha)
-
-    def size_text(self) -> str:
-        """Name the size of the network, for messages."""
-        return f"alpha {self.alpha} and {super().size_text()}"
