@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from flax import traverse_util
 from jax import Array
 
 from flaxmobile.dilations import MAX_DILATION, Pattern
@@ -52,9 +53,10 @@ def search_dilations(model: ICConvNet, variables: Any, batches: Iterable[Any]) -
             f'create_model("ic_conv", supernet=d_max) with d_max of 1 to {MAX_DILATION}'
         )
     convolutions, means = _mean_inputs(model, variables, batches)
+    params = traverse_util.flatten_dict(variables["params"], sep="/")
     return {
         layer: _best_dilations(
-            convolutions[layer], _kernel(variables, layer), means[layer], model.supernet
+            convolutions[layer], params[f"{layer}/conv/kernel"], means[layer], model.supernet
         ).tolist()
         for layer in model.layers()
     }
@@ -100,11 +102,6 @@ def _mean_inputs(
     if not count:
         raise InputError("batches hold no images; accepted: at least one batch")
     return convolutions, {layer: total / count for layer, total in totals.items()}
-
-
-def _kernel(variables: Any, layer: str) -> Array:
-    block, unit = layer.split("/")
-    return variables["params"][block][unit]["conv"]["kernel"]
 
 
 def _best_dilations(conv: Conv, kernel: Array, mean: np.ndarray, most: int) -> np.ndarray:

@@ -7,9 +7,8 @@ import numpy as np
 
 from flaxmobile.errors import InputError
 from flaxmobile.layers import Model
+from flaxmobile.trees import Tree
 from flaxmobile.variables import abstract_variables, check_variables, widen
-
-Tree = dict[str, Any]
 
 
 def fold_batch_norm(model: Model, variables: Tree) -> tuple[Model, Tree]:

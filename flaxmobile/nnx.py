@@ -3,7 +3,6 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 from flax.errors import InvalidRngError
 from jax import Array
@@ -11,6 +10,7 @@ from jax import Array
 from flaxmobile.errors import InputError
 from flaxmobile.layers import Model
 from flaxmobile.trees import Tree
+from flaxmobile.variables import init
 
 _KINDS: dict[str, type[nnx.Variable[Any]]] = {"params": nnx.Param, "batch_stats": nnx.BatchStat}
 
@@ -44,7 +44,7 @@ class NNXModel(nnx.Module):
         if variables is None:
             if rngs is None:
                 raise InputError("an NNX network needs variables, or rngs=nnx.Rngs(0) to make them")
-            variables = _initialize(model, rngs.params())
+            variables = init(model, rngs.params())
         self.model = model
         self.rngs = rngs
         self.deterministic = True  # the attribute that train() and eval() set
@@ -78,8 +78,3 @@ class NNXModel(nnx.Module):
         """Take the values of a Linen module's variables, such as those of `load_weights`."""
         for group in _KINDS:
             nnx.update(getattr(self, group), variables.get(group, {}))
-
-
-def _initialize(model: Model, key: Array) -> Tree:
-    images = jnp.zeros((1, model.min_image_size, model.min_image_size, model.in_channels))
-    return dict(jax.jit(model.init)(key, images))

@@ -13,8 +13,7 @@ from flaxmobile.errors import InputError
 from flaxmobile.layers import HeadedNetwork, Model
 from flaxmobile.layers.parameters import trace_init
 from flaxmobile.sizes import ImageSize, as_height_and_width
-
-Tree = dict[str, Any]
+from flaxmobile.trees import Tree
 
 
 def init(model: Model, key: Array, image_size: ImageSize | None = None) -> Tree:

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 import flaxmobile
-from flaxmobile.layers import Network
+from flaxmobile.layers import AUX_LOGITS, Network
 from flaxmobile.models import (
     ic_conv,
     inception_v1,
@@ -64,6 +64,20 @@ def plain(model: Network) -> Network:
 def random_variables(model: Network, seed: int = 0):
     """Random variables of a model."""
     return randomised(abstract(plain(model)), seed)
+
+
+def training_pass(apply, loss_of, variables, images):
+    """(loss, outputs, new statistics, gradients), of loss_of([outputs, auxiliary logits…])."""
+
+    def run(params):
+        outputs, updates = apply(
+            {**variables, "params": params}, images, train=True, mutable=["batch_stats", AUX_LOGITS]
+        )
+        loss = loss_of([outputs, *jax.tree.leaves(updates.get(AUX_LOGITS))])
+        return loss, (outputs, updates["batch_stats"])
+
+    (loss, aux), gradients = jax.value_and_grad(run, has_aux=True)(variables["params"])
+    return loss, *aux, gradients
 
 
 def randomised(variables, seed: int = 0):

@@ -33,22 +33,14 @@ from flaxmobile.layers import (
     MakeUnit,
     Network,
     ScaledNetwork,
+    depthwise_unit,
     relu6,
     round_channels,
 )
 from flaxmobile.layers.parameters import trace_init
-from flaxmobile.models import mnasnet, mobilenet_v2
-from flaxmobile.models.families import INVERTED_RESIDUALS
-from flaxmobile.models.mnasnet import MnasNet
-from flaxmobile.models.mobilenet_v2 import MobileNetV2
 
 FINE, COARSE = 16, 32
 """Strides of the backbone's two maps."""
-LAST_CHANNELS = {
-    MnasNet: mnasnet.HEAD_CHANNELS,
-    MobileNetV2: mobilenet_v2.HEAD_CHANNELS,
-}
-"""Channels of the 1×1 convolution that these classifiers have after their last map."""
 EXTRA_CHANNELS = (512, 256, 256, 128)
 """Channels of the maps after the backbone's, each half as high and wide as the one before."""
 LEAST_CHANNELS = 16
@@ -70,7 +62,7 @@ class ExtraBlock(nn.Module):
         """Map x [n, h, w, c] to [n, ceil(h / 2), ceil(w / 2), features]."""
         narrow = max(LEAST_CHANNELS, self.features // 2)
         x = self.unit(narrow, name="reduce")(x, train)
-        x = self.unit(narrow, 3, stride=2, groups=narrow, name="depthwise")(x, train)
+        x = depthwise_unit(self.unit, x, train, stride=2, name="depthwise")
         y: Array = self.unit(self.features, name="project")(x, train)
         return y
 
@@ -116,8 +108,8 @@ class Predictor(nn.Module):
         """Map the maps to [n, boxes, features], in the order of `make_default_boxes`."""
         numbers = []
         for level, (x, boxes) in enumerate(zip(maps, self.boxes, strict=True), start=1):
-            n, height, width, channels = x.shape
-            x = self.unit(channels, 3, groups=channels, name=f"map{level}_depthwise")(x, train)
+            n, height, width, _ = x.shape
+            x = depthwise_unit(self.unit, x, train, name=f"map{level}_depthwise")
             project = Conv(
                 boxes * self.features,
                 dtype=self.dtype,
@@ -158,7 +150,7 @@ class SSDLite(HeadedNetwork):
                 f"{type(network).__name__} has no feature map of stride {min(missing)}, which the "
                 f"head needs under output_stride {COARSE}; choose another backbone"
             )
-        if not isinstance(network, INVERTED_RESIDUALS):
+        if not network.inverted_residuals:
             return {"out_strides": (FINE, COARSE), "taps": ()}
         block = next(name for name, total in totals.items() if total == COARSE)
         return {"out_strides": (COARSE,), "taps": (f"{block}/expand",)}
@@ -179,7 +171,7 @@ class SSDLite(HeadedNetwork):
         unit = partial(self.unit(), activation=relu6)
         (fine,) = (x for name, x in maps.items() if name != COARSE)
         coarse = maps[COARSE]
-        channels = LAST_CHANNELS.get(type(self.backbone))
+        channels = self.backbone.detector_channels
         if self.head_variant == "paper" and channels:
             coarse = unit(round_channels(channels * self.scale), name="last")(coarse, train)
         pyramid = [fine, coarse, *Extras(self.extra_channels, unit, name="extra")(coarse, train)]

@@ -6,7 +6,7 @@ from typing import Any, overload
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 from jax.typing import ArrayLike
 
 from flaxmobile.compat import is_traced
@@ -17,6 +17,8 @@ from flaxmobile.inference.shares import call_in_threads, count_shares, join_shar
 from flaxmobile.layers import Model
 from flaxmobile.layers.chunks import Outputs, slice_images
 from flaxmobile.layers.network import check_is_array
+from flaxmobile.ops import is_native, native_forms
+from flaxmobile.ops.dispatch import by_platform
 from flaxmobile.ops.meshes import partition_by_compiler
 
 
@@ -58,12 +60,9 @@ def _compile(model: Model, unpack: Callable[[Any], Any]) -> Callable[[Any, Array
             return model.apply(variables, slice_images(images, start, count))
 
         def on_platform(images: Array, packed: Any, start: ArrayLike) -> Outputs:
-            if model.native:
-                return whole(unpack(packed), images, start)
             in_parts = functools.partial(apply_in_parts, model, count)
-            return lax.platform_dependent(
-                unpack(packed), images, start, cpu=in_parts, default=whole
-            )
+            with native_forms(model.native or is_native()):
+                return by_platform(unpack(packed), images, start, default=whole, cpu=in_parts)
 
         return partition_by_compiler(on_platform, images, packed, start)
 

@@ -80,6 +80,9 @@ class Backbone(nn.Module):
     dilates: ClassVar[bool] = True
     """Whether blocks can dilate instead of shrinking, so that `output_stride` is a choice."""
     endpoint_strides: ClassVar[tuple[int, ...]] = (2, 4, 8, 16, 32)
+    inverted_residuals: ClassVar[bool] = False
+    """Whether blocks are inverted residuals, whose units are "expand", where they widen, and
+    "depthwise": heads tap them."""
 
     def blocks(self) -> Iterable[Block]:
         """List the network's blocks in order, the stem first."""

@@ -142,10 +142,7 @@ class ConvNorm(nn.Module):
         )
         y = conv(x)
         if not self.folded:
-            norm = BatchNorm(
-                self.norm_momentum, self.norm_epsilon, self.dtype, self.axis_name, name="norm"
-            )
-            y = norm(
+            y = self.make_norm(name="norm")(
                 y,
                 use_running_average=not train or self.frozen_norm,
                 product_of=conv.factors(x),
@@ -153,3 +150,16 @@ class ConvNorm(nn.Module):
         if not self.rounds:
             return y if self.activation is None else self.activation(y)
         return activate(self.activation, y)
+
+    def make_norm(self, **place: Any) -> BatchNorm:
+        """Make the unit's normalization."""
+        return BatchNorm(self.norm_momentum, self.norm_epsilon, self.dtype, self.axis_name, **place)
+
+
+def depthwise_unit(
+    unit: Callable[..., Any], x: Array, train: bool, kernel_size: int = 3, **options: Any
+) -> Array:
+    """Make a unit that filters each channel of x [n, h, w, c] by itself, and apply it."""
+    channels = x.shape[-1]
+    y: Array = unit(channels, kernel_size, groups=channels, **options)(x, train)
+    return y

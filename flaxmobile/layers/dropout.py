@@ -1,14 +1,9 @@
 """Dropout whose mask does not depend on how the batch is sharded, and stochastic depth."""
 
-from collections.abc import Sequence
-
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array, lax
-
-from flaxmobile.errors import check_value
-from flaxmobile.layers.stages import Block
 
 
 class Dropout(nn.Module):
@@ -53,21 +48,3 @@ class DropPath(Dropout):
     def mask_shape(self, x: Array) -> tuple[int, ...]:
         """Return the shape of a mask for x [n, …]: a value for each image."""
         return (len(x), *(1,) * (x.ndim - 1))
-
-
-def drop_path_rates(rate: float, blocks: Sequence[Block]) -> dict[str, float]:
-    """Let the rate of stochastic depth grow linearly over blocks, as timm does.
-
-    Args:
-      rate: block i of n has rate · i / n, for i from 0.
-      blocks: all after the stem, in order, with or without a shortcut.
-
-    Returns:
-      The rate of each by its name.
-    """
-    return {block.name: rate * place / len(blocks) for place, block in enumerate(blocks)}
-
-
-def check_drop_path_rate(rate: float) -> None:
-    """Raise InputError unless the rate is a fraction."""
-    check_value("drop_path_rate", rate, 0 <= rate < 1, "0 or more, below 1")

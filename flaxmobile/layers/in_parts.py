@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from flaxmobile.layers.norm import BatchNorm
 from flaxmobile.ops import pointwise_conv
 
 
@@ -58,5 +57,5 @@ def bottleneck_in_parts(block: Any, x: Array, hidden_channels: int, split: int) 
         y = (y + last["bias"].reshape(1, 1, 1, -1)).astype(project.dtype)
     else:
         norm = {kind: tree["norm"] for kind, tree in variables["project"].items()}
-        y = BatchNorm(epsilon=project.norm_epsilon, dtype=project.dtype).apply(norm, y)
+        y = project.make_norm(parent=None).apply(norm, y)
     return y if block.linear else block.activation(y)

@@ -3,10 +3,14 @@
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
+from jax import Array
+
+from flaxmobile.errors import check_value
 from flaxmobile.layers.backbone import Layer, MakeUnit
 from flaxmobile.layers.branches import Branches, scale
-from flaxmobile.layers.network import ScaledNetwork
+from flaxmobile.layers.inputs import to_symmetric_range
 from flaxmobile.layers.rounding import thin_channels
+from flaxmobile.layers.scaled import ScaledNetwork
 from flaxmobile.layers.stages import Block, Place
 
 
@@ -37,3 +41,26 @@ class InceptionNetwork(ScaledNetwork):
     def scale(self, row: Any) -> Any:
         """Scale a row to the network's width."""
         return scale(row, self.width)
+
+
+class TransformingInception(InceptionNetwork):
+    """A network that can take images as torchvision normalizes them.
+
+    Attributes:
+      transform_input: take images normalized by ImageNet's statistics for weights that were trained
+        on -1..1.
+      The others: see `InceptionNetwork`.
+    """
+
+    transform_input: bool = False
+
+    def check_options(self) -> None:
+        """Raise InputError for an option that the network does not offer."""
+        super().check_options()
+        fine = self.in_channels == 3 or not self.transform_input
+        check_value("in_channels", self.in_channels, fine, "3 with transform_input")
+
+    def check_images(self, images: Array) -> Array:
+        """Raise InputError for wrong images; return them in dtype, in the range of the weights."""
+        x = super().check_images(images)
+        return to_symmetric_range(images).astype(self.dtype) if self.transform_input else x

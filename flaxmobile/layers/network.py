@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Self
 
@@ -18,7 +17,6 @@ from flaxmobile.layers.backbone import PADDINGS, Backbone
 from flaxmobile.layers.dropout import Dropout
 from flaxmobile.layers.parameters import trace_init
 from flaxmobile.layers.quantization import Dense, activate, join_ranges, quantize, quantizing
-from flaxmobile.layers.rounding import round_channels
 from flaxmobile.layers.taps import Maps
 from flaxmobile.ops import global_mean, native_forms
 
@@ -52,6 +50,9 @@ class Network(Backbone):
     """Top-level parameter groups that depend on the number of classes."""
     aux_weight: ClassVar[float] = 0.0
     """Weight of each auxiliary classifier's loss."""
+    detector_channels: ClassVar[int] = 0
+    """Channels at alpha 1 of the classifier's last 1×1 convolution, where the paper's detector has
+    that too; otherwise 0."""
 
     @property
     def gives_logits(self) -> bool:
@@ -119,8 +120,7 @@ class Network(Backbone):
     def _check_quantized(self) -> None:
         if not self.quantizes:
             raise InputError(
-                f"{type(self).__name__} cannot be quantized; accepted: MobileNet V1 to V4, "
-                "MobileNeXt, MNASNet, ShuffleNet V2 and BlazeFace. An export in int8 with "
+                f"{type(self).__name__} cannot be quantized in training; an export in int8 with "
                 "calibration takes any network"
             )
         if not self.folded or jnp.dtype(self.dtype) != jnp.float32:
@@ -241,27 +241,3 @@ def _check_train(train: Any) -> None:
             "train is traced by jit; accepted: True or False when it compiles, such as by "
             'jax.jit(model.apply, static_argnames="train")'
         ) from None
-
-
-class ScaledNetwork(Network):
-    """A network with a width multiplier.
-
-    Attributes:
-      alpha: width multiplier, above 0.
-      The others: see `Network`.
-    """
-
-    alpha: float = 1.0
-
-    def check_options(self) -> None:
-        """Raise InputError for an option that the network does not offer."""
-        super().check_options()
-        check_value("alpha", self.alpha, 0 < self.alpha < math.inf, "any number above 0")
-
-    def width(self, channels: float) -> int:
-        """Scale a width of the paper's table, to a multiple of 8."""
-        return round_channels(channels * self.alpha)
-
-    def size_text(self) -> str:
-        """Name the size of the network, for messages."""
-        return f"alpha {self.alpha} and {super().size_text()}"

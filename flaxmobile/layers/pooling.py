@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
-from jax import Array, lax
+from jax import Array
 
 from flaxmobile.layers.quantization import keep_steps
-from flaxmobile.ops import Padding, Window, is_native, make_window, output_size, window_max
+from flaxmobile.ops import Padding, Window, make_window, output_size, window_max, window_mean
 from flaxmobile.ops.window import Pair
 
 
@@ -63,15 +63,7 @@ def avg_pool(
       [n, h', w', c] in x's dtype; the sum is in float32 or wider.
     """
     window = make_window(x.shape[1:3], (size, size), stride, padding, dilation)
-    wide = jnp.promote_types(x.dtype, jnp.float32)
-    if count_padding and is_native():  # converters know this mean only as a pad before a plain mean
-        x = jnp.pad(x, [(0, 0), *window.padding, (0, 0)])
-        window = window._replace(padding=((0, 0), (0, 0)))
-    total = _window_sum(x.astype(wide), size, window)
-    if count_padding:
-        return (total / size**2).astype(x.dtype)
-    count = _window_sum(jnp.ones((1, *x.shape[1:3], 1), wide), size, window)
-    return (total / count).astype(x.dtype)
+    return window_mean((size, size), window, x, count_padding)
 
 
 def adaptive_avg_pool(x: Array, size: int) -> Array:
@@ -96,18 +88,6 @@ def _bins(length: int, count: int) -> np.ndarray:
     end = -(-(np.arange(count)[:, None] + 1) * length // count)
     inside = (begin <= pixel) & (pixel < end)
     return inside / inside.sum(axis=1, keepdims=True)
-
-
-def _window_sum(x: Array, size: int, window: Window) -> Array:
-    return lax.reduce_window(
-        x,
-        np.zeros((), x.dtype),
-        lax.add,
-        (1, size, size, 1),
-        (1, *window.strides, 1),
-        ((0, 0), *window.padding, (0, 0)),
-        window_dilation=(1, *window.dilation, 1),
-    )
 
 
 def _ceil_pads(image: Sequence[int], size: int, window: Window) -> tuple[Pair, Pair]:

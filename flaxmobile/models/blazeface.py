@@ -26,6 +26,7 @@ Where the paper is silent:
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
@@ -43,6 +44,7 @@ from flaxmobile.layers import (
     Network,
     Place,
     activate,
+    depthwise_unit,
     max_pool,
     relu,
     unit_block,
@@ -80,21 +82,15 @@ class BlazeBlock(nn.Module):
     def __call__(self, x: Array, train: bool = False) -> Array:
         """Map x [n, h, w, c] to [n, ceil(h / stride), ceil(w / stride), features]."""
         check_choice("shortcut", self.shortcut, SHORTCUTS)
-        y = x
+        y, depthwise = x, partial(depthwise_unit, self.unit, kernel_size=self.kernel_size)
         if self.squeezed:
-            y = self._filter(y, "squeeze_depthwise", self.stride, train)
+            y = depthwise(y, train, stride=self.stride, name="squeeze_depthwise")
             y = self.unit(self.squeezed, activation=relu, name="squeeze")(y, train)
         stride = 1 if self.squeezed else self.stride
-        y = self._filter(y, "depthwise", stride, train)
+        y = depthwise(y, train, stride=stride, name="depthwise")
         last = None if self.residual else relu
         y = self.unit(self.features, activation=last, name="project")(y, train)
         return activate(relu, y + self._short(x, train)) if self.residual else y
-
-    def _filter(self, x: Array, name: str, stride: int, train: bool) -> Array:
-        channels = x.shape[-1]
-        return self.unit(channels, self.kernel_size, stride=stride, groups=channels, name=name)(
-            x, train
-        )
 
     def _short(self, x: Array, train: bool) -> Array:
         channels_in = x.shape[-1]

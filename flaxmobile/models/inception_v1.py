@@ -38,10 +38,9 @@ from flaxmobile.layers import (
     Maps,
     adaptive_avg_pool,
     relu,
-    to_symmetric_range,
 )
 from flaxmobile.layers.branches import Module
-from flaxmobile.layers.inception import InceptionNetwork
+from flaxmobile.layers.inception import TransformingInception
 from flaxmobile.layers.rows import Max, Unit, unit_block
 
 
@@ -154,22 +153,19 @@ class AuxiliaryClassifier(nn.Module):
         return nn.Dense(self.num_classes, kernel_init=init, dtype=wide, name="classifier")(x)
 
 
-class InceptionV1(InceptionNetwork):
+class InceptionV1(TransformingInception):
     """Table 1 of the paper.
 
     Attributes:
       flavour: "torchvision" or "paper", see the file's docstring.
       aux_logits: in training also sow the logits of two auxiliary classifiers.
       aux_dropout_rate: dropout of the auxiliary classifiers.
-      transform_input: take images normalized by ImageNet's statistics for weights that were trained
-        on -1..1.
-      The others: see `InceptionNetwork`.
+      The others: see `TransformingInception`.
     """
 
     flavour: str = "torchvision"
     aux_logits: bool = False
     aux_dropout_rate: float = 0.7
-    transform_input: bool = False
 
     heads: ClassVar[tuple[str, ...]] = ("auxiliary1", "auxiliary2", "classifier")
     aux_weight: ClassVar[float] = 0.3
@@ -178,8 +174,6 @@ class InceptionV1(InceptionNetwork):
     def check_options(self) -> None:
         """Raise InputError for an option that the network does not offer."""
         super().check_options()
-        fine = self.in_channels == 3 or not self.transform_input
-        check_value("in_channels", self.in_channels, fine, "3 with transform_input")
         check_choice("flavour", self.flavour, FLAVOURS)
         rate = self.aux_dropout_rate
         check_value("aux_dropout_rate", rate, 0 <= rate < 1, "0 or more, below 1")
@@ -188,11 +182,6 @@ class InceptionV1(InceptionNetwork):
     def is_paper(self) -> bool:
         """Whether the flavour is the paper's, which normalizes no batches."""
         return self.flavour == "paper"
-
-    def check_images(self, images: Array) -> Array:
-        """Raise InputError for wrong images; return them in dtype, in the range of the weights."""
-        x = super().check_images(images)
-        return to_symmetric_range(images).astype(self.dtype) if self.transform_input else x
 
     def unit(self, **defaults: Any) -> partial[ConvNorm]:
         """Bind the network's options to `ConvNorm`; the paper's flavour has biases instead."""

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from flaxmobile.errors import check_choice, check_value
+from flaxmobile.errors import check_choice
 from flaxmobile.layers import (
     Block,
     ConvNorm,
@@ -31,10 +31,9 @@ from flaxmobile.layers import (
     avg_pool,
     relu,
     thin_channels,
-    to_symmetric_range,
 )
 from flaxmobile.layers.branches import Fork, Mean, Module
-from flaxmobile.layers.inception import InceptionNetwork
+from flaxmobile.layers.inception import TransformingInception
 from flaxmobile.layers.rows import Max, Unit, unit_block
 from flaxmobile.ops import global_mean
 
@@ -175,20 +174,17 @@ class InceptionAux(nn.Module):
         return dense(global_mean(x))
 
 
-class InceptionV3(InceptionNetwork):
+class InceptionV3(TransformingInception):
     """Table 1 of the paper, as TF-slim and torchvision ship it.
 
     Attributes:
       aux_logits: in training also sow the logits of an auxiliary classifier.
       variant: "slim" (TF-slim, torchvision), or "fid", see the file's docstring.
-      transform_input: take images normalized by ImageNet's statistics for weights that were trained
-        on -1..1.
-      The others: see `InceptionNetwork`.
+      The others: see `TransformingInception`.
     """
 
     aux_logits: bool = False
     variant: str = "slim"
-    transform_input: bool = False
     dropout_rate: float = 0.5
 
     tables: ClassVar[Mapping[str, tuple[Block, ...]]] = TABLES
@@ -199,14 +195,7 @@ class InceptionV3(InceptionNetwork):
     def check_options(self) -> None:
         """Raise InputError for an option that the network does not offer."""
         super().check_options()
-        fine = self.in_channels == 3 or not self.transform_input
-        check_value("in_channels", self.in_channels, fine, "3 with transform_input")
         check_choice("variant", self.variant, self.tables)
-
-    def check_images(self, images: Array) -> Array:
-        """Raise InputError for wrong images; return them in dtype, in the range of the weights."""
-        x = super().check_images(images)
-        return to_symmetric_range(images).astype(self.dtype) if self.transform_input else x
 
     def blocks(self) -> list[Block]:
         """List the rows of table 1 in order."""

@@ -170,6 +170,8 @@ class MnasNet(ScaledNetwork):
     norm_momentum: float = 0.9997
 
     quantizes = True
+    inverted_residuals = True
+    detector_channels = HEAD_CHANNELS
     tables: ClassVar[Mapping[str, Table]] = TABLES
 
     def check_options(self) -> None:

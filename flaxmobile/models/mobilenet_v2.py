@@ -184,6 +184,8 @@ class MobileNetV2(ScaledNetwork):
     activation: str = "relu6"
 
     quantizes = True
+    inverted_residuals = True
+    detector_channels = HEAD_CHANNELS
     stages: ClassVar[tuple[Stage, ...]] = STAGES
 
     def check_options(self) -> None:

@@ -38,15 +38,13 @@ from flaxmobile.layers import (
     ConvNorm,
     Dense,
     DropPath,
+    DropPathNetwork,
     Layer,
     MakeUnit,
     Maps,
     Place,
-    ScaledNetwork,
     SqueezeExcite,
     activate,
-    check_drop_path_rate,
-    drop_path_rates,
     hard_swish,
     quantize,
     relu,
@@ -123,7 +121,7 @@ class SqueezedInvertedResidual(nn.Module):
         return x
 
 
-class MobileNetV3(ScaledNetwork):
+class MobileNetV3(DropPathNetwork):
     """The network of a table, at any width: `MobileNetV3Large` and `MobileNetV3Small`.
 
     Attributes:
@@ -136,9 +134,7 @@ class MobileNetV3(ScaledNetwork):
         that expand (d-li14).
       dilated: the whole last stage is dilated (torchvision); by `output_stride` only, the first
         block keeps its dilation. Needs output_stride 16.
-      drop_path_rate: stochastic depth, which grows linearly to it over the blocks, see
-        `drop_path_rates`.
-      The others: see `ScaledNetwork`.
+      The others: see `DropPathNetwork`.
     """
 
     last_channel: str = "torchvision"
@@ -148,18 +144,17 @@ class MobileNetV3(ScaledNetwork):
     minimalistic: bool = False
     squeeze_first: bool = False
     dilated: bool = False
-    drop_path_rate: float = 0.0
     norm_momentum: float = 0.99
     norm_epsilon: float = 1e-3
 
     quantizes = True
+    inverted_residuals = True
     table: ClassVar[Table]
 
     def check_options(self) -> None:
         """Raise InputError for an option that the network does not offer."""
         super().check_options()
         check_choice("last_channel", self.last_channel, LAST_CHANNELS)
-        check_drop_path_rate(self.drop_path_rate)
         if self.reduced_expansion and not self.reduced_tail:
             raise InputError("reduced_expansion is True; accepted: only where reduced_tail is")
         if self.dilated and self.output_stride != 16:
@@ -202,7 +197,7 @@ class MobileNetV3(ScaledNetwork):
             squeeze=self.squeezes(place.row),
             squeeze_first=self.squeeze_first,
             shortcut=place.stride == 1,
-            drop_path_rate=drop_path_rates(self.drop_path_rate, self.blocks()[1:])[place.name],
+            drop_path_rate=self.drop_path_rate_of(place),
             axis_name=self.axis_name,
             activation=self.activation if stage.swish else relu,
             unit=unit,

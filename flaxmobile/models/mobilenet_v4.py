@@ -27,13 +27,11 @@ from flaxmobile.layers import (
     Block,
     ConvNorm,
     DropPath,
+    DropPathNetwork,
     Layer,
     MakeUnit,
     Maps,
     Place,
-    ScaledNetwork,
-    check_drop_path_rate,
-    drop_path_rates,
     keep_steps,
     quantize,
     relu,
@@ -137,19 +135,16 @@ class UniversalInvertedBottleneck(nn.Module):
         return quantize(drop(x, deterministic=not train) + x_in, "sum_range")
 
 
-class MobileNetV4(ScaledNetwork):
+class MobileNetV4(DropPathNetwork):
     """A convolutional network of the paper, at any width.
 
     Attributes:
       variant: "small", "medium" or "large", see `TABLES`.
       alpha: width multiplier, above 0; timm publishes the small network at 0.5 and 1.0.
-      drop_path_rate: stochastic depth, which grows linearly to it over the blocks, see
-        `drop_path_rates`.
-      The others: see `Network`.
+      The others: see `DropPathNetwork`.
     """
 
     variant: str = "small"
-    drop_path_rate: float = 0.0
 
     quantizes = True
     tables: ClassVar[Mapping[str, Table]] = TABLES
@@ -158,7 +153,6 @@ class MobileNetV4(ScaledNetwork):
         """Raise InputError for an option that the network does not offer."""
         super().check_options()
         check_choice("variant", self.variant, tuple(self.tables))
-        check_drop_path_rate(self.drop_path_rate)
 
     @property
     def table(self) -> Table:
@@ -199,7 +193,7 @@ class MobileNetV4(ScaledNetwork):
             stride=stride,
             dilation=dilation,
             shortcut=place.stride == 1,
-            drop_path_rate=drop_path_rates(self.drop_path_rate, self.blocks()[1:])[place.name],
+            drop_path_rate=self.drop_path_rate_of(place),
             axis_name=self.axis_name,
             unit=unit,
             name=place.name,

@@ -20,6 +20,7 @@ Here it shrinks and has no shortcut, as in the paper; the code ignores its strid
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
@@ -35,6 +36,7 @@ from flaxmobile.layers import (
     MakeUnit,
     Place,
     ScaledNetwork,
+    depthwise_unit,
     quantize,
     relu6,
     round_channels,
@@ -117,12 +119,12 @@ class Sandglass(nn.Module):
     @nn.compact
     def __call__(self, x: Array, train: bool = False) -> Array:
         """Map x [n, h, w, c] to [n, ceil(h / stride), ceil(w / stride), features]."""
-        x_in, channels = x, x.shape[-1]
+        x_in, channels, unit = x, x.shape[-1], partial(self.unit, dilation=self.dilation)
         first, last = has_depthwise(
             channels, self.features, self.reduction, self.stride, self.keep_3x3
         )
         if first:
-            x = self._depthwise(x, "depthwise1", train, activation=self.activation)
+            x = depthwise_unit(unit, x, train, activation=self.activation, name="depthwise1")
         hidden = channels // self.reduction
         if hidden < self.features / 6:
             hidden = round_channels(math.ceil(self.features / 6), 16)
@@ -130,7 +132,7 @@ class Sandglass(nn.Module):
         x = self.unit(self.features, activation=self.activation, name="expand")(x, train)
         if last:
             stride = self.stride if self.shrinks else 1
-            x = self._depthwise(x, "depthwise2", train, stride=stride)
+            x = depthwise_unit(unit, x, train, stride=stride, name="depthwise2")
         same = channels == self.features and self.stride == 1
         if self.reduction == 2 or self.keep_3x3 or not same:
             return x
@@ -138,26 +140,6 @@ class Sandglass(nn.Module):
         if shared == channels:
             return quantize(x + x_in, "sum_range")
         return jnp.concatenate([x[..., :shared] + x_in[..., :shared], x[..., shared:]], axis=-1)
-
-    def _depthwise(
-        self,
-        x: Array,
-        name: str,
-        train: bool,
-        stride: int = 1,
-        activation: Activation | None = None,
-    ) -> Array:
-        channels = x.shape[-1]
-        y: Array = self.unit(
-            channels,
-            3,
-            stride=stride,
-            dilation=self.dilation,
-            groups=channels,
-            activation=activation,
-            name=name,
-        )(x, train)
-        return y
 
 
 class MobileNeXt(ScaledNetwork):

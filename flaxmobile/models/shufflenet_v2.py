@@ -15,6 +15,7 @@ Where the paper and torchvision differ, we follow torchvision:
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
@@ -32,12 +33,14 @@ from flaxmobile.layers import (
     Place,
     ScaledNetwork,
     channel_shuffle,
+    depthwise_unit,
     keep_steps,
     quantize,
     relu,
     stage_blocks,
     unit_block,
 )
+from flaxmobile.models.shufflenet_v1 import STEM_CHANNELS, UNITS, Stage
 
 
 class Widths(NamedTuple):
@@ -54,17 +57,6 @@ WIDTHS = {
     2.0: Widths(stages=(244, 488, 976), head=2048),
 }
 VARIANTS = ("torchvision", "megvii")
-STEM_CHANNELS = 24
-UNITS = (4, 8, 4)
-"""Units of stages 2, 3 and 4; the first of each has stride 2."""
-
-
-class Stage(NamedTuple):
-    """Units of equal width: the first has the stride."""
-
-    channels: int
-    blocks: int
-    stride: int = 2
 
 
 class ShuffleUnit(nn.Module):
@@ -91,36 +83,26 @@ class ShuffleUnit(nn.Module):
     def __call__(self, x: Array, train: bool = False) -> Array:
         """Map x [n, h, w, c] to [n, ceil(h / stride), ceil(w / stride), features]."""
         channels_in, half, megvii = x.shape[-1], self.features // 2, self.variant == "megvii"
+        unit = partial(self.unit, stride=self.stride, dilation=self.dilation)
+        depthwise = partial(depthwise_unit, unit)
         if self.stride == 1 and channels_in == self.features:
             if megvii:
                 x = keep_steps(channel_shuffle(x, half), x)  # even channels first
             shortcut, half_of_x = jnp.split(x, 2, axis=-1)  # two of [n, h, w, c / 2]
             x = keep_steps(half_of_x, x)
         else:
-            shortcut = self._depthwise(x, "shortcut_depthwise", train)
+            shortcut = depthwise(x, train, name="shortcut_depthwise")
             channels = channels_in if megvii else half
             pointwise = self.unit(
                 channels, activation=relu, rounds=False, name="shortcut_pointwise"
             )
             shortcut = pointwise(shortcut, train)
         x = self.unit(half, activation=relu, name="pointwise1")(x, train)
-        x = self._depthwise(x, "depthwise", train)
+        x = depthwise(x, train, name="depthwise")
         channels = self.features - shortcut.shape[-1]
         x = self.unit(channels, activation=relu, rounds=False, name="pointwise2")(x, train)
         x = quantize(jnp.concatenate([shortcut, x], axis=-1))
         return x if megvii else keep_steps(channel_shuffle(x, 2), x)
-
-    def _depthwise(self, x: Array, name: str, train: bool) -> Array:
-        channels = x.shape[-1]
-        y: Array = self.unit(
-            channels,
-            3,
-            stride=self.stride,
-            dilation=self.dilation,
-            groups=channels,
-            name=name,
-        )(x, train)
-        return y
 
 
 class ShuffleNetV2(ScaledNetwork):

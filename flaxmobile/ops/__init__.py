@@ -6,7 +6,7 @@ from flaxmobile.ops.dispatch import is_native, native_forms
 from flaxmobile.ops.grouped import grouped_conv
 from flaxmobile.ops.materialize import materialize_on_cpu
 from flaxmobile.ops.maximum import window_max
-from flaxmobile.ops.mean import global_mean
+from flaxmobile.ops.mean import global_mean, window_mean
 from flaxmobile.ops.pointwise import pointwise_conv
 from flaxmobile.ops.window import Padding, Window, make_window, output_size
 
@@ -24,4 +24,5 @@ __all__ = [
     "output_size",
     "pointwise_conv",
     "window_max",
+    "window_mean",
 ]

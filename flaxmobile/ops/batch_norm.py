@@ -1,14 +1,12 @@
 """Batch normalization by a batch's statistics, with a custom VJP that reads the fewest maps."""
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from flaxmobile.ops.dispatch import by_platform, is_native
-from flaxmobile.ops.meshes import partition_by_compiler, unify_varying_axes
+from flaxmobile.ops.dispatch import apply_rule, by_platform
 from flaxmobile.ops.sums import channel_sums
 
 Normalized = tuple[Array, Array, Array]
@@ -43,14 +41,7 @@ def normalize(settings: NormSettings, x: Array, scale: Array, bias: Array) -> No
     Returns:
       x normalized, and the mean and biased variance of each channel.
     """
-    arrays = x, scale, bias
-    if is_native():
-        result = partition_by_compiler(partial(formula, settings), *arrays, statistics=2)
-    else:
-        function = partial(_normalize, settings)
-        arrays = unify_varying_axes(*arrays)
-        result = partition_by_compiler(function, *arrays, statistics=2)
-    y, mean, var = result
+    y, mean, var = apply_rule(_normalize, formula, settings, x, scale, bias, statistics=2)
     return y, mean, var
 
 

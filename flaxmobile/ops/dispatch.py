@@ -76,9 +76,29 @@ def apply_form(forms: Forms, static: Hashable, *arrays: Array) -> Any:
     Returns:
       An array whose first axis is the batch.
     """
+    return apply_rule(partial(_apply, forms), forms.accelerator, static, *arrays)
+
+
+def apply_rule(
+    rule: Callable[..., Any],
+    plain: Callable[..., Any],
+    static: Hashable,
+    *arrays: Array,
+    statistics: int = 0,
+) -> Any:
+    """Compute an operation (static, *arrays) that has gradients of its own.
+
+    Args:
+      rule: the operation with a custom VJP.
+      plain: the one whose gradients are JAX's, under `native_forms`.
+      static: their first argument.
+      *arrays: the others.
+      statistics: see `partition_by_compiler`.
+    """
     if is_native():
-        return partition_by_compiler(partial(forms.accelerator, static), *arrays)
-    return partition_by_compiler(partial(_apply, forms, static), *unify_varying_axes(*arrays))
+        return partition_by_compiler(partial(plain, static), *arrays, statistics=statistics)
+    arrays = unify_varying_axes(*arrays)
+    return partition_by_compiler(partial(rule, static), *arrays, statistics=statistics)
 
 
 def by_platform(*arrays: Any, default: Callable[..., Any], **forms: Callable[..., Any]) -> Any:

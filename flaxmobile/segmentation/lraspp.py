@@ -22,7 +22,6 @@ from jax import Array
 from flaxmobile.errors import check_value
 from flaxmobile.layers import Conv, Network, relu
 from flaxmobile.layers.resizing import resize
-from flaxmobile.models.families import INVERTED_RESIDUALS
 from flaxmobile.ops import global_mean
 from flaxmobile.segmentation.segmenter import LOW_STRIDE, Segmenter
 
@@ -45,7 +44,7 @@ class LRASPP(Segmenter):
     def choose_maps(cls, network: Network, head_variant: str) -> dict[str, Any]:
         """Choose the variant's map of stride 8, and the last of all."""
         maps = super().choose_maps(network, head_variant)
-        if head_variant == "paper" and isinstance(network, INVERTED_RESIDUALS):
+        if head_variant == "paper" and network.inverted_residuals:
             *_, block = (p.name for p in network.places() if p.geometry.total == LOW_STRIDE)
             return {**maps, "taps": (f"{block}/depthwise",)}
         return maps

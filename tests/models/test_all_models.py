@@ -15,7 +15,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import flaxmobile
 from flaxmobile.layers import AUX_LOGITS
-from tests.networks import abstract, random_variables, short_model, small_size
+from tests.networks import abstract, random_variables, short_model, small_size, training_pass
 
 # All tests of a network in one worker: they share what is traced and compiled.
 every_model = pytest.mark.parametrize(
@@ -40,21 +40,15 @@ def batch_of(name, count=16):
     return batch(count, small_size(name))
 
 
-def training_pass(model, variables, images, labels):
+def classify(model, variables, images, labels):
     """(loss, logits, new statistics, gradients); no dropout, for the sake of comparison."""
 
-    def loss_of(params):
-        logits, updates = model.apply(
-            {**variables, "params": params}, images, train=True, mutable=["batch_stats", AUX_LOGITS]
-        )
-        outputs = [logits, *jax.tree.leaves(updates.get(AUX_LOGITS))]
+    def loss_of(outputs):
         # Over explicit axes JAX 0.12 has no gradient of what is chosen by a number.
-        targets = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
-        loss = sum(optax.softmax_cross_entropy(output, targets).mean() for output in outputs)
-        return loss, (logits, updates["batch_stats"])
+        targets = jax.nn.one_hot(labels, outputs[0].shape[-1], dtype=outputs[0].dtype)
+        return sum(optax.softmax_cross_entropy(output, targets).mean() for output in outputs)
 
-    (loss, aux), gradients = jax.value_and_grad(loss_of, has_aux=True)(variables["params"])
-    return loss, *aux, gradients
+    return training_pass(model.apply, loss_of, variables, images)
 
 
 def double(name):
@@ -72,7 +66,7 @@ def trained(name, **options):
         mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
         variables = jax.device_put(variables, NamedSharding(mesh, PartitionSpec()))
         arrays = jax.device_put(arrays, NamedSharding(mesh, PartitionSpec("data")))
-        step = jax.jit(partial(training_pass, model))
+        step = jax.jit(partial(classify, model))
         results = step(variables, *arrays)
         assert len(results[1].sharding.device_set) == 8
         return jax.device_get(results)
@@ -101,7 +95,7 @@ def test_bfloat16_trains_close_to_float64(name):
     """
     options = {"frozen_norm": True} if name in FROZEN else {}
     model = short_model(name, dropout_rate=0.0, dtype="bfloat16", **options)
-    step = jax.jit(partial(training_pass, model))
+    step = jax.jit(partial(classify, model))
     loss, *trees = jax.device_get(step(random_variables(model), *batch_of(name)))
     exact, *exact_trees = trained(name, **options)
     np.testing.assert_allclose(loss, exact, rtol=0.1)
@@ -142,9 +136,7 @@ def test_pmap_gives_the_numbers_of_jit(name):
     """On eight devices; `test_nnx_users_train_the_same_network` has those of one."""
 
     def step(variables, *arrays):
-        loss, logits, stats, gradients = training_pass(
-            model.clone(axis_name="data"), variables, *arrays
-        )
+        loss, logits, stats, gradients = classify(model.clone(axis_name="data"), variables, *arrays)
         loss, gradients = jax.lax.pmean((loss, gradients), "data")
         return loss, logits, stats, gradients
 
@@ -166,9 +158,7 @@ def test_shard_map_gives_the_numbers_of_jit(name):
     """Of the whole batch: it adds up the gradients of what all devices share by itself."""
 
     def step(variables, *arrays):
-        loss, logits, stats, gradients = training_pass(
-            model.clone(axis_name="data"), variables, *arrays
-        )
+        loss, logits, stats, gradients = classify(model.clone(axis_name="data"), variables, *arrays)
         gradients = jax.tree.map(lambda leaf: leaf / 8, gradients)
         return jax.lax.pmean(loss, "data"), logits, stats, gradients
 
@@ -195,7 +185,7 @@ def test_a_mesh_of_explicit_axes_gives_the_same_numbers(name):
         mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Explicit,))
         variables = jax.device_put(variables, NamedSharding(mesh, PartitionSpec()))
         arrays = jax.device_put(arrays, NamedSharding(mesh, PartitionSpec("data")))
-        step = jax.jit(partial(training_pass, model))
+        step = jax.jit(partial(classify, model))
         results = step(variables, *arrays)
         logits = jax.jit(model.apply)(variables, arrays[0])
         infer = flaxmobile.jit_inference(model)

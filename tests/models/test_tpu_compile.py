@@ -9,17 +9,16 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
-from jax.experimental import topologies
-from jax.experimental.compilation_cache import compilation_cache
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from flaxmobile.bench.tpu import figures
+from flaxmobile.bench.tpu import TOPOLOGY, figures
 from flaxmobile.layers import ConvNorm, relu6
 from flaxmobile.models.mobilenet_v2 import InvertedResidual
-from tests.networks import abstract, small_model
+from flaxmobile.tpu import topology_devices
+from tests.networks import abstract, small_model, training_pass
 from tests.tpu import check_growth
+from train.parallel import JitParallel, PmapParallel
+from train.plan import compile_elsewhere
 
 pytestmark = [
     pytest.mark.xdist_group("libtpu"),  # a second process may not load it meanwhile
@@ -28,41 +27,23 @@ pytestmark = [
 
 CHIPS = 4
 DTYPE = jnp.dtype("bfloat16")
+PARALLEL = {"jit": JitParallel, "pmap": PmapParallel}
 
 
-@pytest.fixture(scope="module")
-def chips():
-    """Four chips, and meanwhile no cache of programs: it cannot read a TPU's back without one."""
-    directory = jax.config.jax_compilation_cache_dir
-    jax.config.update("jax_compilation_cache_dir", None)
-    compilation_cache.reset_cache()
-    yield topologies.get_topology_desc(platform="tpu", topology_name="v5e:2x2").devices
-    jax.config.update("jax_compilation_cache_dir", directory)
-    compilation_cache.reset_cache()
+def lower(how, apply, variables, x):
+    """Lower the gradients and statistics of the mean square of the outputs, on four chips."""
+    chips = topology_devices(TOPOLOGY)
+    parallel, axis_name = PARALLEL[how](chips), PARALLEL[how].axis_name
 
+    def step(variables, x):
+        def loss_of(outputs):
+            return jnp.square(outputs[0].astype(jnp.float32)).mean()
 
-def lower(step, how, chips, replicated, batch):
-    """Lower step(replicated, batch), with the batch spread over the chips."""
-    if how == "jit":
-        mesh = Mesh(np.asarray(chips), ("data",), axis_types=(AxisType.Auto,))
+        _, _, stats, gradients = training_pass(apply, loss_of, variables, x)
+        return stats, jax.lax.pmean(gradients, axis_name) if axis_name else gradients
 
-        def place(tree, spec):
-            sharding = NamedSharding(mesh, spec)
-            return jax.tree.map(
-                lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree
-            )
-
-        return jax.jit(step).lower(
-            place(replicated, PartitionSpec()), place(batch, PartitionSpec("data"))
-        )
-    shards = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(
-            (CHIPS, leaf.shape[0] // CHIPS, *leaf.shape[1:]), leaf.dtype
-        ),
-        batch,
-    )
-    mapped = jax.pmap(step, "data", in_axes=(None, 0), devices=chips)
-    return mapped.lower(replicated, shards)
+    mapped = jax.pmap(step, axis_name, devices=chips) if axis_name else jax.jit(step)
+    return mapped.lower(parallel.shape_state(variables), parallel.shape_batch(x.shape, x.dtype))
 
 
 def check_native(lowered, convolutions):
@@ -77,19 +58,6 @@ def check_native(lowered, convolutions):
     assert count(bodies["main"]) == convolutions
     # The CPU's form of a depthwise convolution slices maps.
     assert not re.search(r"stablehlo\.slice .*-> tensor<\d+x\d+x\d+x\d+x", text)
-
-
-def training_pass(apply, variables, inputs, axis_name):
-    """Gradients and statistics of the mean square of the outputs."""
-
-    def loss_of(params):
-        y, updates = apply(
-            {**variables, "params": params}, inputs, train=True, mutable=["batch_stats"]
-        )
-        return jnp.square(y.astype(jnp.float32)).mean(), updates
-
-    gradients, updates = jax.grad(loss_of, has_aux=True)(variables["params"])
-    return (jax.lax.pmean(gradients, axis_name) if axis_name else gradients), updates
 
 
 CHANNELS = 32
@@ -112,34 +80,23 @@ CASES = [*((name, "jit") for name in BLOCKS), ("stem", "pmap"), ("stride 1", "pm
 
 
 @pytest.mark.parametrize(("name", "how"), CASES)
-def test_every_block_trains_on_a_tpu(chips, name, how):
+def test_every_block_trains_on_a_tpu(name, how):
     build, convolutions, leaves = BLOCKS[name]
-    axis_name = "data" if how == "pmap" else None
-    options = {"dtype": DTYPE, "axis_name": axis_name}
+    options = {"dtype": DTYPE, "axis_name": PARALLEL[how].axis_name}
     is_unit = build.func is ConvNorm
     block = build(**options) if is_unit else build(unit=partial(ConvNorm, **options))
     # As large as in a network: programs on a few kilobytes differ by how XLA places them on chip.
     x = jax.ShapeDtypeStruct((CHIPS * PER_CHIP, 28, 28, 3 if is_unit else CHANNELS), DTYPE)
     variables = jax.eval_shape(block.init, jax.random.key(0), x)
-    lowered = lower(
-        lambda v, x: training_pass(block.apply, v, x, axis_name), how, chips, variables, x
-    )
+    lowered = lower(how, block.apply, variables, x)
     check_native(lowered, 3 * convolutions - leaves)  # forward, kernel gradient, input gradient
-    compiled = lowered.compile()
+    compiled = compile_elsewhere(lowered)
     check_growth(name, how, figures(compiled, PER_CHIP))
     assert "all-reduce" in compiled.as_text()  # the chips work on one batch
 
 
 @pytest.mark.parametrize("how", ["jit", "pmap"])
-def test_the_whole_network_trains_with_native_convolutions(chips, how):
-    axis_name = "data" if how == "pmap" else None
-    model = small_model(dtype=DTYPE, axis_name=axis_name, dropout_rate=0.0)
+def test_the_whole_network_trains_with_native_convolutions(how):
+    model = small_model(dtype=DTYPE, axis_name=PARALLEL[how].axis_name, dropout_rate=0.0)
     images = jax.ShapeDtypeStruct((8, 64, 64, 3), jnp.float32)
-    lowered = lower(
-        lambda v, x: training_pass(model.apply, v, x, axis_name),
-        how,
-        chips,
-        abstract(model),
-        images,
-    )
-    check_native(lowered, 3 * 52 - 1)
+    check_native(lower(how, model.apply, abstract(model), images), 3 * 52 - 1)
