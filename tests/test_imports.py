@@ -7,41 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.floors import FLOORS
+
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("flaxmobile", "train", "convert")
 FILES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 
-# A room, which is a module or a package, imports rooms of lower floors alone.
-FLOORS = (
-    (
-        "errors",
-        "compat",
-        "files",
-        "trees",
-        "versions",
-        "table",
-        "cores",
-        "allocator",
-        "compiler",
-        "imagenet",
-        "outputs",
-    ),
-    ("gpu", "tpu", "sizes", "ops", "dilations", "buckets", "model_json"),
-    ("command", "images", "layers", "preprocessing"),
-    ("models", "heatmaps", "variables"),
-    ("specs", "detection", "segmentation", "nnx"),
-    ("registry", "inference"),
-    ("tasks", "dilation_search", "summary", "descriptions"),
-    ("folding", "weights"),
-    ("prediction", "exporters"),
-    ("convert",),
-    ("train",),
-    ("bench",),
-    ("cli",),
-    ("__init__",),
-    ("__main__",),
-)
-LEVELS = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
+LEVELS = {
+    package: {name: level for level, names in enumerate(floors) for name in names.split()}
+    for package, floors in FLOORS.items()
+}
 FACES = {"cli", "__init__", "__main__"}
 HEAVY = {"torch", "torchvision", "timm", "tensorflow", "keras", "libtpu"}
 HEAVY |= {
@@ -66,10 +41,15 @@ def module_name(path):
 MODULES = {module_name(path) for path in FILES}
 
 
-def room(module):
-    """The entry of FLOORS that a module belongs to."""
-    package, *inner = module.split(".")
-    return package if package != "flaxmobile" else inner[0] if inner else "__init__"
+def room(module, package=""):
+    """The room of a package, or of all three, that a module belongs to; None if it is outside."""
+    if not package:
+        name, *inner = module.split(".")
+        return name if name != "flaxmobile" else inner[0] if inner else "__init__"
+    if module == package:
+        return "__init__"
+    inside = module.startswith(f"{package}.")
+    return module.removeprefix(f"{package}.").partition(".")[0] if inside else None
 
 
 def imports(path):
@@ -97,18 +77,28 @@ def own_imports(path):
             yield line, name
 
 
-def test_every_room_has_one_floor_and_every_floor_its_rooms():
-    rooms = [room for rooms in FLOORS for room in rooms]
+@pytest.mark.parametrize("package", FLOORS)
+def test_every_room_has_one_floor_and_every_floor_its_rooms(package):
+    rooms = [name for names in FLOORS[package] for name in names.split()]
     assert len(rooms) == len(set(rooms))
-    assert {room(module) for module in MODULES} == set(rooms)
+    assert {room(module, package) for module in MODULES} - {None} == set(rooms)
+
+
+def test_every_package_of_several_modules_has_floors():
+    inside = [module.rpartition(".")[0] for module in MODULES]
+    packages = {package for package in inside if package and inside.count(package) > 2}
+    assert set(FLOORS) == packages - {"flaxmobile", "flaxmobile.cli"} | {""}
 
 
 @pytest.mark.parametrize("path", FILES, ids=module_name)
 def test_no_import_points_up(path):
-    own = room(module_name(path))
+    module = module_name(path)
     for line, name in own_imports(path):
-        other = room(name)
-        assert other == own or LEVELS[other] < LEVELS[own], f"{path}:{line} imports {name}"
+        for package, levels in LEVELS.items():
+            own, other = room(module, package), room(name, package)
+            if None not in (own, other) and own != other:
+                assert levels[other] < levels[own], f"{path}:{line} imports {name}"
+        own, other = room(module), room(name)
         assert other == own or other not in FACES or own in FACES, f"{path}:{line}: {name}"
 
 
