@@ -148,6 +148,12 @@ def _build(name: str, options: dict[str, Any], **extra: Any) -> Network:
     for option in options:
         if option not in offered:
             raise unknown(f"option of {resolve_name(name)}", option, offered)
+    if options.get("quantized") and not spec.network.quantizes:
+        accepted = ", ".join(each for each in SPECS if SPECS[each].network.quantizes)
+        raise InputError(
+            f"{resolve_name(name)} cannot be quantized in training; accepted: {accepted}. An "
+            "export in int8 with calibration takes any network"
+        )
     types_by_name = typing.get_type_hints(spec.network)
     values = {**options, "dtype": as_dtype(options.get("dtype", jnp.float32))}
     for option, value in values.items():

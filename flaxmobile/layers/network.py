@@ -119,10 +119,7 @@ class Network(Backbone):
 
     def _check_quantized(self) -> None:
         if not self.quantizes:
-            raise InputError(
-                f"{type(self).__name__} cannot be quantized in training; an export in int8 with "
-                "calibration takes any network"
-            )
+            raise InputError(f"{type(self).__name__} cannot be quantized in training")
         if not self.folded or jnp.dtype(self.dtype) != jnp.float32:
             raise InputError("quantized is True; accepted: with folded=True, in float32")
 

@@ -36,7 +36,7 @@ def refused(flags, status, capsys):
         (["--dropout-rate", "1"], "dropout_rate is 1.0"),
         (["--freeze-backbone"], "--freeze-backbone needs --init-from"),
         (["--quantize", "int8"], "--quantize needs --init-from"),
-        (["--quantize", "int8", "--model", "shufflenet_v1"], "cannot be quantized"),
+        (["--quantize", "int8", "--model", "shufflenet_v1"], "in training; accepted: mobilenet_v1"),
         (["--recipe", "finetune"], "--recipe finetune needs --init-from"),
         (["--batchsize", "3"], "did you mean '--batch-size'"),
         (["--parallel", "shard"], "'jit', 'pmap'"),
