@@ -25,12 +25,13 @@ def list_models() -> tuple[str, ...]:
 
 
 def resolve_name(name: str) -> str:
-    """Return the registered name for a name or an alias such as `v2`.
+    """Return the registered name for a name or an alias such as `v2`, with "-" or "_".
 
     Raises:
       InputError: no such network; suggests the nearest valid name.
     """
-    resolved = ALIASES.get(name, name)
+    spelled = str(name).replace("-", "_")
+    resolved = ALIASES.get(spelled.replace("_", "-"), spelled)
     if resolved not in SPECS:
         raise unknown("model", name, [*SPECS, *ALIASES])
     return resolved

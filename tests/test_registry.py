@@ -45,7 +45,7 @@ def test_spec_is_complete(name):
 
 @every_model
 def test_every_alias_builds_the_same_network(name):
-    for alias in registry.get_spec(name).aliases:
+    for alias in (*registry.get_spec(name).aliases, name.replace("_", "-")):
         assert flaxmobile.create_model(alias) == flaxmobile.create_model(name)
         assert flaxmobile.create_backbone(alias) == flaxmobile.create_backbone(name)
 

@@ -101,7 +101,7 @@ def test_a_run_learns_and_writes_what_it_found(trained):
     assert metadata.class_names == NAMES
     assert metadata.source["step"] == best["step"]
     assert metadata.source["validation_miou"] == best["miou"]
-    assert (metadata.preprocessing.image_size, metadata.preprocessing.resize_size) == (64, 70)
+    assert (metadata.preprocessing.image_size, metadata.preprocessing.resize_size) == (64, 69)
     result = json.loads((trained / "test.json").read_text())
     assert result["miou"] == best["miou"]
     assert list(result["classes"]) == list(NAMES)
