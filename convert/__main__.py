@@ -4,6 +4,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+if __name__ == "__main__" and sys.path[0] == str(Path.cwd()) != str(Path(__file__).parents[1]):
+    del sys.path[0]  # the user's folder, which may have a train.py or convert.py
+
 from convert.back import convert_back, write_back
 from convert.config import Config
 from convert.problems import FillError

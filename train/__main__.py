@@ -8,6 +8,9 @@ import types
 from collections.abc import Sequence
 from pathlib import Path
 
+if __name__ == "__main__" and sys.path[0] == str(Path.cwd()) != str(Path(__file__).parents[1]):
+    del sys.path[0]  # the user's folder, which may have a train.py or convert.py
+
 from flaxmobile.command.flags import reading_arguments
 from flaxmobile.command.streams import run
 from train import PROG

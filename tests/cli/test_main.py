@@ -146,3 +146,14 @@ def test_a_terminal_that_cannot_show_a_character_gets_an_escape():
     done = _shell("flaxmobile --help", PYTHONIOENCODING="ascii")
     assert done.returncode == 0
     assert "flaxmobile COMMAND \\u2026" in done.stdout
+
+
+@pytest.mark.parametrize("words", ["train", "convert", "flaxmobile train", "flaxmobile convert"])
+def test_files_of_the_users_folder_are_not_taken_for_ours(words, tmp_path):
+    started, *_ = words.split()
+    for name in {"train", "convert"} - {started}:
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('the file of the user')")
+    command = [sys.executable, "-m", *words.split(), "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "--help" in done.stdout
