@@ -102,7 +102,7 @@ FLOORS = {
         "recipe_tables run_files slices task_settings tensorboard tracking __init__",
         "hosts pack recipes roofline signals step",
         "checkpoints config parallel",
-        "mirror optimizers start tasks",
+        "metrics mirror optimizers start tasks",
         "flags objective",
         "setup",
         "description output plan reporting",

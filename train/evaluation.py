@@ -11,8 +11,8 @@ from flaxmobile.errors import InputError
 from train import hosts
 from train.data.pipeline import Batches, eval_batches
 from train.data.records import Source
+from train.metrics import Line
 from train.parallel import EvalStep
-from train.reporting import Line
 from train.setup import Run
 from train.tasks.task import Result
 

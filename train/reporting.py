@@ -1,30 +1,26 @@
 """Reports of a run: what it prints, metrics.jsonl, TensorBoard and curves.png."""
 
 import json
-import math
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from tqdm.auto import tqdm
 
 from flaxmobile.errors import InputError, shorten
-from flaxmobile.files import written_at_once
 from flaxmobile.trees import PyTree, named_leaves
 from train import hosts
 from train.checkpoints import Checkpoints, Progress
+from train.metrics import Line, is_finite, read_metrics, truncate
 from train.pictures import plot_curves
 from train.progress import open_progress
 from train.setup import Run
 from train.step import Metrics, TrainState
 from train.tensorboard import EventFile
 from train.tracking import Tracking
-
-Line = dict[str, Any]
-"""One line of metrics.jsonl."""
 
 
 class Reporter:
@@ -50,11 +46,13 @@ class Reporter:
         self.metric = metric
         self.directory = directory
         self.metrics = directory / "metrics.jsonl"
-        _truncate(self.metrics, progress)
+        damaged = truncate(self.metrics, progress)
         self._file = self.metrics.open("a")
         self._board = EventFile(directory / "tensorboard", progress.step + 1)
         self._bar = open_progress(total_steps, progress.step)
         self._tracking = tracking
+        if damaged:
+            self.say(f"{damaged} damaged lines of {self.metrics.name} are left out")
 
     def step(self, line: Line) -> None:
         """Show a finished training step: loss, accuracy, images per second, time left."""
@@ -231,29 +229,3 @@ def _first_nonfinite(params: PyTree) -> str:
     """Name the first parameters that are not finite, in a sentence."""
     names = [name for name, leaf in named_leaves(params).items() if not np.isfinite(leaf).all()]
     return f"Not finite: {shorten(names, 3)}. " if names else "All parameters are finite. "
-
-
-def read_metrics(path: Path) -> list[Line]:
-    """Read metrics.jsonl up to a line that a crash has cut off."""
-    if not path.is_file():
-        return []
-    lines = []
-    for text in path.read_text().splitlines():
-        try:
-            lines.append(json.loads(text))
-        except ValueError:
-            break
-    return lines
-
-
-def _truncate(path: Path, progress: Progress) -> None:
-    """Drop the lines that the resumed run will write again."""
-    last = {"train": progress.step, "validation": progress.validated}
-    lines = [line for line in read_metrics(path) if line["step"] <= last.get(line["split"], -1)]
-    with written_at_once(path) as draft:
-        draft.write_text("".join(json.dumps(line) + "\n" for line in lines))
-
-
-def is_finite(line: Line) -> bool:
-    """Tell whether every number of a line is finite."""
-    return all(math.isfinite(value) for value in line.values() if isinstance(value, float))

@@ -34,13 +34,14 @@ def test_there_is_nothing_to_restore_at_first(tmp_path):
         assert checkpoints.restore(STATE) is None
 
 
-def test_keeps_the_newest_two_and_the_best(tmp_path):
-    with Checkpoints(tmp_path / "c") as checkpoints:
+@pytest.mark.parametrize(("keep", "kept"), [((), "2, 5, 6"), ((1,), "2, 6"), ((3,), "2, 4, 5, 6")])
+def test_keeps_the_newest_and_the_best(keep, kept, tmp_path):
+    with Checkpoints(tmp_path / "c", *keep) as checkpoints:
         for step in range(1, 7):
             best_step = None if step < 3 else 2  # known once step 2 was validated
             checkpoints.save(state(step), Progress(step, best_step=best_step))
         checkpoints.wait()
-        assert checkpoints.list_steps() == "2, 5, 6"
+        assert checkpoints.list_steps() == kept
 
 
 def test_saving_a_step_twice_changes_nothing(tmp_path):
