@@ -52,7 +52,7 @@ class Reporter:
         self._bar = open_progress(total_steps, progress.step)
         self._tracking = tracking
         if damaged:
-            self.say(f"{damaged} damaged lines of {self.metrics.name} are left out")
+            self.say(f"damaged lines of {self.metrics.name} that are left out: {damaged}")
 
     def step(self, line: Line) -> None:
         """Show a finished training step: loss, accuracy, images per second, time left."""
