@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -60,12 +61,18 @@ def ends_of(*processes, statuses=(0, 0)):
     return outputs
 
 
-def free_port(first=0, most=1):
+def free_port(ports=(0,)):
     """A port that no server has, among some; by default any."""
-    for port in range(first, first + most):
+    for port in ports:
         with contextlib.suppress(OSError), socket.create_server(("localhost", port)) as server:
             return server.getsockname()[1]
-    raise AssertionError(f"no port is free from {first} on")
+    raise AssertionError("no port is free")
+
+
+def free_job():
+    """A job of Slurm or Open MPI whose port is free: any, because several tests look for one."""
+    ports = range(FIRST_PORT, 65536)
+    return free_port(random.sample(ports, len(ports))) - FIRST_PORT
 
 
 def under_slurm(job, index):
@@ -113,7 +120,7 @@ def test_two_processes_have_the_losses_of_one(whole, parallel, launcher, tmp_pat
     """Dropout is on, and the last batch of the validation images is not whole."""
     given = tmp_path / "run"
     flags = ["--steps", str(STEPS), "--output", str(given), "--parallel", parallel]
-    job = free_port(FIRST_PORT, 1 << 12) - FIRST_PORT
+    job = free_job()
     first, second = ends_of(*(start(flags, 4, **launcher(job, index)) for index in range(2)))
     assert "test (360 images): accuracy" in first
     assert "test (360 images)" not in second
